@@ -1,0 +1,367 @@
+/*
+ * AES, SHA, carry-less multiplication and Galois-field instructions.
+ *
+ * Specification: Intel SDM vol. 2, FIPS 197, FIPS 180-4. x64_crypto.h has the host's own AES and
+ * PCLMULQDQ, used when the host can.
+ */
+#include "cpu/simd.h"
+#include "cpu/x64_crypto.h"
+
+// clang-format off
+static const u8 aes_sbox[256] = {
+    0x63, 0x7c, 0x77, 0x7b, 0xf2, 0x6b, 0x6f, 0xc5, 0x30, 0x01, 0x67, 0x2b, 0xfe, 0xd7, 0xab, 0x76,
+    0xca, 0x82, 0xc9, 0x7d, 0xfa, 0x59, 0x47, 0xf0, 0xad, 0xd4, 0xa2, 0xaf, 0x9c, 0xa4, 0x72, 0xc0,
+    0xb7, 0xfd, 0x93, 0x26, 0x36, 0x3f, 0xf7, 0xcc, 0x34, 0xa5, 0xe5, 0xf1, 0x71, 0xd8, 0x31, 0x15,
+    0x04, 0xc7, 0x23, 0xc3, 0x18, 0x96, 0x05, 0x9a, 0x07, 0x12, 0x80, 0xe2, 0xeb, 0x27, 0xb2, 0x75,
+    0x09, 0x83, 0x2c, 0x1a, 0x1b, 0x6e, 0x5a, 0xa0, 0x52, 0x3b, 0xd6, 0xb3, 0x29, 0xe3, 0x2f, 0x84,
+    0x53, 0xd1, 0x00, 0xed, 0x20, 0xfc, 0xb1, 0x5b, 0x6a, 0xcb, 0xbe, 0x39, 0x4a, 0x4c, 0x58, 0xcf,
+    0xd0, 0xef, 0xaa, 0xfb, 0x43, 0x4d, 0x33, 0x85, 0x45, 0xf9, 0x02, 0x7f, 0x50, 0x3c, 0x9f, 0xa8,
+    0x51, 0xa3, 0x40, 0x8f, 0x92, 0x9d, 0x38, 0xf5, 0xbc, 0xb6, 0xda, 0x21, 0x10, 0xff, 0xf3, 0xd2,
+    0xcd, 0x0c, 0x13, 0xec, 0x5f, 0x97, 0x44, 0x17, 0xc4, 0xa7, 0x7e, 0x3d, 0x64, 0x5d, 0x19, 0x73,
+    0x60, 0x81, 0x4f, 0xdc, 0x22, 0x2a, 0x90, 0x88, 0x46, 0xee, 0xb8, 0x14, 0xde, 0x5e, 0x0b, 0xdb,
+    0xe0, 0x32, 0x3a, 0x0a, 0x49, 0x06, 0x24, 0x5c, 0xc2, 0xd3, 0xac, 0x62, 0x91, 0x95, 0xe4, 0x79,
+    0xe7, 0xc8, 0x37, 0x6d, 0x8d, 0xd5, 0x4e, 0xa9, 0x6c, 0x56, 0xf4, 0xea, 0x65, 0x7a, 0xae, 0x08,
+    0xba, 0x78, 0x25, 0x2e, 0x1c, 0xa6, 0xb4, 0xc6, 0xe8, 0xdd, 0x74, 0x1f, 0x4b, 0xbd, 0x8b, 0x8a,
+    0x70, 0x3e, 0xb5, 0x66, 0x48, 0x03, 0xf6, 0x0e, 0x61, 0x35, 0x57, 0xb9, 0x86, 0xc1, 0x1d, 0x9e,
+    0xe1, 0xf8, 0x98, 0x11, 0x69, 0xd9, 0x8e, 0x94, 0x9b, 0x1e, 0x87, 0xe9, 0xce, 0x55, 0x28, 0xdf,
+    0x8c, 0xa1, 0x89, 0x0d, 0xbf, 0xe6, 0x42, 0x68, 0x41, 0x99, 0x2d, 0x0f, 0xb0, 0x54, 0xbb, 0x16,
+};
+static const u8 aes_inverse_sbox[256] = {
+    0x52, 0x09, 0x6a, 0xd5, 0x30, 0x36, 0xa5, 0x38, 0xbf, 0x40, 0xa3, 0x9e, 0x81, 0xf3, 0xd7, 0xfb,
+    0x7c, 0xe3, 0x39, 0x82, 0x9b, 0x2f, 0xff, 0x87, 0x34, 0x8e, 0x43, 0x44, 0xc4, 0xde, 0xe9, 0xcb,
+    0x54, 0x7b, 0x94, 0x32, 0xa6, 0xc2, 0x23, 0x3d, 0xee, 0x4c, 0x95, 0x0b, 0x42, 0xfa, 0xc3, 0x4e,
+    0x08, 0x2e, 0xa1, 0x66, 0x28, 0xd9, 0x24, 0xb2, 0x76, 0x5b, 0xa2, 0x49, 0x6d, 0x8b, 0xd1, 0x25,
+    0x72, 0xf8, 0xf6, 0x64, 0x86, 0x68, 0x98, 0x16, 0xd4, 0xa4, 0x5c, 0xcc, 0x5d, 0x65, 0xb6, 0x92,
+    0x6c, 0x70, 0x48, 0x50, 0xfd, 0xed, 0xb9, 0xda, 0x5e, 0x15, 0x46, 0x57, 0xa7, 0x8d, 0x9d, 0x84,
+    0x90, 0xd8, 0xab, 0x00, 0x8c, 0xbc, 0xd3, 0x0a, 0xf7, 0xe4, 0x58, 0x05, 0xb8, 0xb3, 0x45, 0x06,
+    0xd0, 0x2c, 0x1e, 0x8f, 0xca, 0x3f, 0x0f, 0x02, 0xc1, 0xaf, 0xbd, 0x03, 0x01, 0x13, 0x8a, 0x6b,
+    0x3a, 0x91, 0x11, 0x41, 0x4f, 0x67, 0xdc, 0xea, 0x97, 0xf2, 0xcf, 0xce, 0xf0, 0xb4, 0xe6, 0x73,
+    0x96, 0xac, 0x74, 0x22, 0xe7, 0xad, 0x35, 0x85, 0xe2, 0xf9, 0x37, 0xe8, 0x1c, 0x75, 0xdf, 0x6e,
+    0x47, 0xf1, 0x1a, 0x71, 0x1d, 0x29, 0xc5, 0x89, 0x6f, 0xb7, 0x62, 0x0e, 0xaa, 0x18, 0xbe, 0x1b,
+    0xfc, 0x56, 0x3e, 0x4b, 0xc6, 0xd2, 0x79, 0x20, 0x9a, 0xdb, 0xc0, 0xfe, 0x78, 0xcd, 0x5a, 0xf4,
+    0x1f, 0xdd, 0xa8, 0x33, 0x88, 0x07, 0xc7, 0x31, 0xb1, 0x12, 0x10, 0x59, 0x27, 0x80, 0xec, 0x5f,
+    0x60, 0x51, 0x7f, 0xa9, 0x19, 0xb5, 0x4a, 0x0d, 0x2d, 0xe5, 0x7a, 0x9f, 0x93, 0xc9, 0x9c, 0xef,
+    0xa0, 0xe0, 0x3b, 0x4d, 0xae, 0x2a, 0xf5, 0xb0, 0xc8, 0xeb, 0xbb, 0x3c, 0x83, 0x53, 0x99, 0x61,
+    0x17, 0x2b, 0x04, 0x7e, 0xba, 0x77, 0xd6, 0x26, 0xe1, 0x69, 0x14, 0x63, 0x55, 0x21, 0x0c, 0x7d,
+};
+static const u8 gf_inverse[256] = {
+    0x00, 0x01, 0x8d, 0xf6, 0xcb, 0x52, 0x7b, 0xd1, 0xe8, 0x4f, 0x29, 0xc0, 0xb0, 0xe1, 0xe5, 0xc7,
+    0x74, 0xb4, 0xaa, 0x4b, 0x99, 0x2b, 0x60, 0x5f, 0x58, 0x3f, 0xfd, 0xcc, 0xff, 0x40, 0xee, 0xb2,
+    0x3a, 0x6e, 0x5a, 0xf1, 0x55, 0x4d, 0xa8, 0xc9, 0xc1, 0x0a, 0x98, 0x15, 0x30, 0x44, 0xa2, 0xc2,
+    0x2c, 0x45, 0x92, 0x6c, 0xf3, 0x39, 0x66, 0x42, 0xf2, 0x35, 0x20, 0x6f, 0x77, 0xbb, 0x59, 0x19,
+    0x1d, 0xfe, 0x37, 0x67, 0x2d, 0x31, 0xf5, 0x69, 0xa7, 0x64, 0xab, 0x13, 0x54, 0x25, 0xe9, 0x09,
+    0xed, 0x5c, 0x05, 0xca, 0x4c, 0x24, 0x87, 0xbf, 0x18, 0x3e, 0x22, 0xf0, 0x51, 0xec, 0x61, 0x17,
+    0x16, 0x5e, 0xaf, 0xd3, 0x49, 0xa6, 0x36, 0x43, 0xf4, 0x47, 0x91, 0xdf, 0x33, 0x93, 0x21, 0x3b,
+    0x79, 0xb7, 0x97, 0x85, 0x10, 0xb5, 0xba, 0x3c, 0xb6, 0x70, 0xd0, 0x06, 0xa1, 0xfa, 0x81, 0x82,
+    0x83, 0x7e, 0x7f, 0x80, 0x96, 0x73, 0xbe, 0x56, 0x9b, 0x9e, 0x95, 0xd9, 0xf7, 0x02, 0xb9, 0xa4,
+    0xde, 0x6a, 0x32, 0x6d, 0xd8, 0x8a, 0x84, 0x72, 0x2a, 0x14, 0x9f, 0x88, 0xf9, 0xdc, 0x89, 0x9a,
+    0xfb, 0x7c, 0x2e, 0xc3, 0x8f, 0xb8, 0x65, 0x48, 0x26, 0xc8, 0x12, 0x4a, 0xce, 0xe7, 0xd2, 0x62,
+    0x0c, 0xe0, 0x1f, 0xef, 0x11, 0x75, 0x78, 0x71, 0xa5, 0x8e, 0x76, 0x3d, 0xbd, 0xbc, 0x86, 0x57,
+    0x0b, 0x28, 0x2f, 0xa3, 0xda, 0xd4, 0xe4, 0x0f, 0xa9, 0x27, 0x53, 0x04, 0x1b, 0xfc, 0xac, 0xe6,
+    0x7a, 0x07, 0xae, 0x63, 0xc5, 0xdb, 0xe2, 0xea, 0x94, 0x8b, 0xc4, 0xd5, 0x9d, 0xf8, 0x90, 0x6b,
+    0xb1, 0x0d, 0xd6, 0xeb, 0xc6, 0x0e, 0xcf, 0xad, 0x08, 0x4e, 0xd7, 0xe3, 0x5d, 0x50, 0x1e, 0xb3,
+    0x5b, 0x23, 0x38, 0x34, 0x68, 0x46, 0x03, 0x8c, 0xdd, 0x9c, 0x7d, 0xa0, 0xcd, 0x1a, 0x41, 0x1c,
+};
+// clang-format on
+
+/* --- AES: byte r + 4c of a lane is row r, column c of the state --- */
+static ALWAYS_INLINE u8 gf_double(u8 v) { return (u8)(v << 1 ^ (v & 0x80 ? 0x1b : 0)); }
+
+static u8 gf_multiply(u8 a, u8 b)
+{
+    u8 r = 0;
+    for (unsigned i = 0; i < 8; i++, a = gf_double(a)) r ^= (u8)(a & -(b >> i & 1));
+    return r;
+}
+
+static void aes_mix_columns(u8 *state)
+{
+    for (unsigned c = 0; c < 16; c += 4) {
+        u8 *s = state + c, all = s[0] ^ s[1] ^ s[2] ^ s[3], first = s[0];
+        for (unsigned r = 0; r < 4; r++) {
+            u8 next = r == 3 ? first : s[r + 1];
+            s[r] ^= all ^ gf_double(s[r] ^ next);
+        }
+    }
+}
+
+/* 14 11 13 9 is 2 3 1 1 times 5 0 4 0. */
+static void aes_inverse_mix_columns(u8 *state)
+{
+    for (unsigned c = 0; c < 16; c += 4) {
+        u8 *s = state + c;
+        u8 even = gf_double(gf_double(s[0] ^ s[2])), odd = gf_double(gf_double(s[1] ^ s[3]));
+        s[0] ^= even;
+        s[2] ^= even;
+        s[1] ^= odd;
+        s[3] ^= odd;
+    }
+    aes_mix_columns(state);
+}
+
+enum aes_step { AES_ENCRYPT, AES_ENCRYPT_LAST, AES_DECRYPT, AES_DECRYPT_LAST };
+
+static void aes_lane(union vec *r, const union vec *x, const union vec *key, unsigned lane,
+                     enum aes_step step)
+{
+    bool decrypt = step == AES_DECRYPT || step == AES_DECRYPT_LAST;
+    const u8 *box = decrypt ? aes_inverse_sbox : aes_sbox;
+    u8 state[16];
+    for (unsigned i = 0; i < 16; i++) {
+        unsigned row = i & 3, from = (i + (decrypt ? 16 - 4 * row : 4 * row)) & 15;
+        state[i] = box[vec_b(x, lane + from)];
+    }
+    if (step == AES_ENCRYPT) aes_mix_columns(state);
+    if (step == AES_DECRYPT) aes_inverse_mix_columns(state);
+    for (unsigned i = 0; i < 16; i++) vec_b(r, lane + i) = state[i] ^ vec_b(key, lane + i);
+}
+
+static ALWAYS_INLINE bool aes(struct vcpu *cpu, const struct insn *insn, enum aes_step step)
+{
+    union vec tmp, r;
+    const union vec *key = vec_source(cpu, insn, 2, insn->vl, &tmp);
+    TRY(key);
+    const union vec *x = cpu_vec(cpu, insn->operand[1].reg);
+    r.q[3] = r.q[2] = r.q[1] = r.q[0] = 0;
+    for (unsigned lane = 0; lane < insn->vl; lane += 16) {
+        if (X64_CRYPTO && x64_has_aes())
+            x64_aes(&r.q[lane / 8], &x->q[lane / 8], &key->q[lane / 8], step);
+        else aes_lane(&r, x, key, lane, step);
+    }
+    return vec_result(cpu, insn, &r);
+}
+// clang-format off
+SIMD_SEM(AESENC, aes, AES_ENCRYPT)
+SIMD_SEM(AESENCLAST, aes, AES_ENCRYPT_LAST)
+SIMD_SEM(AESDEC, aes, AES_DECRYPT)
+SIMD_SEM(AESDECLAST, aes, AES_DECRYPT_LAST)
+// clang-format on
+
+bool sem_AESIMC(struct vcpu *cpu, const struct insn *insn)
+{
+    union vec tmp, r;
+    const union vec *x = vec_source(cpu, insn, 1, 16, &tmp);
+    TRY(x);
+    u8 state[16];
+    for (unsigned i = 0; i < 16; i++) state[i] = vec_b(x, i);
+    aes_inverse_mix_columns(state);
+    for (unsigned i = 0; i < 16; i++) vec_b(&r, i) = state[i];
+    xmm_write(cpu, insn, insn->operand[0].reg, 16, &r);
+    return true;
+}
+
+static u32 aes_sub_word(u32 v)
+{
+    return aes_sbox[v & 0xff] | (u32)aes_sbox[v >> 8 & 0xff] << 8 |
+           (u32)aes_sbox[v >> 16 & 0xff] << 16 | (u32)aes_sbox[v >> 24] << 24;
+}
+
+bool sem_AESKEYGENASSIST(struct vcpu *cpu, const struct insn *insn)
+{
+    union vec tmp, r;
+    const union vec *x = vec_source(cpu, insn, 1, 16, &tmp);
+    TRY(x);
+    for (unsigned i = 0; i < 4; i += 2) {
+        u32 word = aes_sub_word(vec_d(x, i + 1));
+        vec_d(&r, i) = word;
+        vec_d(&r, i + 1) = (word >> 8 | word << 24) ^ simd_imm8(insn);
+    }
+    xmm_write(cpu, insn, insn->operand[0].reg, 16, &r);
+    return true;
+}
+
+/* --- carry-less multiplication --- */
+static void carryless_multiply(u64 *r, u64 a, u64 b)
+{
+    u64 low = 0, high = 0;
+    for (unsigned i = 0; i < 64; i++) {
+        u64 mask = 0 - (b >> i & 1);
+        low ^= a << i & mask;
+        high ^= i ? a >> (64 - i) & mask : 0;
+    }
+    r[0] = low;
+    r[1] = high;
+}
+
+bool sem_PCLMULQDQ(struct vcpu *cpu, const struct insn *insn)
+{
+    union vec tmp, r;
+    const union vec *y = vec_source(cpu, insn, 2, insn->vl, &tmp);
+    TRY(y);
+    const union vec *x = cpu_vec(cpu, insn->operand[1].reg);
+    unsigned imm = simd_imm8(insn);
+    r.q[3] = r.q[2] = r.q[1] = r.q[0] = 0;
+    for (unsigned lane = 0; lane < insn->vl / 8u; lane += 2) {
+        u64 a = x->q[lane + (imm & 1)], b = y->q[lane + (imm >> 4 & 1)];
+        if (X64_CRYPTO && x64_has_clmul()) x64_clmul(&r.q[lane], a, b);
+        else carryless_multiply(&r.q[lane], a, b);
+    }
+    return vec_result(cpu, insn, &r);
+}
+
+/* --- Galois field 2^8 --- */
+static ALWAYS_INLINE void each_GF2P8MULB(union vec *r, const union vec *x, const union vec *y,
+                                         unsigned bytes)
+{
+    for (unsigned i = 0; i < bytes; i++) vec_b(r, i) = gf_multiply(vec_b(x, i), vec_b(y, i));
+}
+SIMD_SEM(GF2P8MULB, simd_binary, each_GF2P8MULB)
+
+/* Each byte of x times the bit matrix in its quadword of y, plus imm. */
+static ALWAYS_INLINE void affine(union vec *r, const union vec *x, const union vec *y, unsigned imm,
+                                 unsigned bytes, bool inverse)
+{
+    for (unsigned i = 0; i < bytes; i++) {
+        u8 v = inverse ? gf_inverse[vec_b(x, i)] : vec_b(x, i), out = (u8)imm;
+        for (unsigned bit = 0; bit < 8; bit++)
+            out ^= (u8)(__builtin_parity(vec_b(y, (i & ~7u) + 7 - bit) & v) << bit);
+        vec_b(r, i) = out;
+    }
+}
+static ALWAYS_INLINE void each_GF2P8AFFINEQB(union vec *r, const union vec *x, const union vec *y,
+                                             unsigned imm, unsigned bytes)
+{
+    affine(r, x, y, imm, bytes, false);
+}
+static ALWAYS_INLINE void each_GF2P8AFFINEINVQB(union vec *r, const union vec *x,
+                                                const union vec *y, unsigned imm, unsigned bytes)
+{
+    affine(r, x, y, imm, bytes, true);
+}
+// clang-format off
+SIMD_SEM(GF2P8AFFINEQB, simd_binary_imm, each_GF2P8AFFINEQB)
+SIMD_SEM(GF2P8AFFINEINVQB, simd_binary_imm, each_GF2P8AFFINEINVQB)
+// clang-format on
+
+/* --- SHA: legacy encodings only; x is also the destination --- */
+static ALWAYS_INLINE u32 rol32(u32 v, unsigned n) { return v << n | v >> (32 - n); }
+static ALWAYS_INLINE u32 ror32(u32 v, unsigned n) { return v >> n | v << (32 - n); }
+
+static u32 sha1_mix(unsigned kind, u32 b, u32 c, u32 d)
+{
+    switch (kind) {
+    case 0: return (b & c) ^ (~b & d);
+    case 2: return (b & c) ^ (b & d) ^ (c & d);
+    default: return b ^ c ^ d;
+    }
+}
+
+static void sha1_rounds(union vec *r, const union vec *x, const union vec *y, unsigned kind)
+{
+    static const u32 constants[4] = {0x5a827999, 0x6ed9eba1, 0x8f1bbcdc, 0xca62c1d6};
+    u32 a = vec_d(x, 3), b = vec_d(x, 2), c = vec_d(x, 1), d = vec_d(x, 0), e = 0;
+    for (unsigned i = 0; i < 4; i++) { /* the first word has E added already */
+        u32 next = sha1_mix(kind, b, c, d) + rol32(a, 5) + vec_d(y, 3 - i) + e + constants[kind];
+        e = d;
+        d = c;
+        c = rol32(b, 30);
+        b = a;
+        a = next;
+    }
+    vec_d(r, 3) = a;
+    vec_d(r, 2) = b;
+    vec_d(r, 1) = c;
+    vec_d(r, 0) = d;
+}
+
+static void each_SHA1NEXTE(union vec *r, const union vec *x, const union vec *y, unsigned bytes)
+{
+    (void)bytes;
+    r->q[0] = y->q[0];
+    r->q[1] = y->q[1];
+    vec_d(r, 3) = vec_d(y, 3) + rol32(vec_d(x, 3), 30);
+}
+
+static void each_SHA1MSG1(union vec *r, const union vec *x, const union vec *y, unsigned bytes)
+{
+    (void)bytes;
+    r->q[1] = x->q[1] ^ x->q[0];
+    r->q[0] = x->q[0] ^ y->q[1];
+}
+
+static void each_SHA1MSG2(union vec *r, const union vec *x, const union vec *y, unsigned bytes)
+{
+    (void)bytes;
+    for (unsigned i = 3; i > 0; i--) vec_d(r, i) = rol32(vec_d(x, i) ^ vec_d(y, i - 1), 1);
+    vec_d(r, 0) = rol32(vec_d(x, 0) ^ vec_d(r, 3), 1);
+}
+
+static void each_SHA256MSG1(union vec *r, const union vec *x, const union vec *y, unsigned bytes)
+{
+    (void)bytes;
+    for (unsigned i = 0; i < 4; i++) {
+        u32 w = i == 3 ? vec_d(y, 0) : vec_d(x, i + 1);
+        vec_d(r, i) = vec_d(x, i) + (ror32(w, 7) ^ ror32(w, 18) ^ w >> 3);
+    }
+}
+
+static void each_SHA256MSG2(union vec *r, const union vec *x, const union vec *y, unsigned bytes)
+{
+    (void)bytes;
+    for (unsigned i = 0; i < 4; i++) {
+        u32 w = i < 2 ? vec_d(y, i + 2) : vec_d(r, i - 2);
+        vec_d(r, i) = vec_d(x, i) + (ror32(w, 17) ^ ror32(w, 19) ^ w >> 10);
+    }
+}
+
+/* x holds C D G H from the top, y A B E F. */
+static void sha256_rounds(union vec *r, const union vec *x, const union vec *y, const union vec *wk)
+{
+    u32 a = vec_d(y, 3), b = vec_d(y, 2), c = vec_d(x, 3), d = vec_d(x, 2);
+    u32 e = vec_d(y, 1), f = vec_d(y, 0), g = vec_d(x, 1), h = vec_d(x, 0);
+    for (unsigned i = 0; i < 2; i++) {
+        u32 t =
+            h + ((e & f) ^ (~e & g)) + (ror32(e, 6) ^ ror32(e, 11) ^ ror32(e, 25)) + vec_d(wk, i);
+        u32 u = ((a & b) ^ (a & c) ^ (b & c)) + (ror32(a, 2) ^ ror32(a, 13) ^ ror32(a, 22));
+        h = g;
+        g = f;
+        f = e;
+        e = d + t;
+        d = c;
+        c = b;
+        b = a;
+        a = t + u;
+    }
+    vec_d(r, 3) = a;
+    vec_d(r, 2) = b;
+    vec_d(r, 1) = e;
+    vec_d(r, 0) = f;
+}
+
+static bool sha_binary(struct vcpu *cpu, const struct insn *insn, simd_fn2 fn)
+{
+    union vec tmp, r;
+    const union vec *y = vec_source(cpu, insn, 2, 16, &tmp);
+    TRY(y);
+    fn(&r, cpu_vec(cpu, insn->operand[0].reg), y, 16);
+    xmm_write(cpu, insn, insn->operand[0].reg, 16, &r);
+    return true;
+}
+
+// clang-format off
+SIMD_SEM(SHA1NEXTE, sha_binary, each_SHA1NEXTE)
+SIMD_SEM(SHA1MSG1, sha_binary, each_SHA1MSG1)
+SIMD_SEM(SHA1MSG2, sha_binary, each_SHA1MSG2)
+SIMD_SEM(SHA256MSG1, sha_binary, each_SHA256MSG1)
+SIMD_SEM(SHA256MSG2, sha_binary, each_SHA256MSG2)
+// clang-format on
+
+bool sem_SHA1RNDS4(struct vcpu *cpu, const struct insn *insn)
+{
+    union vec tmp, r;
+    const union vec *y = vec_source(cpu, insn, 2, 16, &tmp);
+    TRY(y);
+    sha1_rounds(&r, cpu_vec(cpu, insn->operand[0].reg), y, insn->imm & 3);
+    xmm_write(cpu, insn, insn->operand[0].reg, 16, &r);
+    return true;
+}
+
+bool sem_SHA256RNDS2(struct vcpu *cpu, const struct insn *insn)
+{
+    union vec tmp, r;
+    const union vec *y = vec_source(cpu, insn, 2, 16, &tmp);
+    TRY(y);
+    sha256_rounds(&r, cpu_vec(cpu, insn->operand[0].reg), y, cpu_vec(cpu, 0));
+    xmm_write(cpu, insn, insn->operand[0].reg, 16, &r);
+    return true;
+}

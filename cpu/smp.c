@@ -1,0 +1,89 @@
+/*
+ * What the processors of a machine share: the split lock, and the handshake that makes a page's code
+ * safe to keep decoded (smp.h tells why).
+ *
+ * A processor outside the guest has no store under way, and looks at the granules when it next makes
+ * a write tag valid, so only those inside are waited for.
+ */
+#include "cpu/smp.h"
+
+#include "cpu/mem.h"
+
+#include <stdlib.h>
+
+struct smp_group *smp_group_new(void)
+{
+    struct smp_group *group = calloc(1, sizeof(*group));
+    if (!group) return NULL;
+    pthread_mutex_init(&group->split_lock, NULL);
+    pthread_mutex_init(&group->protect_lock, NULL);
+    return group;
+}
+
+void smp_group_free(struct smp_group *group)
+{
+    if (!group) return;
+    pthread_mutex_destroy(&group->split_lock);
+    pthread_mutex_destroy(&group->protect_lock);
+    free(group);
+}
+
+void smp_group_add(struct smp_group *group, struct vcpu *cpu)
+{
+    pthread_mutex_lock(&group->protect_lock);
+    u32 count = atomic_load(&group->count);
+    if (count < ARRAY_SIZE(group->cpus)) {
+        atomic_store(&group->cpus[count], cpu);
+        atomic_store(&group->count, count + 1);
+        cpu->group = group;
+    }
+    pthread_mutex_unlock(&group->protect_lock);
+}
+
+static u64 granule_mask(u64 first, u64 last)
+{
+    return ~0ull >> (63 - (last >> 6) + (first >> 6)) << (first >> 6);
+}
+
+u64 smp_protect(struct vcpu *cpu, const u8 *host, u32 length)
+{
+    struct smp_group *group = cpu->group;
+    u64 number = arena_page(cpu->memory, host);
+    u64 pos = (u64)(host - cpu->memory->arena) & (PAGE_SIZE - 1);
+    u64 last = pos + length - 1 < PAGE_SIZE ? pos + length - 1 : PAGE_SIZE - 1;
+    struct code_page *page = &cpu->memory->code_pages[number];
+
+    pthread_mutex_lock(&group->protect_lock);
+    u32 count = atomic_load(&group->count);
+    if (!atomic_fetch_or(&page->granules, granule_mask(pos, last)))
+        for (u32 i = 0; i < count; i++) tlb_protect_code(atomic_load(&group->cpus[i]), number);
+    u64 epoch = atomic_fetch_add(&group->protect_epoch, 1) + 1;
+    pthread_mutex_unlock(&group->protect_lock);
+
+    for (u32 i = 0; i < count; i++) {
+        struct vcpu *other = atomic_load(&group->cpus[i]);
+        if (other == cpu || !atomic_load(&other->in_guest)) continue;
+        atomic_fetch_or(&other->requests, REQUEST_QUIESCE);
+        atomic_store(&other->run_until, 0);
+    }
+    return epoch;
+}
+
+bool smp_protected(struct vcpu *cpu, u64 epoch)
+{
+    struct smp_group *group = cpu->group;
+    u32 count = atomic_load_explicit(&group->count, memory_order_acquire);
+    for (u32 i = 0; i < count; i++) {
+        struct vcpu *other = atomic_load_explicit(&group->cpus[i], memory_order_acquire);
+        if (other != cpu && atomic_load(&other->in_guest) &&
+            atomic_load(&other->protect_ack) < epoch)
+            return false;
+    }
+    return true;
+}
+
+void smp_acknowledge(struct vcpu *cpu)
+{
+    atomic_fetch_and(&cpu->requests, ~(u32)REQUEST_QUIESCE);
+    if (cpu->group) atomic_store(&cpu->protect_ack, atomic_load(&cpu->group->protect_epoch));
+}

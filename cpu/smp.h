@@ -1,0 +1,35 @@
+/*
+ * What the processors of one machine share.
+ *
+ * Protecting code pages: who first decodes from an arena page sets its granules, drops every
+ * processor's write tags for it, and may trust what it decodes only after every other processor that
+ * was in the guest has passed a block boundary (it may have been between its tag check and its store).
+ * Until then it runs the page's instructions one at a time without keeping their decodes.
+ */
+#ifndef CPU_SMP_H
+#define CPU_SMP_H
+
+#include "cpu/cpu.h"
+
+#include <pthread.h>
+
+struct smp_group {
+    pthread_mutex_t split_lock;     /* locked operations that can't be one host atomic */
+    pthread_mutex_t protect_lock;   /* one protection at a time */
+    _Atomic u64 protect_epoch;
+    _Atomic(struct vcpu *) cpus[64];
+    _Atomic u32 count;
+};
+
+struct smp_group *smp_group_new(void);
+void smp_group_free(struct smp_group *group);
+void smp_group_add(struct smp_group *group, struct vcpu *cpu);
+
+/* Marks [host, host+length) as decoded and starts dropping write tags. Returns the epoch to wait for. */
+u64 smp_protect(struct vcpu *cpu, const u8 *host, u32 length);
+/* True when every other processor has acknowledged EPOCH (or is outside the guest). */
+bool smp_protected(struct vcpu *cpu, u64 epoch);
+/* At a block boundary, when REQUEST_QUIESCE is set. */
+void smp_acknowledge(struct vcpu *cpu);
+
+#endif

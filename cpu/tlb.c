@@ -1,0 +1,464 @@
+/*
+ * The soft TLB's slow half: filling entries, accesses that may not go straight to memory (devices,
+ * the local APIC's page, ROM, code pages, data breakpoints, page crossings), and flushing.
+ * Specification: Intel SDM vol. 3 ch. 4.10 (what may be cached), 17.2 (data breakpoints).
+ *
+ * Not modelled: process-context tags; a CR3 write drops all non-global entries.
+ *
+ * Every filled slot is in a list: one for entries that CR3 writes drop, one for globals. A slot is in
+ * each list at most once (TLB_LISTED, TLB_LISTED_GLOBAL in `slow` survive the entry's invalidation).
+ */
+#include "cpu/debug.h" /* debug_page_watched, debug_access */
+#include "cpu/mem.h"
+#include "cpu/smm.h" /* cpu_sees_smram */
+
+#define TLB_LISTS (TLB_LISTED | TLB_LISTED_GLOBAL)
+
+static void tag_set(_Atomic u64 *tag, u64 value)
+{
+    atomic_store_explicit(tag, value, memory_order_release);
+}
+
+static void entry_drop(struct tlb *tlb, unsigned mode, unsigned slot)
+{
+    struct tlb_entry *e = &tlb->entry[mode][slot];
+    tag_set(&e->tag_read, TLB_INVALID_TAG);
+    tag_set(&e->tag_write, TLB_INVALID_TAG);
+    e->slow &= TLB_LISTS;
+    tlb->slow_tag[mode][slot] = TLB_INVALID_TAG;
+}
+
+/* Other processors read the lists (tlb_protect_code): the element is there before the count says so. */
+static void list_add(u16 *list, u16 *count, unsigned slot)
+{
+    u16 n = *count;
+    __atomic_store_n(&list[n], (u16)slot, __ATOMIC_RELEASE);
+    __atomic_store_n(count, n + 1, __ATOMIC_RELEASE);
+}
+
+static void list_slot(struct tlb *tlb, unsigned mode, unsigned slot, struct tlb_entry *e)
+{
+    if (e->slow & TLB_GLOBAL) {
+        if (e->slow & TLB_LISTED_GLOBAL) return;
+        e->slow |= TLB_LISTED_GLOBAL;
+        list_add(tlb->touched_global[mode], &tlb->touched_global_count[mode], slot);
+    } else {
+        if (e->slow & TLB_LISTED) return;
+        e->slow |= TLB_LISTED;
+        list_add(tlb->touched[mode], &tlb->touched_count[mode], slot);
+    }
+}
+
+void tlb_flush_non_global(struct vcpu *cpu)
+{
+    struct tlb *tlb = cpu->tlb;
+    for (unsigned mode = 0; mode < TLB_MODES; mode++) {
+        for (unsigned i = 0; i < tlb->touched_count[mode]; i++) {
+            unsigned slot = tlb->touched[mode][i];
+            struct tlb_entry *e = &tlb->entry[mode][slot];
+            e->slow &= ~(u64)TLB_LISTED;
+            if (e->slow & TLB_GLOBAL) list_slot(tlb, mode, slot, e);
+            else entry_drop(tlb, mode, slot);
+        }
+        __atomic_store_n(&tlb->touched_count[mode], 0, __ATOMIC_RELEASE);
+    }
+}
+
+void tlb_flush_all(struct vcpu *cpu)
+{
+    struct tlb *tlb = cpu->tlb;
+    tlb_flush_non_global(cpu);
+    for (unsigned mode = 0; mode < TLB_MODES; mode++) {
+        for (unsigned i = 0; i < tlb->touched_global_count[mode]; i++) {
+            unsigned slot = tlb->touched_global[mode][i];
+            entry_drop(tlb, mode, slot);
+            tlb->entry[mode][slot].slow = 0;
+        }
+        __atomic_store_n(&tlb->touched_global_count[mode], 0, __ATOMIC_RELEASE);
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(tlb->table); i++) tlb->table[i].page = 1;
+    memset(tlb->large_2m, 0, sizeof(tlb->large_2m));
+    tlb->large_1g = 0;
+}
+
+static void tlb_note_large(struct tlb *tlb, u64 linear, unsigned shift)
+{
+    u64 region = linear >> 21 & (shift == 22 ? ~(u64)1 : ~(u64)0);
+    if (shift == 30) {
+        tlb->large_1g |= 1ull << (linear >> 30 & 63);
+        return;
+    }
+    for (unsigned i = 0; i < (shift == 22 ? 2 : 1); i++, region++)
+        tlb->large_2m[region >> 6 & 63] |= 1ull << (region & 63);
+}
+
+static void drop_large(struct tlb *tlb, u64 linear, unsigned shift, unsigned first, unsigned count)
+{
+    for (unsigned mode = 0; mode < TLB_MODES; mode++)
+        for (unsigned slot = first; slot < first + count; slot++)
+            if ((tlb->entry[mode][slot].slow & TLB_LARGE) &&
+                !((tlb->slow_tag[mode][slot] ^ linear) >> shift))
+                entry_drop(tlb, mode, slot);
+}
+
+/* INVLPG names any address of a large page and means all its 4 KiB slices. */
+void tlb_flush_page(struct vcpu *cpu, u64 linear)
+{
+    struct tlb *tlb = cpu->tlb;
+    u64 page = linear & PAGE_MASK, region = linear >> 21;
+    unsigned slot = page >> 12 & (TLB_ENTRIES - 1);
+    for (unsigned mode = 0; mode < TLB_MODES; mode++)
+        if (tlb->slow_tag[mode][slot] == page) entry_drop(tlb, mode, slot);
+    if (unlikely(tlb->large_2m[region >> 6 & 63] >> (region & 63) & 1))
+        drop_large(tlb, linear, 22, slot & ~1023u, 1024);
+    if (unlikely(tlb->large_1g >> (linear >> 30 & 63) & 1))
+        drop_large(tlb, linear, 30, 0, TLB_ENTRIES);
+}
+
+/* Everything anew, whatever the memory held. */
+void tlb_reset(struct vcpu *cpu)
+{
+    struct tlb *tlb = cpu->tlb;
+    memset(tlb->touched_count, 0, sizeof(tlb->touched_count));
+    memset(tlb->touched_global_count, 0, sizeof(tlb->touched_global_count));
+    for (unsigned mode = 0; mode < TLB_MODES; mode++)
+        for (unsigned slot = 0; slot < TLB_ENTRIES; slot++) {
+            entry_drop(tlb, mode, slot);
+            tlb->entry[mode][slot].slow = 0;
+        }
+    tlb_flush_all(cpu);
+    cpu->map_generation =
+        atomic_load_explicit(&cpu->memory->map_generation, memory_order_acquire);
+}
+
+/* Called by any thread. The owner may be filling: it looks at the page's granules after it has
+ * published a write tag, we look at the tags after the granules were set, so one of us sees the other. */
+static void protect_list(struct tlb *tlb, unsigned mode, const u16 *list, const u16 *count,
+                         const struct vcpu *cpu, u64 arena_page_wanted)
+{
+    unsigned n = __atomic_load_n(count, __ATOMIC_ACQUIRE);
+    for (unsigned i = 0; i < n; i++) {
+        unsigned slot = __atomic_load_n(&list[i], __ATOMIC_ACQUIRE) & (TLB_ENTRIES - 1);
+        struct tlb_entry *e = &tlb->entry[mode][slot];
+        u64 tag = atomic_load_explicit(&e->tag_write, memory_order_acquire);
+        if (tag & TLB_INVALID_TAG) continue;
+        u64 addend = __atomic_load_n(&e->addend, __ATOMIC_ACQUIRE);
+        if ((tag + addend - (u64)(uintptr_t)cpu->memory->arena) >> 12 == arena_page_wanted)
+            tag_set(&e->tag_write, TLB_INVALID_TAG);
+    }
+}
+
+void tlb_protect_code(struct vcpu *cpu, u64 arena_page)
+{
+    struct tlb *tlb = cpu->tlb;
+    atomic_thread_fence(memory_order_seq_cst);
+    /* Non-globals first: a slot moves from that list to the other, never back without a refill. */
+    for (unsigned mode = 0; mode < TLB_MODES; mode++) {
+        protect_list(tlb, mode, tlb->touched[mode], &tlb->touched_count[mode], cpu, arena_page);
+        protect_list(tlb, mode, tlb->touched_global[mode], &tlb->touched_global_count[mode], cpu,
+                     arena_page);
+    }
+}
+
+/* --- filling --- */
+
+static u8 *entry_host(const struct tlb_entry *e, u64 linear)
+{
+    return (u8 *)(uintptr_t)(linear + e->addend);
+}
+
+/* Makes the write tag valid when a store may go straight to memory. */
+static void publish_write(struct vcpu *cpu, struct tlb_entry *e, u64 page)
+{
+    u8 *host = entry_host(e, page);
+    if (memory_is_code(cpu->memory, host)) {
+        e->slow |= TLB_CODE;
+        return;
+    }
+    e->slow &= ~(u64)TLB_CODE;
+    tag_set(&e->tag_write, page);
+    if (cpu->count > 1) {
+        atomic_thread_fence(memory_order_seq_cst);
+        if (memory_is_code(cpu->memory, host)) {
+            tag_set(&e->tag_write, TLB_INVALID_TAG);
+            e->slow |= TLB_CODE;
+        }
+    }
+}
+
+static bool is_apic_page(const struct vcpu *cpu, u64 physical)
+{
+    if (!cpu->apic.apic || (cpu->apic_base & (3 << 10)) != 1 << 11) return false;
+    return physical == (cpu->apic_base & cpu->physical_mask & PAGE_MASK);
+}
+
+static bool tlb_direct(const struct vcpu *cpu, u64 slow, enum tlb_mode mode)
+{
+    return !(slow & (TLB_IO | TLB_WATCH)) && !(mode == TLB_USER && cpu->align_check);
+}
+
+static struct tlb_entry *tlb_fill(struct vcpu *cpu, u64 linear, enum access access,
+                                  enum tlb_mode mode)
+{
+    struct walk walk;
+    if (unlikely(!mmu_walk(cpu, linear, access, mode, false, &walk))) {
+        cpu_page_fault(cpu, linear, walk.error);
+        return NULL;
+    }
+    struct tlb *tlb = cpu->tlb;
+    u64 page = linear & PAGE_MASK;
+    u64 physical = walk.physical & cpu->a20_mask & PAGE_MASK;
+    unsigned slot = page >> 12 & (TLB_ENTRIES - 1);
+    struct tlb_entry *e = &tlb->entry[mode][slot];
+    struct memory_target target = {0};
+    u64 slow = physical | walk.flags | TLB_PRESENT;
+
+    if (unlikely(is_apic_page(cpu, physical))) slow |= TLB_IO | TLB_APIC;
+    else memory_resolve(cpu->bus, physical, cpu_sees_smram(cpu), &target);
+    if (!target.host) slow |= TLB_IO;
+    else if (target.read_only) slow |= TLB_ROM;
+    if (unlikely(cpu->watch_pages) && debug_page_watched(cpu, page)) slow |= TLB_WATCH;
+    if (walk.flags & TLB_LARGE) tlb_note_large(tlb, page, walk.large_shift);
+
+    tag_set(&e->tag_read, TLB_INVALID_TAG);
+    tag_set(&e->tag_write, TLB_INVALID_TAG);
+    tlb->slow_tag[mode][slot] = page;
+    __atomic_store_n(&e->addend, target.host ? (u64)(uintptr_t)target.host - page : 0,
+                     __ATOMIC_RELEASE);
+    e->slow = slow | (e->slow & TLB_LISTS);
+    list_slot(tlb, mode, slot, e);
+    if (tlb_direct(cpu, slow, mode)) {
+        tag_set(&e->tag_read, page);
+        if ((slow & (TLB_WRITABLE | TLB_ROM)) == TLB_WRITABLE) publish_write(cpu, e, page);
+    }
+    return e;
+}
+
+static struct tlb_entry *tlb_find(struct vcpu *cpu, u64 linear, enum access access,
+                                  enum tlb_mode mode)
+{
+    static const u16 needed[] = {
+        [ACCESS_READ] = 0, [ACCESS_WRITE] = TLB_WRITABLE, [ACCESS_EXECUTE] = TLB_EXECUTABLE};
+    u64 page = linear & PAGE_MASK;
+    unsigned slot = page >> 12 & (TLB_ENTRIES - 1);
+    struct tlb_entry *e = &cpu->tlb->entry[mode][slot];
+    if (cpu->tlb->slow_tag[mode][slot] == page && (e->slow & needed[access]) == needed[access])
+        return e;
+    return tlb_fill(cpu, linear, access, mode);
+}
+
+/* Physical addresses mean something else since the TLB was filled? */
+static void tlb_sync(struct vcpu *cpu)
+{
+    u32 now = atomic_load_explicit(&cpu->memory->map_generation, memory_order_acquire);
+    if (unlikely(now != cpu->map_generation)) {
+        tlb_flush_all(cpu);
+        cpu->map_generation = now;
+    }
+}
+
+/*
+ * What an access [linear, linear+size) is made of: the run in its first page and that in its second.
+ * Outside 64-bit code linear addresses are 32 bits wide and wrap.
+ */
+struct span {
+    u64 linear[2];
+    unsigned length[2]; /* length[1] is 0 when it stays in a page */
+    struct tlb_entry *entry[2];
+};
+
+static bool span_make(struct vcpu *cpu, u64 linear, unsigned size, struct span *span)
+{
+    if (!cpu_long_mode(cpu)) linear = (u32)linear;
+    unsigned room = PAGE_SIZE - (linear & (PAGE_SIZE - 1));
+    u64 next = (linear | (PAGE_SIZE - 1)) + 1;
+    if (cpu->code_size != CODE64 && next == GIB(4)) next = 0;
+    span->linear[0] = linear;
+    span->linear[1] = next;
+    span->length[0] = size < room ? size : room;
+    span->length[1] = size - span->length[0];
+    if (unlikely(!cpu_is_canonical(linear) || (span->length[1] && !cpu_is_canonical(next)))) {
+        cpu_gp0(cpu);
+        cpu->exception.address = linear;
+        cpu->fault_noncanonical = true; /* intr.c tells #SS from #GP */
+        return false;
+    }
+    return true;
+}
+
+static bool span_translate(struct vcpu *cpu, u64 linear, unsigned size, enum access access,
+                           enum tlb_mode mode, struct span *span)
+{
+    tlb_sync(cpu);
+    TRY(span_make(cpu, linear, size, span));
+    span->entry[0] = tlb_find(cpu, span->linear[0], access, mode);
+    TRY(span->entry[0]);
+    if (unlikely(span->length[1])) {
+        span->entry[1] = tlb_find(cpu, span->linear[1], access, mode);
+        TRY(span->entry[1]);
+    }
+    if (unlikely(cpu->align_check) && mode == TLB_USER && access != ACCESS_EXECUTE && size <= 8 &&
+        !(size & (size - 1)) && (linear & (size - 1)))
+        return cpu_fault_error(cpu, VECTOR_AC, 0);
+    return true;
+}
+
+/* --- one page's run --- */
+
+/* Guest registers of one to eight bytes are moved in one piece; the rest need not be. */
+static void copy_piece(void *to, const void *from, unsigned size)
+{
+    switch (size) {
+    case 1: *(u8 *)to = *(const u8 *)from; break;
+    case 2: memcpy(to, from, 2); break;
+    case 4: memcpy(to, from, 4); break;
+    case 8: memcpy(to, from, 8); break;
+    default: memcpy(to, from, size);
+    }
+}
+
+static unsigned piece_size(unsigned left)
+{
+    return left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+}
+
+/* Registers are 32 bits wide, 16 bytes apart; narrower and wider accesses are undefined there. */
+static u64 apic_page_read(struct vcpu *cpu, unsigned offset, unsigned size)
+{
+    u64 value = 0;
+    if (cpu->lock) cpu->lock(cpu->lock_opaque);
+    for (unsigned i = 0; i < size;) {
+        unsigned at = offset + i, shift = (at & 3) * 8;
+        value |= (u64)(cpu->apic.mmio_read(cpu->apic.apic, at & ~3u) >> shift) << (i * 8);
+        i += 4 - (at & 3);
+    }
+    if (cpu->unlock) cpu->unlock(cpu->lock_opaque);
+    return value & size_mask(size);
+}
+
+static void apic_page_write(struct vcpu *cpu, unsigned offset, u64 value, unsigned size)
+{
+    if (size < 4 || (offset & 3)) {
+        log_to(cpu->log, LOG_GUEST_ERROR, "cpu%u: %u-byte write to local APIC register %03x ignored",
+               cpu->index, size, offset);
+        return;
+    }
+    if (cpu->lock) cpu->lock(cpu->lock_opaque);
+    cpu->apic.mmio_write(cpu->apic.apic, offset, (u32)value);
+    if (cpu->unlock) cpu->unlock(cpu->lock_opaque);
+}
+
+static void io_read(struct vcpu *cpu, u64 slow, u64 physical, u8 *to, unsigned size)
+{
+    while (size) {
+        unsigned n = piece_size(size);
+        u64 value = slow & TLB_APIC
+                        ? apic_page_read(cpu, physical & (PAGE_SIZE - 1), n)
+                        : bus_memory_read_as(cpu->bus, physical, n, cpu_sees_smram(cpu));
+        mem_store_host(to, value, n);
+        to += n, physical += n, size -= n;
+    }
+}
+
+static void io_write(struct vcpu *cpu, u64 slow, u64 physical, const u8 *from, unsigned size)
+{
+    while (size) {
+        unsigned n = piece_size(size);
+        u64 value = mem_load_host(from, n);
+        if (slow & TLB_APIC) apic_page_write(cpu, physical & (PAGE_SIZE - 1), value, n);
+        else bus_memory_write_as(cpu->bus, physical, value, n, cpu_sees_smram(cpu));
+        from += n, physical += n, size -= n;
+    }
+}
+
+static u64 entry_physical(const struct tlb_entry *e, u64 linear)
+{
+    return (e->slow & ~(u64)0xfff & 0x000fffffffffffffull) | (linear & (PAGE_SIZE - 1));
+}
+
+static void run_read(struct vcpu *cpu, const struct tlb_entry *e, u64 linear, void *to, unsigned size)
+{
+    if (likely(!(e->slow & TLB_IO))) copy_piece(to, entry_host(e, linear), size);
+    else io_read(cpu, e->slow, entry_physical(e, linear), to, size);
+}
+
+static void run_write(struct vcpu *cpu, struct tlb_entry *e, u64 linear, const void *from,
+                      unsigned size)
+{
+    if (unlikely(e->slow & (TLB_IO | TLB_ROM))) {
+        io_write(cpu, e->slow, entry_physical(e, linear), from, size);
+        return;
+    }
+    u8 *host = entry_host(e, linear);
+    if (memory_is_code(cpu->memory, host)) {
+        if (memory_code_written(cpu->memory, host, size)) cpu->leave_block = true;
+    } else if (tlb_direct(cpu, e->slow, (enum tlb_mode)((e - &cpu->tlb->entry[0][0]) / TLB_ENTRIES))) {
+        publish_write(cpu, e, linear & PAGE_MASK);
+    }
+    copy_piece(host, from, size);
+}
+
+static void span_watch(struct vcpu *cpu, const struct span *span, bool write)
+{
+    for (unsigned i = 0; i < 2 && span->length[i]; i++)
+        if (span->entry[i]->slow & TLB_WATCH)
+            debug_access(cpu, span->linear[i], span->length[i], write);
+}
+
+/* --- the slow paths of mem.h --- */
+
+bool tlb_read_slow(struct vcpu *cpu, u64 linear, void *to, unsigned size, enum tlb_mode mode)
+{
+    struct span span;
+    TRY(span_translate(cpu, linear, size, ACCESS_READ, mode, &span));
+    run_read(cpu, span.entry[0], span.linear[0], to, span.length[0]);
+    if (unlikely(span.length[1]))
+        run_read(cpu, span.entry[1], span.linear[1], (u8 *)to + span.length[0], span.length[1]);
+    if (unlikely(cpu->watch_pages)) span_watch(cpu, &span, false);
+    return true;
+}
+
+bool tlb_write_slow(struct vcpu *cpu, u64 linear, const void *from, unsigned size,
+                    enum tlb_mode mode)
+{
+    struct span span;
+    TRY(span_translate(cpu, linear, size, ACCESS_WRITE, mode, &span));
+    run_write(cpu, span.entry[0], span.linear[0], from, span.length[0]);
+    if (unlikely(span.length[1]))
+        run_write(cpu, span.entry[1], span.linear[1], (const u8 *)from + span.length[0],
+                  span.length[1]);
+    if (unlikely(cpu->watch_pages)) span_watch(cpu, &span, true);
+    return true;
+}
+
+bool tlb_probe(struct vcpu *cpu, u64 linear, unsigned size, bool write, enum tlb_mode mode)
+{
+    struct span span;
+    return span_translate(cpu, linear, size, write ? ACCESS_WRITE : ACCESS_READ, mode, &span);
+}
+
+const u8 *tlb_fetch(struct vcpu *cpu, u64 linear, bool *faulted, u64 *physical)
+{
+    struct span span;
+    /* With SMAP but no SMEP, user pages may be run but not read: only the AC array may hold them. */
+    enum tlb_mode mode = cpu->cpl == 3 ? TLB_USER
+                         : (cpu->cr4 & (CR4_SMAP | CR4_SMEP)) == CR4_SMAP ? TLB_KERNEL_AC
+                                                                           : TLB_KERNEL;
+    *faulted = !span_translate(cpu, linear, 1, ACCESS_EXECUTE, mode, &span);
+    if (*faulted) return NULL;
+    const struct tlb_entry *e = span.entry[0];
+    *physical = entry_physical(e, span.linear[0]);
+    return e->slow & TLB_IO ? NULL : entry_host(e, span.linear[0]);
+}
+
+void *tlb_locked_pointer(struct vcpu *cpu, u64 linear, unsigned size, bool *faulted)
+{
+    struct span span;
+    *faulted = !span_translate(cpu, linear, size, ACCESS_WRITE, cpu->tlb_mode, &span);
+    if (*faulted || span.length[1] || (span.entry[0]->slow & (TLB_IO | TLB_ROM))) return NULL;
+    u8 *host = entry_host(span.entry[0], span.linear[0]);
+    if (memory_is_code(cpu->memory, host) && memory_code_written(cpu->memory, host, size))
+        cpu->leave_block = true;
+    if (unlikely(cpu->watch_pages)) span_watch(cpu, &span, true);
+    return host;
+}

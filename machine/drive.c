@@ -1,0 +1,225 @@
+/*
+ * Drives: requests go to a worker thread in order, completions come back on the I/O thread.
+ *
+ * One worker a drive keeps a flush behind the writes before it without more ado. cache=writethrough
+ * flushes after each write, cache=unsafe never.
+ */
+#include "machine/drive_host.h"
+#include "machine/disk/image.h"
+#include "machine/host/loop.h" /* loop_wake */
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define NEXT(request) (*(struct drive_request **)&(request)->internal[0])
+
+struct queue {
+    struct drive_request *head, *tail;
+};
+
+struct drive {
+    char id[64], serial[64];
+    struct image *image;
+    enum drive_cache cache;
+    struct drive_settings settings;
+    struct loop *loop;
+    pthread_t worker;
+    pthread_mutex_t mutex;
+    pthread_cond_t work, idle;
+    struct queue todo, finished, stopped;
+    bool busy, quit, locked;
+    void (*changed)(void *opaque);
+    void *changed_opaque;
+};
+
+static void push(struct queue *queue, struct drive_request *request)
+{
+    NEXT(request) = NULL;
+    if (queue->tail) NEXT(queue->tail) = request;
+    else queue->head = request;
+    queue->tail = request;
+}
+
+static struct drive_request *pop(struct queue *queue)
+{
+    struct drive_request *request = queue->head;
+    if (!request) return NULL;
+    queue->head = NEXT(request);
+    if (!queue->head) queue->tail = NULL;
+    return request;
+}
+
+static int transfer(struct image *image, struct drive_request *request)
+{
+    u64 offset = request->offset, left = request->length;
+    for (unsigned i = 0; i < request->segment_count && left; i++) {
+        u64 n = request->segments[i].length < left ? request->segments[i].length : left;
+        int error = request->op == DRIVE_READ
+                        ? image->read(image, offset, request->segments[i].base, n)
+                        : image->write(image, offset, request->segments[i].base, n);
+        if (error) return error;
+        offset += n;
+        left -= n;
+    }
+    return 0;
+}
+
+static int perform(struct drive *drive, struct drive_request *request)
+{
+    struct image *image = drive->image;
+    if (!image) return ENOMEDIUM;
+    if (request->op != DRIVE_FLUSH &&
+        (request->offset > image->size || request->length > image->size - request->offset))
+        return EINVAL;
+    if (request->op != DRIVE_READ && request->op != DRIVE_FLUSH && image->read_only) return EROFS;
+    int error = 0;
+    switch (request->op) {
+    case DRIVE_READ: return transfer(image, request);
+    case DRIVE_WRITE:
+        error = transfer(image, request);
+        if (!error && drive->cache == CACHE_WRITETHROUGH) error = image->flush(image);
+        return error;
+    case DRIVE_FLUSH: return drive->cache == CACHE_UNSAFE ? 0 : image->flush(image);
+    case DRIVE_DISCARD:
+        return image->discard ? image->discard(image, request->offset, request->length) : 0;
+    }
+    return EINVAL;
+}
+
+static void *work(void *opaque)
+{
+    struct drive *drive = opaque;
+    pthread_mutex_lock(&drive->mutex);
+    for (;;) {
+        struct drive_request *request = pop(&drive->todo);
+        if (!request) {
+            drive->busy = false;
+            pthread_cond_broadcast(&drive->idle);
+            if (drive->quit) break;
+            pthread_cond_wait(&drive->work, &drive->mutex);
+            continue;
+        }
+        drive->busy = true;
+        pthread_mutex_unlock(&drive->mutex);
+        request->internal[1] = (void *)(intptr_t)perform(drive, request);
+        pthread_mutex_lock(&drive->mutex);
+        push(&drive->finished, request);
+        loop_wake(drive->loop);
+    }
+    pthread_mutex_unlock(&drive->mutex);
+    return NULL;
+}
+
+struct drive *drive_new(struct image *image, const struct drive_settings *settings,
+                        struct loop *loop)
+{
+    struct drive *drive = calloc(1, sizeof *drive);
+    if (!drive) abort();
+    drive->image = image;
+    drive->settings = *settings;
+    drive->cache = settings->cache;
+    drive->loop = loop;
+    snprintf(drive->id, sizeof drive->id, "%s", settings->id ? settings->id : "");
+    snprintf(drive->serial, sizeof drive->serial, "%s", settings->serial ? settings->serial : "");
+    pthread_mutex_init(&drive->mutex, NULL);
+    pthread_cond_init(&drive->work, NULL);
+    pthread_cond_init(&drive->idle, NULL);
+    if (pthread_create(&drive->worker, NULL, work, drive)) abort();
+    return drive;
+}
+
+void drive_submit(struct drive *drive, struct drive_request *request)
+{
+    pthread_mutex_lock(&drive->mutex);
+    push(&drive->todo, request);
+    pthread_cond_signal(&drive->work);
+    pthread_mutex_unlock(&drive->mutex);
+}
+
+static enum drive_trouble policy(struct drive *drive, struct drive_request *request, int error)
+{
+    bool is_read = request->op == DRIVE_READ;
+    enum drive_trouble t = is_read ? drive->settings.on_read_error : drive->settings.on_write_error;
+    if (t == TROUBLE_ENOSPC) return error == ENOSPC ? TROUBLE_STOP : TROUBLE_REPORT;
+    return t;
+}
+
+void drive_complete(struct drive *drive)
+{
+    for (;;) {
+        pthread_mutex_lock(&drive->mutex);
+        struct drive_request *request = pop(&drive->finished);
+        pthread_mutex_unlock(&drive->mutex);
+        if (!request) return;
+        int error = (int)(intptr_t)request->internal[1];
+        enum drive_trouble trouble = error ? policy(drive, request, error) : TROUBLE_REPORT;
+        if (error && trouble == TROUBLE_STOP && drive->settings.stop) {
+            push(&drive->stopped, request);
+            drive->settings.stop(drive->settings.opaque, drive, error, request->op != DRIVE_READ);
+            continue;
+        }
+        request->done(request, trouble == TROUBLE_IGNORE ? 0 : error);
+    }
+}
+
+void drive_retry(struct drive *drive)
+{
+    for (struct drive_request *request; (request = pop(&drive->stopped));)
+        drive_submit(drive, request);
+}
+
+static bool settle(struct drive *drive)
+{
+    pthread_mutex_lock(&drive->mutex);
+    while (drive->busy || drive->todo.head) pthread_cond_wait(&drive->idle, &drive->mutex);
+    bool more = drive->finished.head != NULL;
+    pthread_mutex_unlock(&drive->mutex);
+    return more;
+}
+
+void drive_drain(struct drive *drive)
+{
+    for (struct drive_request *request; (request = pop(&drive->stopped));) request->done(request, EIO);
+    /* A completion may submit the next request: a write its flush. */
+    while (settle(drive)) drive_complete(drive);
+}
+
+u64 drive_size(struct drive *drive) { return drive->image ? drive->image->size : 0; }
+bool drive_read_only(struct drive *drive) { return !drive->image || drive->image->read_only; }
+bool drive_has_medium(struct drive *drive) { return drive->image != NULL; }
+const char *drive_id(struct drive *drive) { return drive->id; }
+const char *drive_serial(struct drive *drive) { return drive->serial; }
+
+void drive_on_media_change(struct drive *drive, void (*changed)(void *), void *opaque)
+{
+    drive->changed = changed;
+    drive->changed_opaque = opaque;
+}
+
+void drive_set_medium(struct drive *drive, struct image *image)
+{
+    drive_drain(drive);
+    if (drive->image) drive->image->close(drive->image);
+    drive->image = image;
+    if (drive->changed) drive->changed(drive->changed_opaque);
+}
+
+void drive_eject(struct drive *drive) { drive_set_medium(drive, NULL); }
+void drive_lock_tray(struct drive *drive, bool locked) { drive->locked = locked; }
+bool drive_tray_locked(struct drive *drive) { return drive->locked; }
+
+void drive_free(struct drive *drive)
+{
+    pthread_mutex_lock(&drive->mutex);
+    drive->quit = true;
+    pthread_cond_signal(&drive->work);
+    pthread_mutex_unlock(&drive->mutex);
+    pthread_join(drive->worker, NULL);
+    if (drive->image) {
+        if (!drive->image->read_only && drive->cache != CACHE_UNSAFE) drive->image->flush(drive->image);
+        drive->image->close(drive->image);
+    }
+    free(drive);
+}

@@ -1,0 +1,332 @@
+/*
+ * Character device backends on POSIX descriptors: null, terminal, file, pty, UNIX and TCP sockets.
+ *
+ * A descriptor that cannot take more now is watched for room; what the listener has no room for waits
+ * here. The terminal's former settings are the one thing a process has only one of: they are kept
+ * where a signal handler can put them back.
+ */
+#define _GNU_SOURCE /* ptsname_r, accept4 */
+#include "machine/chardev_host.h"
+#include "machine/host/loop.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <pty.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <termios.h>
+#include <unistd.h>
+
+#define HELD 4096
+
+struct fd_chardev {
+    struct chardev base;
+    struct loop *loop;
+    int in, out, listening;
+    struct loop_fd *watch_in, *watch_out, *watch_listening;
+    u8 held[HELD]; /* arrived, and the listener had no room */
+    unsigned held_count;
+    char *unlink_path;
+    bool is_terminal, is_pty;
+};
+
+/* --- the terminal --- */
+
+static struct termios terminal_before;
+static volatile sig_atomic_t terminal_changed;
+
+void terminal_restore(void)
+{
+    if (!terminal_changed) return;
+    terminal_changed = 0;
+    tcsetattr(STDIN_FILENO, TCSANOW, &terminal_before);
+}
+
+static void restore_and_die(int signal)
+{
+    terminal_restore();
+    struct sigaction plain = {.sa_handler = SIG_DFL};
+    sigaction(signal, &plain, NULL);
+    raise(signal);
+}
+
+static void terminal_raw(void)
+{
+    struct termios raw;
+    if (!isatty(STDIN_FILENO) || tcgetattr(STDIN_FILENO, &raw)) return;
+    terminal_before = raw;
+    terminal_changed = 1;
+    atexit(terminal_restore);
+    static const int deadly[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGQUIT};
+    for (unsigned i = 0; i < ARRAY_SIZE(deadly); i++) {
+        struct sigaction action = {.sa_handler = restore_and_die, .sa_flags = SA_ONSTACK};
+        sigaction(deadly[i], &action, NULL);
+    }
+    raw.c_iflag &= ~(tcflag_t)(IGNBRK | BRKINT | PARMRK | ISTRIP | INLCR | IGNCR | ICRNL | IXON);
+    raw.c_lflag &= ~(tcflag_t)(ECHO | ECHONL | ICANON | IEXTEN | ISIG);
+    raw.c_cflag = (raw.c_cflag & ~(tcflag_t)(CSIZE | PARENB)) | CS8;
+    raw.c_cc[VMIN] = 1;
+    raw.c_cc[VTIME] = 0;
+    tcsetattr(STDIN_FILENO, TCSANOW, &raw);
+}
+
+/* --- bytes --- */
+
+static struct fd_chardev *of(struct chardev *chardev)
+{
+    return container_of(chardev, struct fd_chardev, base);
+}
+
+static void deliver(struct fd_chardev *c)
+{
+    unsigned taken = chardev_arrived(&c->base, c->held, c->held_count);
+    c->held_count -= taken;
+    memmove(c->held, c->held + taken, c->held_count);
+    if (c->watch_in) loop_change(c->watch_in, c->held_count < HELD ? LOOP_IN : 0);
+}
+
+static void hang_up(struct fd_chardev *c)
+{
+    if (c->watch_in) loop_remove(c->watch_in);
+    if (c->watch_out) loop_remove(c->watch_out);
+    c->watch_in = c->watch_out = NULL;
+    if (c->listening >= 0) {
+        close(c->in);
+        c->in = c->out = -1;
+    }
+}
+
+static void can_read(void *opaque, unsigned events)
+{
+    struct fd_chardev *c = opaque;
+    if (c->held_count < HELD) {
+        ssize_t n = read(c->in, c->held + c->held_count, HELD - c->held_count);
+        if (n > 0) c->held_count += (unsigned)n;
+        /* A pty without a reader reports EIO until somebody opens it. */
+        else if (c->is_pty) usleep(1000);
+        else if (n == 0 || (errno != EAGAIN && errno != EINTR)) { hang_up(c); return; }
+    } else if (events & LOOP_ERROR) {
+        hang_up(c);
+        return;
+    }
+    deliver(c);
+}
+
+static void can_write(void *opaque, unsigned events)
+{
+    struct fd_chardev *c = opaque;
+    (void)events;
+    loop_change(c->watch_out, 0);
+}
+
+static unsigned fd_write(struct chardev *base, const u8 *bytes, unsigned n)
+{
+    struct fd_chardev *c = of(base);
+    if (c->out < 0) return n; /* nobody connected: as a cable with no end */
+    ssize_t done = write(c->out, bytes, n);
+    if (done >= 0) return (unsigned)done;
+    if (errno != EAGAIN && errno != EINTR) return n;
+    if (c->watch_out) {
+        loop_change(c->watch_out, LOOP_OUT);
+        loop_wake(c->loop);
+    }
+    return 0;
+}
+
+static void fd_resume(struct chardev *base)
+{
+    struct fd_chardev *c = of(base);
+    if (!c->held_count) return;
+    deliver(c);
+    loop_wake(c->loop);
+}
+
+static void fd_release(struct chardev *base)
+{
+    struct fd_chardev *c = of(base);
+    if (c->is_terminal) terminal_restore();
+    if (c->unlink_path) unlink(c->unlink_path);
+    free(c->unlink_path);
+    hang_up(c);
+    if (c->watch_listening) loop_remove(c->watch_listening);
+    if (c->listening >= 0) close(c->listening);
+    if (c->out > STDERR_FILENO) close(c->out);
+    free(c);
+}
+
+static void not_blocking(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+    if (flags >= 0) fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+}
+
+static void watch(struct fd_chardev *c, bool read_too)
+{
+    if (read_too && c->in >= 0) c->watch_in = loop_add(c->loop, c->in, LOOP_IN, can_read, c);
+    if (c->out >= 0) c->watch_out = loop_add(c->loop, c->out, 0, can_write, c);
+}
+
+static struct fd_chardev *make(struct loop *loop, int in, int out)
+{
+    struct fd_chardev *c = calloc(1, sizeof *c);
+    if (!c) abort();
+    c->base = (struct chardev){.write = fd_write, .resume = fd_resume, .release = fd_release};
+    c->loop = loop;
+    c->in = in;
+    c->out = out;
+    c->listening = -1;
+    return c;
+}
+
+/* --- the kinds --- */
+
+static struct chardev *open_stdio(struct loop *loop)
+{
+    struct fd_chardev *c = make(loop, STDIN_FILENO, STDOUT_FILENO);
+    c->is_terminal = true;
+    terminal_raw();
+    /* Standard output stays blocking: it may be the user's shell's, and a pipe must lose nothing. */
+    c->watch_in = loop_add(loop, c->in, LOOP_IN, can_read, c);
+    return &c->base;
+}
+
+static struct chardev *open_file(struct loop *loop, const char *path, struct error *error)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0) return error_set(error, "%s: %s", path, strerror(errno)), NULL;
+    return &make(loop, -1, fd)->base;
+}
+
+static struct chardev *open_pty(struct loop *loop, struct error *error)
+{
+    int master, slave;
+    char name[128];
+    if (openpty(&master, &slave, NULL, NULL, NULL))
+        return error_set(error, "pty: %s", strerror(errno)), NULL;
+    ptsname_r(master, name, sizeof name);
+    struct termios raw;
+    tcgetattr(slave, &raw);
+    cfmakeraw(&raw);
+    tcsetattr(slave, TCSANOW, &raw);
+    /* The slave stays open here so that the master never sees a hang-up. */
+    not_blocking(master);
+    fprintf(stderr, "char device redirected to %s\n", name);
+    struct fd_chardev *c = make(loop, master, master);
+    c->is_pty = true;
+    watch(c, true);
+    return &c->base;
+}
+
+static void connected(struct fd_chardev *c, int fd)
+{
+    not_blocking(fd);
+    c->in = c->out = fd;
+    watch(c, true);
+}
+
+static void can_accept(void *opaque, unsigned events)
+{
+    struct fd_chardev *c = opaque;
+    (void)events;
+    int fd = accept4(c->listening, NULL, NULL, SOCK_CLOEXEC);
+    if (fd < 0) return;
+    if (c->in >= 0) close(fd); /* one at a time */
+    else connected(c, fd);
+}
+
+static bool has_option(const char *options, const char *name)
+{
+    size_t n = strlen(name);
+    for (const char *p = options; p && *p; p = strchr(p, ',')) {
+        if (*p == ',') p++;
+        if (!strncmp(p, name, n) && (!p[n] || p[n] == ',' || !strcmp(p + n, "=on") ||
+                                     !strncmp(p + n, "=on,", 4)))
+            return true;
+    }
+    return false;
+}
+
+static struct chardev *serve_or_connect(struct loop *loop, int fd, const struct sockaddr *address,
+                                        socklen_t length, bool server, bool wait, const char *name,
+                                        struct error *error)
+{
+    int one = 1;
+    if (server) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (server ? bind(fd, address, length) || listen(fd, 1) : connect(fd, address, length)) {
+        error_set(error, "%s: %s", name, strerror(errno));
+        close(fd);
+        return NULL;
+    }
+    struct fd_chardev *c = make(loop, -1, -1);
+    if (!server) {
+        connected(c, fd);
+        return &c->base;
+    }
+    c->listening = fd;
+    if (wait) {
+        fprintf(stderr, "waiting for a connection on %s\n", name);
+        int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+        if (peer >= 0) connected(c, peer);
+    }
+    c->watch_listening = loop_add(loop, fd, LOOP_IN, can_accept, c);
+    return &c->base;
+}
+
+static struct chardev *open_unix(struct loop *loop, const char *text, struct error *error)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    const char *comma = strchr(text, ',');
+    size_t length = comma ? (size_t)(comma - text) : strlen(text);
+    if (!length || length >= sizeof address.sun_path)
+        return error_set(error, "unix:%s: bad path length", text), NULL;
+    memcpy(address.sun_path, text, length);
+    bool server = has_option(comma, "server");
+    bool wait = server && !has_option(comma, "nowait") && !has_option(comma, "wait=off");
+    if (comma && strstr(comma, "wait=off")) wait = false;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return error_set(error, "unix socket: %s", strerror(errno)), NULL;
+    if (server) unlink(address.sun_path);
+    struct chardev *chardev = serve_or_connect(loop, fd, (struct sockaddr *)&address, sizeof address,
+                                               server, wait, address.sun_path, error);
+    if (chardev && server) of(chardev)->unlink_path = strdup(address.sun_path);
+    return chardev;
+}
+
+static struct chardev *open_tcp(struct loop *loop, const char *text, struct error *error)
+{
+    char host[256] = "", port[32] = "";
+    const char *comma = strchr(text, ','), *end = comma ? comma : text + strlen(text);
+    const char *colon = memrchr(text, ':', (size_t)(end - text));
+    if (!colon || (size_t)(colon - text) >= sizeof host || (size_t)(end - colon) > sizeof port)
+        return error_set(error, "tcp:%s: HOST:PORT expected", text), NULL;
+    memcpy(host, text, (size_t)(colon - text));
+    memcpy(port, colon + 1, (size_t)(end - colon - 1));
+    bool server = has_option(comma, "server");
+    bool wait = server && !has_option(comma, "nowait") && !(comma && strstr(comma, "wait=off"));
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = server ? AI_PASSIVE : 0}, *found;
+    int failed = getaddrinfo(*host ? host : "127.0.0.1", port, &hints, &found);
+    if (failed) return error_set(error, "tcp:%s: %s", text, gai_strerror(failed)), NULL;
+    int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct chardev *chardev = NULL;
+    if (fd < 0) error_set(error, "tcp:%s: %s", text, strerror(errno));
+    else chardev = serve_or_connect(loop, fd, found->ai_addr, found->ai_addrlen, server, wait, text, error);
+    freeaddrinfo(found);
+    return chardev;
+}
+
+struct chardev *chardev_open(struct loop *loop, const char *text, struct error *error)
+{
+    if (!strcmp(text, "null") || !strcmp(text, "none") || !strcmp(text, "vc"))
+        return &make(loop, -1, -1)->base;
+    if (!strcmp(text, "stdio")) return open_stdio(loop);
+    if (!strcmp(text, "pty")) return open_pty(loop, error);
+    if (!strncmp(text, "file:", 5)) return open_file(loop, text + 5, error);
+    if (!strncmp(text, "unix:", 5)) return open_unix(loop, text + 5, error);
+    if (!strncmp(text, "tcp:", 4)) return open_tcp(loop, text + 4, error);
+    return error_set(error, "unknown character device '%s'", text), NULL;
+}

@@ -1,0 +1,22 @@
+/*
+ * What we ask of the operating system, and nobody else does: memory, time, randomness.
+ * Everything is thread-safe.
+ */
+#ifndef MACHINE_HOST_OS_H
+#define MACHINE_HOST_OS_H
+
+#include "machine/types.h"
+
+/* SIZE bytes of zeroed address space that costs nothing until touched; NULL when there is none. */
+void *os_reserve(u64 size);
+void os_release(void *address, u64 size);
+/* Gives the pages in [address, address+size) back; they read as zero afterwards. */
+void os_discard(void *address, u64 size);
+
+u64 os_monotonic_ns(void); /* never goes back */
+u64 os_wall_ns(void);      /* since 1970, UTC */
+i64 os_utc_offset_seconds(u64 wall_ns); /* local time minus UTC */
+bool os_random(void *to, size_t length);
+u64 os_physical_memory(void); /* bytes the host has */
+
+#endif

@@ -1,0 +1,66 @@
+/* machine/host/os.h on POSIX systems with mmap and clock_gettime. */
+#include "machine/host/os.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef MAP_NORESERVE
+#define MAP_NORESERVE 0
+#endif
+
+void *os_reserve(u64 size)
+{
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                   -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+void os_release(void *address, u64 size) { munmap(address, size); }
+
+void os_discard(void *address, u64 size)
+{
+    /* MADV_DONTNEED on private anonymous memory gives zero pages back. */
+    madvise(address, size, MADV_DONTNEED);
+}
+
+static u64 read_clock(clockid_t id)
+{
+    struct timespec t;
+    clock_gettime(id, &t);
+    return (u64)t.tv_sec * 1000000000u + (u64)t.tv_nsec;
+}
+
+u64 os_monotonic_ns(void) { return read_clock(CLOCK_MONOTONIC); }
+u64 os_wall_ns(void) { return read_clock(CLOCK_REALTIME); }
+
+i64 os_utc_offset_seconds(u64 wall_ns)
+{
+    time_t t = (time_t)(wall_ns / 1000000000u);
+    struct tm local;
+    return localtime_r(&t, &local) ? local.tm_gmtoff : 0;
+}
+
+bool os_random(void *to, size_t length)
+{
+    static const char path[] = "/dev/urandom";
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    u8 *p = to;
+    while (length) {
+        ssize_t n = read(fd, p, length);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) break;
+        p += n;
+        length -= (size_t)n;
+    }
+    close(fd);
+    return length == 0;
+}
+
+u64 os_physical_memory(void)
+{
+    return (u64)sysconf(_SC_PHYS_PAGES) * (u64)sysconf(_SC_PAGESIZE);
+}

@@ -1,0 +1,282 @@
+/*
+ * The machine as a whole: made, run, paused, reset, left.
+ *
+ * A chip that wants the machine off, reset or stopped says so through machine_services; the I/O thread
+ * does it, with every processor parked.
+ */
+#include "machine/machine.h"
+
+#include "cpu/cpu.h"             /* cpu_reset */
+#include "machine/bus_host.h"
+#include "machine/chardev_host.h"/* chardev_close, terminal_restore */
+#include "machine/clock_host.h"
+#include "machine/display_host.h"
+#include "machine/drive_host.h"
+#include "machine/host/loop.h"
+#include "machine/host/os.h"
+#include "machine/monitor.h"
+#include "net/options.h"         /* net_set_* */
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define DISPLAY_INTERVAL_NS 33000000u
+
+/* --- the machine lock: the I/O thread goes before processors that hammer it --- */
+
+void machine_lock(struct machine *m)
+{
+    pthread_mutex_lock(&m->lock);
+    while (atomic_load_explicit(&m->io_waiting, memory_order_relaxed))
+        pthread_cond_wait(&m->lock_free, &m->lock);
+}
+
+void machine_unlock(struct machine *m) { pthread_mutex_unlock(&m->lock); }
+
+static void lock_any(void *opaque) { machine_lock(opaque); }
+static void unlock_any(void *opaque) { machine_unlock(opaque); }
+
+static void lock_io(void *opaque)
+{
+    struct machine *m = opaque;
+    atomic_fetch_add(&m->io_waiting, 1);
+    pthread_mutex_lock(&m->lock);
+    if (atomic_fetch_sub(&m->io_waiting, 1) == 1) pthread_cond_broadcast(&m->lock_free);
+}
+
+/* --- what chips ask for --- */
+
+static struct machine *of(struct machine_services *services)
+{
+    return container_of(services, struct machine, services);
+}
+
+static void ask(struct machine *m, _Atomic bool *what)
+{
+    atomic_store(what, true);
+    for (unsigned i = 0; i < m->vcpu_count; i++) cpu_request(m->vcpu[i].cpu, REQUEST_STOP);
+    loop_wake(m->loop);
+}
+
+static void services_shutdown(struct machine_services *services, enum shutdown_cause cause, int code)
+{
+    struct machine *m = of(services);
+    switch (cause) {
+    case SHUTDOWN_GUEST_RESET:
+    case SHUTDOWN_TRIPLE_FAULT:
+        if (m->options->no_reboot) ask(m, &m->wants_off);
+        else ask(m, &m->wants_reset);
+        break;
+    case SHUTDOWN_EXIT_DEVICE:
+        m->exit_code = code;
+        ask(m, &m->wants_quit);
+        break;
+    case SHUTDOWN_PANIC:
+        if (m->options->panic_pauses) ask(m, &m->wants_pause);
+        else ask(m, &m->wants_off);
+        break;
+    default: ask(m, &m->wants_off); break;
+    }
+}
+
+static void services_set_a20(struct machine_services *services, bool enabled)
+{
+    struct machine *m = of(services);
+    for (unsigned i = 0; i < m->vcpu_count; i++) {
+        m->vcpu[i].cpu->a20_mask = enabled ? ~(u64)0 : ~(u64)(1 << 20);
+        cpu_request(m->vcpu[i].cpu, REQUEST_A20 | REQUEST_TLB_FLUSH);
+    }
+}
+
+static void services_random(struct machine_services *services, void *to, size_t length)
+{
+    (void)services;
+    if (!os_random(to, length)) memset(to, 0x5a, length);
+}
+
+void machine_quit(struct machine *m, int code)
+{
+    m->exit_code = code;
+    ask(m, &m->wants_quit);
+}
+
+/* --- making --- */
+
+static u64 host_time(void *opaque)
+{
+    (void)opaque;
+    return os_monotonic_ns();
+}
+
+static void wake_loop(void *opaque) { loop_wake(opaque); }
+
+static void map_changed(void *opaque)
+{
+    struct machine *m = opaque;
+    for (unsigned i = 0; i < m->vcpu_count; i++) cpu_request(m->vcpu[i].cpu, REQUEST_TLB_FLUSH);
+}
+
+static void set_wall_clock(struct machine *m)
+{
+    u64 now = os_wall_ns();
+    struct tm tm = {0};
+    const char *base = m->options->rtc_base;
+    if (!strcmp(base, "localtime")) {
+        now += (u64)(os_utc_offset_seconds(now) * (i64)NS_PER_SECOND);
+    } else if (strcmp(base, "utc") &&
+               sscanf(base, "%d-%d-%dT%d:%d:%d", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &tm.tm_hour,
+                      &tm.tm_min, &tm.tm_sec) >= 3) {
+        tm.tm_year -= 1900;
+        tm.tm_mon -= 1;
+        now = (u64)timegm(&tm) * NS_PER_SECOND;
+    }
+    clock_set_wall(m->clock, now);
+}
+
+struct device *machine_new_device(struct machine *m, const char *class_name)
+{
+    const struct device_class *class = device_class_find(class_name);
+    return class ? device_new(class, m->bus, m->clock, &m->log, &m->services) : NULL;
+}
+
+struct device *machine_add(struct machine *m, struct device *device, struct error *error)
+{
+    if (m->device_count == MAX_BOARD_DEVICES) return error_set(error, "too many devices"), NULL;
+    if (!device_init(device, error)) return NULL;
+    m->devices[m->device_count++] = device;
+    return device;
+}
+
+static bool open_log(struct machine *m, struct error *error)
+{
+    m->log.mask = m->options->log_mask;
+    if (!m->options->log_file) return true;
+    m->log.stream = fopen(m->options->log_file, "w");
+    if (!m->log.stream) return error_set(error, "-D %s: cannot be written", m->options->log_file);
+    setvbuf(m->log.stream, NULL, _IOLBF, 0);
+    return true;
+}
+
+struct machine *machine_new(struct options *options, struct error *error)
+{
+    struct machine *m = calloc(1, sizeof *m);
+    if (!m) abort();
+    m->options = options;
+    pthread_mutex_init(&m->lock, NULL);
+    pthread_cond_init(&m->lock_free, NULL);
+    pthread_mutex_init(&m->run_mutex, NULL);
+    pthread_cond_init(&m->run_changed, NULL);
+    m->services = (struct machine_services){.shutdown = services_shutdown, .set_a20 = services_set_a20,
+                                            .random = services_random, .vcpus = options->smp};
+    m->loop = loop_new();
+    m->clock = clock_new(host_time, NULL);
+    loop_set_lock(m->loop, lock_io, unlock_any, m);
+    clock_on_nearer(m->clock, wake_loop, m->loop);
+    set_wall_clock(m);
+    lock_io(m);
+    bool ok = open_log(m, error);
+    if (ok) {
+        m->bus = bus_new(options->ram, MIB(128), &m->log, error);
+        ok = m->bus != NULL;
+    }
+    if (ok) {
+        bus_set_lock(m->bus, lock_any, unlock_any, m);
+        bus_on_map_change(m->bus, map_changed, m);
+        m->display = display_new();
+        /* While the board is built this thread holds the lock; chips are called directly. */
+        ok = pc_build(m, error) && monitor_start(m, error) && display_open(m, error);
+    }
+    machine_unlock(m);
+    if (ok) return m;
+    machine_free(m);
+    return NULL;
+}
+
+void machine_free(struct machine *m)
+{
+    vcpus_stop(m);
+    lock_io(m);
+    display_close(m);
+    for (unsigned i = 0; i < m->drive_count; i++) drive_free(m->drives[i]);
+    for (unsigned i = 0; i < m->chardev_count; i++) chardev_close(m->chardevs[i]);
+    if (m->net) net_set_free(m->net);
+    terminal_restore();
+    machine_unlock(m);
+    if (m->log.stream) fclose(m->log.stream);
+    /* The rest goes with the process: chips hold pointers into each other's wires. */
+}
+
+/* --- running --- */
+
+void machine_pause(struct machine *m)
+{
+    vcpus_park(m);
+    clock_stop(m->clock);
+}
+
+void machine_resume(struct machine *m)
+{
+    clock_start(m->clock);
+    for (unsigned i = 0; i < m->drive_count; i++) drive_retry(m->drives[i]);
+    vcpus_unpark(m);
+}
+
+void machine_reset(struct machine *m)
+{
+    bool running = m->run_state == RUN_RUNNING;
+    if (running) vcpus_park(m);
+    for (unsigned i = 0; i < m->drive_count; i++) drive_drain(m->drives[i]);
+    for (unsigned i = 0; i < m->device_count; i++) device_reset(m->devices[i]);
+    for (unsigned i = 0; i < m->vcpu_count; i++) cpu_reset(m->vcpu[i].cpu);
+    pc_reset(m);
+    if (running) vcpus_unpark(m);
+}
+
+/* True while the machine goes on. */
+static bool serve_requests(struct machine *m)
+{
+    if (atomic_exchange(&m->wants_quit, false)) return false;
+    if (atomic_exchange(&m->wants_off, false)) {
+        if (!m->options->no_shutdown) return false;
+        machine_pause(m);
+    }
+    if (atomic_exchange(&m->wants_pause, false)) machine_pause(m);
+    if (atomic_exchange(&m->wants_reset, false)) machine_reset(m);
+    return true;
+}
+
+static u64 time_to_sleep(struct machine *m, u64 next_frame)
+{
+    u64 sleep = ~(u64)0, deadline = clock_next_deadline(m->clock), now = clock_now(m->clock);
+    if (m->run_state == RUN_RUNNING && deadline != ~(u64)0) sleep = deadline > now ? deadline - now : 0;
+    if (!display_is_shown(m)) return sleep;
+    u64 host = os_monotonic_ns(), frame = next_frame > host ? next_frame - host : 0;
+    return frame < sleep ? frame : sleep;
+}
+
+int machine_run(struct machine *m)
+{
+    struct error error;
+    u64 next_frame = 0;
+    lock_io(m);
+    if (!vcpus_start(m, &error)) {
+        fprintf(stderr, "lyrebird: %s\n", error.text);
+        machine_unlock(m);
+        return 1;
+    }
+    machine_reset(m);
+    if (!m->options->paused) machine_resume(m);
+    while (serve_requests(m)) {
+        loop_turn(m->loop, time_to_sleep(m, next_frame));
+        for (unsigned i = 0; i < m->drive_count; i++) drive_complete(m->drives[i]);
+        if (m->run_state == RUN_RUNNING) clock_run_timers(m->clock);
+        if (display_is_shown(m) && os_monotonic_ns() >= next_frame) {
+            display_refresh(m);
+            next_frame = os_monotonic_ns() + DISPLAY_INTERVAL_NS;
+        }
+    }
+    if (m->run_state == RUN_RUNNING) machine_pause(m);
+    machine_unlock(m);
+    return m->exit_code;
+}

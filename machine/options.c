@@ -1,0 +1,508 @@
+/* Parses the command line into struct options. The list of options is options.def. */
+#define _GNU_SOURCE /* strchrnul */
+#include "machine/options.h"
+
+#include "machine/device.h"     /* -device help */
+#include "machine/drive_host.h" /* cache and error policies */
+#include "machine/log.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define VERSION "0.1"
+
+/* --- values --- */
+
+bool parse_on_off(const char *text, bool *on)
+{
+    *on = !strcmp(text, "on") || !strcmp(text, "yes") || !strcmp(text, "true");
+    return *on || !strcmp(text, "off") || !strcmp(text, "no") || !strcmp(text, "false");
+}
+
+bool parse_size(const char *text, u64 unit, u64 *bytes)
+{
+    char *end;
+    if (!isdigit((unsigned char)*text)) return false;
+    errno = 0;
+    unsigned long long number = strtoull(text, &end, 0);
+    switch (toupper((unsigned char)*end)) {
+    case 0: break;
+    case 'B': unit = 1, end++; break;
+    case 'K': unit = KIB(1), end++; break;
+    case 'M': unit = MIB(1), end++; break;
+    case 'G': unit = GIB(1), end++; break;
+    case 'T': unit = GIB(1024), end++; break;
+    default: return false;
+    }
+    if (*end || errno || number > ~(u64)0 / unit) return false;
+    *bytes = number * unit;
+    return true;
+}
+
+static bool parse_unsigned(const char *text, u64 most, u64 *value)
+{
+    char *end;
+    errno = 0;
+    *value = strtoull(text, &end, 0);
+    return isdigit((unsigned char)*text) && !*end && !errno && *value <= most;
+}
+
+bool keyvals_parse(struct keyvals *kv, const char *text, const char *first, struct error *error)
+{
+    kv->count = 0;
+    const char *p = text;
+    for (bool leading = true; *p; leading = false) {
+        char *piece = malloc(strlen(p) + 1), *out = piece;
+        if (!piece) abort();
+        while (*p && (*p != ',' || p[1] == ',')) {
+            if (*p == ',') p++;
+            *out++ = *p++;
+        }
+        *out = 0;
+        if (*p == ',') p++;
+        if (kv->count == ARRAY_SIZE(kv->item)) return error_set(error, "too many properties in '%s'", text);
+        char *equals = strchr(piece, '=');
+        if (equals) *equals = 0;
+        else if (leading && !first) first = "type";
+        kv->item[kv->count].key = equals || !leading ? piece : first;
+        kv->item[kv->count].value = equals ? equals + 1 : leading ? piece : "on";
+        kv->count++;
+    }
+    return true;
+}
+
+const char *keyvals_get(const struct keyvals *kv, const char *key)
+{
+    for (unsigned i = kv->count; i-- > 0;)
+        if (!strcmp(kv->item[i].key, key)) return kv->item[i].value;
+    return NULL;
+}
+
+static bool is_word_of(const char *word, const char *list)
+{
+    size_t n = strlen(word);
+    for (const char *p = list; (p = strstr(p, word)); p += n)
+        if ((p == list || p[-1] == ' ') && (p[n] == ' ' || !p[n])) return true;
+    return false;
+}
+
+bool keyvals_only(const struct keyvals *kv, const char *option, const char *allowed, struct error *error)
+{
+    for (unsigned i = 0; i < kv->count; i++)
+        if (!is_word_of(kv->item[i].key, allowed))
+            return error_set(error, "-%s: unknown property '%s'", option, kv->item[i].key);
+    return true;
+}
+
+static bool append_text(const char **list, unsigned *count, unsigned most, const char *text,
+                        const char *option, struct error *error)
+{
+    if (*count == most) return error_set(error, "-%s: at most %u of them", option, most);
+    list[(*count)++] = text;
+    return true;
+}
+
+/* --- one function an option --- */
+
+static bool option_help(struct options *o, const char *value, struct error *error)
+{
+    (void)value, (void)error;
+    printf("Lyrebird " VERSION ": a full-system PC emulator\nUsage: %s [option...] [disk image]\n", o->program);
+    static const struct { const char *name, *argument, *help; } list[] = {
+#define OPTION(name, argument, function, help) {name, argument, help},
+#include "machine/options.def"
+#undef OPTION
+    };
+    for (unsigned i = 0; i < ARRAY_SIZE(list); i++) {
+        char left[64];
+        snprintf(left, sizeof left, "-%s%s%s", list[i].name, list[i].argument ? " " : "",
+                 list[i].argument ? list[i].argument : "");
+        printf("  %-22s %s\n", left, list[i].help);
+    }
+    o->exit_now = 0;
+    return true;
+}
+
+static bool option_version(struct options *o, const char *value, struct error *error)
+{
+    (void)value, (void)error;
+    puts("Lyrebird " VERSION);
+    o->exit_now = 0;
+    return true;
+}
+
+static bool option_accel(struct options *o, const char *value, struct error *error)
+{
+    struct keyvals kv;
+    if (!keyvals_parse(&kv, value, "accel", error) || !keyvals_only(&kv, "accel", "accel tb-size thread one-insn-per-tb", error))
+        return false;
+    const char *engine = keyvals_get(&kv, "accel");
+    if (!engine || !strcmp(engine, "tcg") || !strcmp(engine, "interp")) {
+        o->interp = engine && !strcmp(engine, "interp");
+        return true;
+    }
+    if (!strcmp(engine, "jit"))
+        return error_set(error, "-accel jit: this build has no translator yet; use -accel interp");
+    return error_set(error, "-accel %s: not supported (interp)", engine);
+}
+
+static bool option_machine(struct options *o, const char *value, struct error *error)
+{
+    struct keyvals kv;
+    bool off = false;
+    if (!strcmp(value, "help")) {
+        puts("pc   i440FX, PIIX3 and PIIX4 (default)");
+        o->exit_now = 0;
+        return true;
+    }
+    if (!keyvals_parse(&kv, value, "type", error) ||
+        !keyvals_only(&kv, "machine", "type hpet acpi smm accel usb vmport graphics", error))
+        return false;
+    const char *type = keyvals_get(&kv, "type");
+    if (type && strcmp(type, "pc") && strncmp(type, "pc-i440fx", 9))
+        return error_set(error, "-machine %s: not supported (pc)", type);
+    const struct { const char *key; bool *on; } flags[] = {
+        {"hpet", &o->hpet}, {"acpi", &o->acpi}, {"smm", &o->smm}, {"usb", &off}, {"vmport", &off}, {"graphics", &off}};
+    for (unsigned i = 0; i < ARRAY_SIZE(flags); i++) {
+        const char *text = keyvals_get(&kv, flags[i].key);
+        if (text && !parse_on_off(text, flags[i].on))
+            return error_set(error, "-machine %s=%s: on or off expected", flags[i].key, text);
+    }
+    if (keyvals_get(&kv, "usb") && off) return error_set(error, "-machine usb=on: not supported yet");
+    return !keyvals_get(&kv, "accel") || option_accel(o, keyvals_get(&kv, "accel"), error);
+}
+
+static bool option_smp(struct options *o, const char *value, struct error *error)
+{
+    struct keyvals kv;
+    u64 n;
+    if (!keyvals_parse(&kv, value, "cpus", error) ||
+        !keyvals_only(&kv, "smp", "cpus sockets dies cores threads maxcpus", error))
+        return false;
+    const char *cpus = keyvals_get(&kv, "cpus");
+    u64 product = 1;
+    static const char *const parts[] = {"sockets", "dies", "cores", "threads"};
+    for (unsigned i = 0; i < ARRAY_SIZE(parts); i++) {
+        const char *text = keyvals_get(&kv, parts[i]);
+        if (text && !parse_unsigned(text, 64, &n)) return error_set(error, "-smp %s=%s: bad number", parts[i], text);
+        if (text) product *= n;
+    }
+    if (cpus && !parse_unsigned(cpus, 1000000, &n)) return error_set(error, "-smp %s: bad number", cpus);
+    if (!cpus) n = product;
+    if (n < 1 || n > 64) return error_set(error, "-smp %s: 1 to 64 processors", value);
+    o->smp = (unsigned)n;
+    return true;
+}
+
+static bool option_memory(struct options *o, const char *value, struct error *error)
+{
+    struct keyvals kv;
+    if (!keyvals_parse(&kv, value, "size", error) || !keyvals_only(&kv, "m", "size slots maxmem", error)) return false;
+    const char *size = keyvals_get(&kv, "size");
+    if (!size || !parse_size(size, MIB(1), &o->ram)) return error_set(error, "-m %s: bad size", value);
+    if (o->ram < MIB(1) || o->ram > GIB(512)) return error_set(error, "-m %s: 1 MiB to 512 GiB", value);
+    o->ram = (o->ram + 0xfff) & ~(u64)0xfff;
+    return true;
+}
+
+static bool option_boot(struct options *o, const char *value, struct error *error)
+{
+    struct keyvals kv;
+    if (!keyvals_parse(&kv, value, "order", error) ||
+        !keyvals_only(&kv, "boot", "order once menu strict splash splash-time reboot-timeout", error))
+        return false;
+    const char *text;
+    if ((text = keyvals_get(&kv, "order"))) o->boot_order = text;
+    if ((text = keyvals_get(&kv, "once"))) o->boot_once = text;
+    for (const char *p = o->boot_order; p && *p; p++)
+        if (!strchr("abcdnop", *p)) return error_set(error, "-boot order=%s: unknown drive letter '%c'", o->boot_order, *p);
+    if ((text = keyvals_get(&kv, "menu")) && !parse_on_off(text, &o->boot_menu))
+        return error_set(error, "-boot menu=%s: on or off expected", text);
+    return true;
+}
+
+static int index_of(const char *text, const char *const *list)
+{
+    for (int i = 0; list[i]; i++)
+        if (!strcmp(text, list[i])) return i;
+    return -1;
+}
+
+static struct drive_option *new_drive(struct options *o, struct error *error)
+{
+    if (o->drive_count == MAX_DRIVES) return error_set(error, "at most %d drives", MAX_DRIVES), NULL;
+    struct drive_option *d = &o->drives[o->drive_count++];
+    *d = (struct drive_option){.index = -1, .on_write_error = TROUBLE_ENOSPC, .on_read_error = TROUBLE_REPORT};
+    return d;
+}
+
+static bool drive_choices(struct drive_option *d, const struct keyvals *kv, struct error *error)
+{
+    static const char *const interfaces[] = {"ide", "floppy", "virtio", "pflash", "none", NULL};
+    static const char *const caches[] = {"writeback", "writethrough", "unsafe", "none", "directsync", NULL};
+    static const u8 cache_of[] = {CACHE_WRITEBACK, CACHE_WRITETHROUGH, CACHE_UNSAFE, CACHE_WRITEBACK, CACHE_WRITETHROUGH};
+    static const char *const troubles[] = {"report", "ignore", "stop", "enospc", NULL};
+    const char *text;
+    int n = 0;
+    if ((text = keyvals_get(kv, "if"))) {
+        if ((n = index_of(text, interfaces)) < 0) return error_set(error, "-drive if=%s: not supported", text);
+        d->interface = (enum drive_interface)n;
+    }
+    if ((text = keyvals_get(kv, "cache"))) {
+        if ((n = index_of(text, caches)) < 0) return error_set(error, "-drive cache=%s: unknown", text);
+        d->cache = cache_of[n];
+    }
+    if ((text = keyvals_get(kv, "werror"))) {
+        if ((n = index_of(text, troubles)) < 0) return error_set(error, "-drive werror=%s: unknown", text);
+        d->on_write_error = (u8)n;
+    }
+    if ((text = keyvals_get(kv, "rerror"))) {
+        if ((n = index_of(text, troubles)) < 0 || n == TROUBLE_ENOSPC) return error_set(error, "-drive rerror=%s: unknown", text);
+        d->on_read_error = (u8)n;
+    }
+    if ((text = keyvals_get(kv, "media"))) {
+        if (strcmp(text, "disk") && strcmp(text, "cdrom")) return error_set(error, "-drive media=%s: disk or cdrom", text);
+        d->cdrom = !strcmp(text, "cdrom");
+    }
+    return true;
+}
+
+static bool option_drive(struct options *o, const char *value, struct error *error)
+{
+    struct keyvals kv;
+    struct drive_option *d = new_drive(o, error);
+    if (!d || !keyvals_parse(&kv, value, "file", error) ||
+        !keyvals_only(&kv, "drive", "file if media format index bus unit id readonly read-only snapshot cache werror rerror serial aio discard detect-zeroes", error) ||
+        !drive_choices(d, &kv, error))
+        return false;
+    const char *text;
+    d->file = keyvals_get(&kv, "file");
+    d->format = keyvals_get(&kv, "format");
+    d->id = keyvals_get(&kv, "id");
+    d->serial = keyvals_get(&kv, "serial");
+    u64 n, bus = 0;
+    if ((text = keyvals_get(&kv, "bus"))) {
+        if (!parse_unsigned(text, 1, &bus)) return error_set(error, "-drive bus=%s: bad number", text);
+        d->index = (int)bus * 2;
+    }
+    if ((text = keyvals_get(&kv, "unit"))) {
+        if (!parse_unsigned(text, 1, &n)) return error_set(error, "-drive unit=%s: bad number", text);
+        d->index = (int)(bus * 2 + n);
+    }
+    if ((text = keyvals_get(&kv, "index"))) {
+        if (!parse_unsigned(text, 31, &n)) return error_set(error, "-drive index=%s: bad number", text);
+        d->index = (int)n;
+    }
+    if ((text = keyvals_get(&kv, "readonly")) || (text = keyvals_get(&kv, "read-only"))) {
+        if (!parse_on_off(text, &d->read_only)) return error_set(error, "-drive readonly=%s: on or off expected", text);
+    }
+    if ((text = keyvals_get(&kv, "snapshot")) && !parse_on_off(text, &d->snapshot))
+        return error_set(error, "-drive snapshot=%s: on or off expected", text);
+    if (!d->file && !d->cdrom && d->interface != IF_FLOPPY) return error_set(error, "-drive %s: file= is missing", value);
+    if (d->cdrom) d->read_only = true;
+    return true;
+}
+
+static bool simple_drive(struct options *o, const char *file, enum drive_interface interface, int index,
+                         bool cdrom, struct error *error)
+{
+    struct drive_option *d = new_drive(o, error);
+    if (!d) return false;
+    d->file = file;
+    d->interface = interface;
+    d->index = index;
+    d->cdrom = d->read_only = cdrom;
+    return true;
+}
+
+#define SIMPLE_DRIVE(name, interface, index, cdrom)                                                \
+    static bool option_##name(struct options *o, const char *value, struct error *error)           \
+    {                                                                                              \
+        return simple_drive(o, value, interface, index, cdrom, error);                             \
+    }
+SIMPLE_DRIVE(hda, IF_IDE, 0, false)
+SIMPLE_DRIVE(hdb, IF_IDE, 1, false)
+SIMPLE_DRIVE(hdc, IF_IDE, 2, false)
+SIMPLE_DRIVE(hdd, IF_IDE, 3, false)
+SIMPLE_DRIVE(cdrom, IF_IDE, 2, true)
+SIMPLE_DRIVE(fda, IF_FLOPPY, 0, false)
+SIMPLE_DRIVE(fdb, IF_FLOPPY, 1, false)
+SIMPLE_DRIVE(pflash, IF_PFLASH, -1, false)
+
+#define TEXT(name, member)                                                                         \
+    static bool option_##name(struct options *o, const char *value, struct error *error)           \
+    {                                                                                              \
+        (void)error;                                                                               \
+        o->member = value;                                                                         \
+        return true;                                                                               \
+    }
+TEXT(cpu, cpu)
+TEXT(name, name)
+TEXT(kernel, kernel)
+TEXT(initrd, initrd)
+TEXT(append, append)
+TEXT(bios, bios)
+TEXT(rom_path, rom_path)
+TEXT(parallel, parallel)
+TEXT(monitor, monitor)
+TEXT(debugcon, debugcon)
+TEXT(log_file, log_file)
+
+#define FLAG(name, member, value_)                                                                 \
+    static bool option_##name(struct options *o, const char *value, struct error *error)           \
+    {                                                                                              \
+        (void)value, (void)error;                                                                  \
+        o->member = value_;                                                                        \
+        return true;                                                                               \
+    }
+FLAG(snapshot, snapshot, true)
+FLAG(nographic, nographic, true)
+FLAG(full_screen, full_screen, true)
+FLAG(no_reboot, no_reboot, true)
+FLAG(no_shutdown, no_shutdown, true)
+FLAG(paused, paused, true)
+FLAG(nodefaults, nodefaults, true)
+FLAG(no_acpi, acpi, false)
+FLAG(no_hpet, hpet, false)
+
+#define LIST(name, list, count, most)                                                              \
+    static bool option_##name(struct options *o, const char *value, struct error *error)           \
+    {                                                                                              \
+        return append_text(o->list, &o->count, most, value, #name, error);                         \
+    }
+LIST(netdev, netdevs, netdev_count, MAX_TEXTS)
+LIST(nic, nics, nic_count, MAX_TEXTS)
+LIST(object, objects, object_count, MAX_TEXTS)
+LIST(serial, serial, serial_count, MAX_SERIAL)
+LIST(option_rom, option_roms, option_rom_count, MAX_TEXTS)
+
+static bool option_device(struct options *o, const char *value, struct error *error)
+{
+    if (strcmp(value, "help")) return append_text(o->devices, &o->device_count, MAX_DEVICES, value, "device", error);
+    for (const struct device_class *const *c = device_classes; *c; c++)
+        if ((*c)->user_creatable) printf("%-20s %s\n", (*c)->name, (*c)->title);
+    o->exit_now = 0;
+    return true;
+}
+
+static bool option_uuid(struct options *o, const char *value, struct error *error)
+{
+    if (strlen(value) != 36 || value[8] != '-' || value[13] != '-' || value[18] != '-' || value[23] != '-')
+        return error_set(error, "-uuid %s: not a UUID", value);
+    o->uuid = value;
+    return true;
+}
+
+static bool option_display(struct options *o, const char *value, struct error *error)
+{
+    if (!strcmp(value, "none") || !strncmp(value, "sdl", 3)) {
+        o->display = value;
+        return true;
+    }
+    return error_set(error, "-display %s: not supported (sdl, none)", value);
+}
+
+static bool option_vga(struct options *o, const char *value, struct error *error)
+{
+    o->vga_none = !strcmp(value, "none");
+    if (o->vga_none || !strcmp(value, "std")) return true;
+    return error_set(error, "-vga %s: not supported (std, none)", value);
+}
+
+static bool option_rtc(struct options *o, const char *value, struct error *error)
+{
+    struct keyvals kv;
+    if (!keyvals_parse(&kv, value, "base", error) || !keyvals_only(&kv, "rtc", "base clock driftfix", error)) return false;
+    const char *base = keyvals_get(&kv, "base");
+    unsigned part[6];
+    if (base && strcmp(base, "utc") && strcmp(base, "localtime") &&
+        sscanf(base, "%4u-%2u-%2uT%2u:%2u:%2u", &part[0], &part[1], &part[2], &part[3], &part[4], &part[5]) < 3)
+        return error_set(error, "-rtc base=%s: utc, localtime or a date", base);
+    const char *clock = keyvals_get(&kv, "clock");
+    if (clock && strcmp(clock, "host") && strcmp(clock, "vm")) return error_set(error, "-rtc clock=%s: not supported", clock);
+    if (base) o->rtc_base = base;
+    return true;
+}
+
+static bool option_action(struct options *o, const char *value, struct error *error)
+{
+    struct keyvals kv;
+    if (!keyvals_parse(&kv, value, "reboot", error) || !keyvals_only(&kv, "action", "reboot shutdown panic watchdog", error))
+        return false;
+    for (unsigned i = 0; i < kv.count; i++) {
+        const char *key = kv.item[i].key, *what = kv.item[i].value;
+        bool pause = !strcmp(what, "pause"), ok = true;
+        if (!strcmp(key, "reboot")) o->no_reboot = !strcmp(what, "shutdown"), ok = o->no_reboot || !strcmp(what, "reset");
+        else if (!strcmp(key, "shutdown")) o->no_shutdown = pause, ok = pause || !strcmp(what, "poweroff");
+        else if (!strcmp(key, "panic")) o->panic_pauses = pause, ok = pause || !strcmp(what, "shutdown") || !strcmp(what, "exit-failure") || !strcmp(what, "none");
+        if (!ok) return error_set(error, "-action %s=%s: unknown", key, what);
+    }
+    return true;
+}
+
+static bool option_log(struct options *o, const char *value, struct error *error)
+{
+    static const struct { const char *name, *help; } channels[] = {
+#define LOG(id, name, help) {name, help},
+#include "machine/log.def"
+#undef LOG
+    };
+    if (!strcmp(value, "help")) {
+        for (unsigned i = 0; i < LOG_CHANNELS; i++) printf("%-14s %s\n", channels[i].name, channels[i].help);
+        o->exit_now = 0;
+        return true;
+    }
+    for (const char *p = value; *p;) {
+        const char *end = strchrnul(p, ',');
+        unsigned i = 0;
+        while (i < LOG_CHANNELS && (strncmp(channels[i].name, p, (size_t)(end - p)) || channels[i].name[end - p])) i++;
+        if (i == LOG_CHANNELS) return error_set(error, "-d %.*s: no such log channel (-d help)", (int)(end - p), p);
+        o->log_mask |= 1u << i;
+        p = *end ? end + 1 : end;
+    }
+    return true;
+}
+
+/* --- the whole line --- */
+
+static const struct {
+    const char *name, *argument;
+    bool (*parse)(struct options *, const char *, struct error *);
+} option_list[] = {
+#define OPTION(name, argument, function, help) {name, argument, function},
+#include "machine/options.def"
+#undef OPTION
+};
+
+static bool parse_one(struct options *o, int argc, char **argv, int *at, struct error *error)
+{
+    const char *given = argv[*at], *name = given + (given[1] == '-' ? 2 : 1);
+    for (unsigned i = 0; i < ARRAY_SIZE(option_list); i++) {
+        if (strcmp(option_list[i].name, name)) continue;
+        const char *value = NULL;
+        if (option_list[i].argument) {
+            if (*at + 1 >= argc) return error_set(error, "%s: %s is missing", given, option_list[i].argument);
+            value = argv[++*at];
+        }
+        return option_list[i].parse(o, value, error);
+    }
+    return error_set(error, "unknown option '%s' (-help lists them)", given);
+}
+
+bool options_parse(struct options *o, int argc, char **argv, struct error *error)
+{
+    *o = (struct options){.program = argv[0], .smp = 1, .ram = MIB(128), .cpu = "max", .rtc_base = "utc",
+                          .acpi = true, .hpet = true, .smm = true, .exit_now = -1};
+    for (int i = 1; i < argc && o->exit_now < 0; i++) {
+        if (argv[i][0] == '-' && argv[i][1]) {
+            if (!parse_one(o, argc, argv, &i, error)) return false;
+        } else if (!simple_drive(o, argv[i], IF_IDE, 0, false, error)) {
+            return false;
+        }
+    }
+    if (o->append && !o->kernel && o->exit_now < 0) return error_set(error, "-append needs -kernel");
+    if (o->initrd && !o->kernel && o->exit_now < 0) return error_set(error, "-initrd needs -kernel");
+    return true;
+}

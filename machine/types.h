@@ -1,0 +1,69 @@
+/*
+ * Fixed-width names, byte order and small helpers that every room uses.
+ *
+ * Guest memory and every file format we write are little-endian; hosts may be either.
+ */
+#ifndef MACHINE_TYPES_H
+#define MACHINE_TYPES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+typedef uint8_t u8;
+typedef uint16_t u16;
+typedef uint32_t u32;
+typedef uint64_t u64;
+typedef int8_t i8;
+typedef int16_t i16;
+typedef int32_t i32;
+typedef int64_t i64;
+typedef unsigned __int128 u128;
+
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+#define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+#define PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
+
+#define KIB(n) ((u64)(n) << 10)
+#define MIB(n) ((u64)(n) << 20)
+#define GIB(n) ((u64)(n) << 30)
+
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define HOST_LITTLE_ENDIAN 1
+#else
+#define HOST_LITTLE_ENDIAN 0
+#endif
+
+static ALWAYS_INLINE u16 le16(u16 v) { return HOST_LITTLE_ENDIAN ? v : __builtin_bswap16(v); }
+static ALWAYS_INLINE u32 le32(u32 v) { return HOST_LITTLE_ENDIAN ? v : __builtin_bswap32(v); }
+static ALWAYS_INLINE u64 le64(u64 v) { return HOST_LITTLE_ENDIAN ? v : __builtin_bswap64(v); }
+static ALWAYS_INLINE u16 be16(u16 v) { return HOST_LITTLE_ENDIAN ? __builtin_bswap16(v) : v; }
+static ALWAYS_INLINE u32 be32(u32 v) { return HOST_LITTLE_ENDIAN ? __builtin_bswap32(v) : v; }
+static ALWAYS_INLINE u64 be64(u64 v) { return HOST_LITTLE_ENDIAN ? __builtin_bswap64(v) : v; }
+
+/* Little-endian loads and stores at any alignment. */
+static ALWAYS_INLINE u16 ld16(const void *p) { u16 v; memcpy(&v, p, 2); return le16(v); }
+static ALWAYS_INLINE u32 ld32(const void *p) { u32 v; memcpy(&v, p, 4); return le32(v); }
+static ALWAYS_INLINE u64 ld64(const void *p) { u64 v; memcpy(&v, p, 8); return le64(v); }
+static ALWAYS_INLINE void st16(void *p, u16 v) { v = le16(v); memcpy(p, &v, 2); }
+static ALWAYS_INLINE void st32(void *p, u32 v) { v = le32(v); memcpy(p, &v, 4); }
+static ALWAYS_INLINE void st64(void *p, u64 v) { v = le64(v); memcpy(p, &v, 8); }
+
+/* The low SIZE (1, 2, 4 or 8) bytes set. */
+static ALWAYS_INLINE u64 size_mask(unsigned size)
+{
+    return size >= 8 ? ~(u64)0 : ((u64)1 << (size * 8)) - 1;
+}
+
+/* VALUE's low SIZE bytes as a signed number. */
+static ALWAYS_INLINE i64 sign_extend(u64 value, unsigned size)
+{
+    unsigned shift = 64 - size * 8;
+    return (i64)(value << shift) >> shift;
+}
+
+#endif

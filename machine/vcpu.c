@@ -1,0 +1,111 @@
+/*
+ * vCPU threads: run while the machine runs, sleep while the processor is halted, park when asked.
+ */
+#include "machine/machine.h"
+
+#include "cpu/cpu.h" /* cpu_run, cpu_request */
+
+#include <stdio.h>
+#include <stdlib.h>
+
+void vcpu_kick(void *opaque)
+{
+    struct vcpu_thread *thread = opaque;
+    pthread_mutex_lock(&thread->mutex);
+    thread->kicked = true;
+    pthread_cond_signal(&thread->kicked_cond);
+    pthread_mutex_unlock(&thread->mutex);
+}
+
+static void sleep_until_kicked(struct vcpu_thread *thread)
+{
+    pthread_mutex_lock(&thread->mutex);
+    while (!thread->kicked) pthread_cond_wait(&thread->kicked_cond, &thread->mutex);
+    thread->kicked = false;
+    pthread_mutex_unlock(&thread->mutex);
+}
+
+/* Waits here while the machine is paused; false when the thread is to end. */
+static bool wait_for_go(struct vcpu_thread *thread)
+{
+    struct machine *m = thread->machine;
+    pthread_mutex_lock(&m->run_mutex);
+    if (m->run_state != RUN_RUNNING) {
+        m->parked++;
+        pthread_cond_broadcast(&m->run_changed);
+        while (m->run_state == RUN_PAUSED) pthread_cond_wait(&m->run_changed, &m->run_mutex);
+        m->parked--;
+        cpu_clear_request(thread->cpu, REQUEST_STOP);
+    }
+    bool go = m->run_state == RUN_RUNNING;
+    pthread_mutex_unlock(&m->run_mutex);
+    return go;
+}
+
+static void *vcpu_main(void *opaque)
+{
+    struct vcpu_thread *thread = opaque;
+    struct machine *m = thread->machine;
+    while (wait_for_go(thread)) {
+        switch (cpu_run(thread->cpu)) {
+        case CPU_EXIT_IDLE: sleep_until_kicked(thread); break;
+        case CPU_EXIT_TRIPLE_FAULT:
+            machine_lock(m);
+            m->services.shutdown(&m->services, SHUTDOWN_TRIPLE_FAULT, 0);
+            machine_unlock(m);
+            break;
+        default: break;
+        }
+    }
+    return NULL;
+}
+
+bool vcpus_start(struct machine *m, struct error *error)
+{
+    for (unsigned i = 0; i < m->vcpu_count; i++) {
+        struct vcpu_thread *thread = &m->vcpu[i];
+        thread->machine = m;
+        pthread_mutex_init(&thread->mutex, NULL);
+        pthread_cond_init(&thread->kicked_cond, NULL);
+        if (pthread_create(&thread->thread, NULL, vcpu_main, thread))
+            return error_set(error, "cannot start a thread for processor %u", i);
+        thread->started = true;
+    }
+    pthread_mutex_lock(&m->run_mutex);
+    while (m->parked < m->vcpu_count) pthread_cond_wait(&m->run_changed, &m->run_mutex);
+    pthread_mutex_unlock(&m->run_mutex);
+    return true;
+}
+
+static void set_run_state(struct machine *m, enum run_state state)
+{
+    pthread_mutex_lock(&m->run_mutex);
+    m->run_state = state;
+    pthread_cond_broadcast(&m->run_changed);
+    pthread_mutex_unlock(&m->run_mutex);
+    if (state != RUN_RUNNING)
+        for (unsigned i = 0; i < m->vcpu_count; i++) cpu_request(m->vcpu[i].cpu, REQUEST_STOP);
+}
+
+void vcpus_park(struct machine *m)
+{
+    set_run_state(m, RUN_PAUSED);
+    machine_unlock(m); /* a processor may be waiting for it inside a port access */
+    pthread_mutex_lock(&m->run_mutex);
+    while (m->parked < m->vcpu_count) pthread_cond_wait(&m->run_changed, &m->run_mutex);
+    pthread_mutex_unlock(&m->run_mutex);
+    machine_lock(m);
+}
+
+void vcpus_unpark(struct machine *m) { set_run_state(m, RUN_RUNNING); }
+
+void vcpus_stop(struct machine *m)
+{
+    set_run_state(m, RUN_QUIT);
+    for (unsigned i = 0; i < m->vcpu_count; i++) {
+        if (!m->vcpu[i].started) continue;
+        vcpu_kick(&m->vcpu[i]);
+        pthread_join(m->vcpu[i].thread, NULL);
+        m->vcpu[i].started = false;
+    }
+}
