@@ -12,7 +12,7 @@
  * writing while its page is being protected (smp.h). Those are decoded each time they run.
  */
 #if defined(__GNUC__) && !defined(__clang__) && defined(__OPTIMIZE__)
-#pragma GCC optimize("optimize-sibling-calls")
+#pragma GCC optimize("optimize-sibling-calls", "no-partial-inlining", "no-ipa-icf")
 #endif
 
 #include "cpu/interp.h"

@@ -3,7 +3,7 @@
  * all specialised handlers.
  */
 #if defined(__GNUC__) && !defined(__clang__) && defined(__OPTIMIZE__)
-#pragma GCC optimize("optimize-sibling-calls")
+#pragma GCC optimize("optimize-sibling-calls", "no-partial-inlining", "no-ipa-icf")
 #endif
 
 #include "cpu/interp_hot.h"

@@ -34,7 +34,9 @@ static ALWAYS_INLINE void *hot_pointer(const struct vcpu *cpu, u64 linear, unsig
     const struct tlb_entry *e = tlb_slot(cpu->tlb_now, linear);
     u64 tag = atomic_load_explicit(write ? &e->tag_write : &e->tag_read, memory_order_relaxed);
     if (unlikely(((linear + size - 1) & PAGE_MASK) != tag)) return NULL;
-    return (void *)(uintptr_t)(linear + e->addend);
+    void *host = (void *)(uintptr_t)(linear + e->addend);
+    if (!host) __builtin_unreachable(); /* saves the callers' test a branch */
+    return host;
 }
 
 static ALWAYS_INLINE void *hot_operand(const struct vcpu *cpu, const struct insn *insn,

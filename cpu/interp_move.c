@@ -2,7 +2,7 @@
  * Specialised handlers: MOV, MOVZX, MOVSX, MOVSXD, LEA, CMOVcc, SETcc, PUSH, POP, LEAVE, CBW, CWD.
  */
 #if defined(__GNUC__) && !defined(__clang__) && defined(__OPTIMIZE__)
-#pragma GCC optimize("optimize-sibling-calls")
+#pragma GCC optimize("optimize-sibling-calls", "no-partial-inlining", "no-ipa-icf")
 #endif
 
 #include "cpu/interp_hot.h"

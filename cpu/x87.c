@@ -50,8 +50,8 @@ static ALWAYS_INLINE bool x87_arithmetic(struct vcpu *cpu, const struct insn *in
         x87_set(cpu, to, f80_indefinite);
     } else {
         a = x87_get(cpu, to);
-        struct f80 r = reverse ? x87_run2(cpu, host, soft, b, a, &flags) :
-                                 x87_run2(cpu, host, soft, a, b, &flags);
+        struct f80 r = reverse ? x87_run2(cpu, X87_DEFAULT_MODE, host, soft, b, a, &flags) :
+                                 x87_run2(cpu, X87_DEFAULT_MODE, host, soft, a, b, &flags);
         flags &= FP_ALL | FSW_C1;
         /* NaNs, invalid operations and division by zero come before a denormal operand. */
         if (unlikely(before) && !(flags & FP_ZE) && !fp_is_nan(f80_unpack(r))) flags |= before;
@@ -96,7 +96,7 @@ static ALWAYS_INLINE bool x87_unary(struct vcpu *cpu, const struct insn *insn, x
         if (x87_raise(cpu, insn, STACK_UNDERFLOW)) x87_set(cpu, 0, f80_indefinite);
         return true;
     }
-    struct f80 r = x87_run1(cpu, host, soft, x87_get(cpu, 0), &flags);
+    struct f80 r = x87_run1(cpu, X87_DEFAULT_MODE, host, soft, x87_get(cpu, 0), &flags);
     if (x87_raise(cpu, insn, flags & (FP_ALL | FSW_C1))) x87_set(cpu, 0, r);
     return true;
 }
@@ -295,7 +295,7 @@ bool sem_FBLD(struct vcpu *cpu, const struct insn *insn)
 static ALWAYS_INLINE u64 narrow(const struct vcpu *cpu, struct f80 a, unsigned size, unsigned *flags)
 {
 #if HOST_X86_64
-    if (x87_host_usable(cpu) && likely(cpu->fcw & FP_OE)) {
+    if (x87_host_usable(cpu, X87_DEFAULT_MODE) && likely(cpu->fcw & FP_OE)) {
         u64 r = size == 4 ? x64_fst32(a) : x64_fst64(a);
         u16 status = x64_fnstsw();
         if (unlikely(x87_host_stale(cpu, status))) {

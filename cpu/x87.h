@@ -129,7 +129,7 @@ static ALWAYS_INLINE bool x87_push_result(struct vcpu *cpu, const struct insn *i
                                           unsigned flags)
 {
     x87_note(cpu, insn);
-    if (unlikely(!x87_empty(cpu, 7))) {
+    if (unlikely(!x87_empty(cpu, 7)) && !(flags & FSW_SF)) {
         flags = STACK_OVERFLOW;
         value = f80_indefinite;
     }
@@ -144,6 +144,7 @@ static ALWAYS_INLINE bool x87_push_result(struct vcpu *cpu, const struct insn *i
 #else
 #define HOST_X87(name) NULL
 #define x64_fnclex() ((void)0)
+#define x64_fldcw(value) ((void)0)
 #endif
 
 typedef struct f80 (*x87_host1)(struct f80 a, u16 *status);
@@ -152,55 +153,62 @@ typedef struct f80 (*x87_host2)(struct f80 a, struct f80 b, u16 *status);
 typedef struct f80 (*x87_soft2)(struct f80 a, struct f80 b, struct fp_env *env);
 
 /*
- * Loading FCW costs several times an operation in software, so the host's x87 serves the default modes
- * only: 64-bit precision, nearest. Unmasked underflow is software's too: UE then means something else.
+ * Loading FCW costs several times an operation in software, so the host's x87 serves arithmetic in the
+ * default modes only: 64-bit precision, nearest. Transcendental functions are the host's in every mode.
+ * Unmasked underflow is software's: UE then means something else.
  */
-static ALWAYS_INLINE bool x87_host_usable(const struct vcpu *cpu)
+enum x87_modes { X87_DEFAULT_MODE, X87_ANY_MODE };
+static ALWAYS_INLINE bool x87_host_usable(const struct vcpu *cpu, enum x87_modes modes)
 {
-    return HOST_X86_64 && likely((cpu->fcw & (0xf00 | FP_UE)) == (0x300 | FP_UE));
+    if (!HOST_X86_64) return false;
+    if (modes == X87_ANY_MODE) return likely(cpu->fcw & FP_UE);
+    return likely((cpu->fcw & (0xf00 | FP_UE)) == (0x300 | FP_UE));
 }
 /* STATUS may hold flags of somebody else's operation. */
 static ALWAYS_INLINE bool x87_host_stale(const struct vcpu *cpu, u16 status)
 {
     return status & FP_ALL & (~cpu->fcw & FP_ALL ? FP_ALL : ~(unsigned)cpu->fsw);
 }
-
-/* *FLAGS: FP_ALL and the condition codes. */
-static ALWAYS_INLINE struct f80 x87_run1(const struct vcpu *cpu, x87_host1 host, x87_soft1 soft,
-                                         struct f80 a, unsigned *flags)
+/* The guest's rounding and precision around operations in X87_ANY_MODE. */
+static ALWAYS_INLINE void x87_host_enter(const struct vcpu *cpu, enum x87_modes modes)
 {
-    if (x87_host_usable(cpu) && host) {
-        u16 status;
-        struct f80 r = host(a, &status);
-        if (unlikely(x87_host_stale(cpu, status))) {
-            x64_fnclex();
-            r = host(a, &status);
-        }
-        *flags = status & (FP_ALL | FSW_CODES);
-        if (likely(!(status & ~cpu->fcw & FP_ALL))) return r;
-    }
-    struct fp_env env = x87_env(cpu);
-    struct f80 r = soft(a, &env);
-    *flags = env.flags;
-    return r;
+    if (modes == X87_ANY_MODE && unlikely((cpu->fcw & 0xf00) != 0x300))
+        x64_fldcw((cpu->fcw & 0xf00) | 0x7f);
 }
-static ALWAYS_INLINE struct f80 x87_run2(const struct vcpu *cpu, x87_host2 host, x87_soft2 soft,
-                                         struct f80 a, struct f80 b, unsigned *flags)
+static ALWAYS_INLINE void x87_host_leave(const struct vcpu *cpu, enum x87_modes modes)
 {
-    if (x87_host_usable(cpu) && host) {
-        u16 status;
-        struct f80 r = host(a, b, &status);
-        if (unlikely(x87_host_stale(cpu, status))) {
-            x64_fnclex();
-            r = host(a, b, &status);
-        }
-        *flags = status & (FP_ALL | FSW_CODES);
-        if (likely(!(status & ~cpu->fcw & FP_ALL))) return r;
-    }
-    struct fp_env env = x87_env(cpu);
-    struct f80 r = soft(a, b, &env);
-    *flags = env.flags;
+    if (modes == X87_ANY_MODE && unlikely((cpu->fcw & 0xf00) != 0x300)) x64_fldcw(0x37f);
+}
+
+/* R = HOST(…) or SOFT(…), *FLAGS: FP_ALL and the condition codes. HOST sets `status`, SOFT `env`. */
+#define X87_RUN(modes, host, host_call, soft_call)                                                 \
+    struct f80 r;                                                                                  \
+    if (x87_host_usable(cpu, modes) && host) {                                                     \
+        u16 status;                                                                                \
+        x87_host_enter(cpu, modes);                                                                \
+        r = host_call;                                                                             \
+        if (unlikely(x87_host_stale(cpu, status))) {                                               \
+            x64_fnclex();                                                                          \
+            r = host_call;                                                                         \
+        }                                                                                          \
+        x87_host_leave(cpu, modes);                                                                \
+        *flags = status & (FP_ALL | FSW_CODES);                                                    \
+        if (likely(!(status & ~cpu->fcw & FP_ALL))) return r;                                      \
+    }                                                                                              \
+    struct fp_env env = x87_env(cpu);                                                              \
+    r = soft_call;                                                                                 \
+    *flags = env.flags;                                                                            \
     return r;
+
+static ALWAYS_INLINE struct f80 x87_run1(const struct vcpu *cpu, enum x87_modes modes, x87_host1 host,
+                                         x87_soft1 soft, struct f80 a, unsigned *flags)
+{
+    X87_RUN(modes, host, host(a, &status), soft(a, &env))
+}
+static ALWAYS_INLINE struct f80 x87_run2(const struct vcpu *cpu, enum x87_modes modes, x87_host2 host,
+                                         x87_soft2 soft, struct f80 a, struct f80 b, unsigned *flags)
+{
+    X87_RUN(modes, host, host(a, b, &status), soft(a, b, &env))
 }
 
 #endif

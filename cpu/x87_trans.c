@@ -18,7 +18,7 @@ static ALWAYS_INLINE bool x87_top_two(struct vcpu *cpu, const struct insn *insn,
         if (x87_raise(cpu, insn, STACK_UNDERFLOW)) x87_set(cpu, 0, f80_indefinite);
         return true;
     }
-    struct f80 r = x87_run2(cpu, host, soft, x87_get(cpu, 0), x87_get(cpu, 1), &flags);
+    struct f80 r = x87_run2(cpu, X87_ANY_MODE, host, soft, x87_get(cpu, 0), x87_get(cpu, 1), &flags);
     if (!x87_raise(cpu, insn, flags & FP_ALL)) return true;
     /* Processors leave the codes of an invalid remainder alone; a host's would be somebody else's. */
     if (unlikely((r.exponent & 0x7fff) == 0x7fff && codes != FSW_C1)) flags = 0;
@@ -69,7 +69,7 @@ static ALWAYS_INLINE bool x87_top_two_pop(struct vcpu *cpu, const struct insn *i
     struct f80 r = f80_indefinite;
     x87_note(cpu, insn);
     if (likely(!x87_empty(cpu, 0) && !x87_empty(cpu, 1))) {
-        r = x87_run2(cpu, host, soft, x87_get(cpu, 0), x87_get(cpu, 1), &flags);
+        r = x87_run2(cpu, X87_ANY_MODE, host, soft, x87_get(cpu, 0), x87_get(cpu, 1), &flags);
         flags &= FP_ALL | FSW_C1;
     }
     if (!x87_raise(cpu, insn, flags)) return true;
@@ -104,7 +104,7 @@ static ALWAYS_INLINE bool x87_top_one(struct vcpu *cpu, const struct insn *insn,
     unsigned flags = STACK_UNDERFLOW;
     struct f80 r = f80_indefinite;
     x87_note(cpu, insn);
-    if (likely(!x87_empty(cpu, 0))) r = x87_run1(cpu, host, soft, x87_get(cpu, 0), &flags);
+    if (likely(!x87_empty(cpu, 0))) r = x87_run1(cpu, X87_ANY_MODE, host, soft, x87_get(cpu, 0), &flags);
     if (!x87_raise(cpu, insn, flags & (FP_ALL | FSW_C1 | FSW_SF))) return true;
     if (ranged) cpu->fsw = (u16)((cpu->fsw & ~FSW_C2) | (flags & FSW_C2));
     x87_set(cpu, 0, r);
@@ -146,10 +146,12 @@ typedef struct f80 (*x87_host_pair)(struct f80 a, struct f80 *top, u16 *status);
 static ALWAYS_INLINE struct f80 run_pair(const struct vcpu *cpu, x87_host_pair host, x87_soft_pair soft,
                                          struct f80 a, struct f80 *top, unsigned *flags)
 {
-    if (x87_host_usable(cpu) && host) {
+    if (x87_host_usable(cpu, X87_ANY_MODE) && host) {
         u16 status;
         x64_fnclex();
+        x87_host_enter(cpu, X87_ANY_MODE);
         struct f80 r = host(a, top, &status);
+        x87_host_leave(cpu, X87_ANY_MODE);
         *flags = status & (FP_ALL | FSW_CODES);
         if (!(status & ~cpu->fcw & FP_ALL)) return r;
     }

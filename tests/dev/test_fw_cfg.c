@@ -131,7 +131,8 @@ static void writes(void **state)
     struct state_buffer buffer = {0};
     struct error error;
     u32 length;
-    assert_true(fw_cfg_add_writable_file(b->fw_cfg, "etc/guid", "\0\0\0\0\0\0\0\0", 8, note, &b->told));
+    assert_true(fw_cfg_add_writable_file(b->fw_cfg, "etc/guid", "\0\0\0\0\0\0\0\0", 8, note,
+                                         &b->told));
     memcpy(b->f.ram + 0x2000, "abcd", 4);
     assert_int_equal(dma(b, FW_CFG_FILE_FIRST << 16 | 12, 2, 0), 0);
     assert_int_equal(dma(b, 16, 4, 0x2000), 0);

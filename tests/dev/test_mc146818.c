@@ -105,7 +105,7 @@ static void update_in_progress(void **state)
     clock_advance(b->f.clock, 1000000);
     assert_int_equal(get(b, 10), 0x26);
     assert_int_equal(get(b, 0), 0x57);
-    put(b, 10, 0x76); /* the divider held in reset: half a second after its release comes an update */
+    put(b, 10, 0x76); /* divider held in reset: an update comes half a second after its release */
     clock_advance(b->f.clock, 7 * NS_PER_SECOND);
     put(b, 10, 0x26);
     assert_int_equal(get(b, 0), 0x57);

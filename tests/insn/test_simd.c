@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #define PAGE 0x5000u
+#define HIGH_PAGE 0x7ffffffff000ull /* the same memory; behind it addresses are not canonical */
 #define ROUNDS 300
 
 static u64 next_random(u64 *seed)
@@ -38,7 +39,18 @@ static void random_vector(u64 *seed, union vec *v)
 struct fixture {
     struct vcpu *cpu;
     u8 *page;
+    struct memory memory;
 };
+
+static void map_page(struct vcpu *cpu, u64 linear, const u8 *host)
+{
+    unsigned slot = linear >> 12 & (TLB_ENTRIES - 1);
+    struct tlb_entry *e = &cpu->tlb->entry[TLB_USER][slot];
+    e->tag_read = e->tag_write = linear;
+    e->addend = (u64)(uintptr_t)host - linear;
+    e->slow = PAGE | TLB_PRESENT | TLB_WRITABLE;
+    cpu->tlb->slow_tag[TLB_USER][slot] = linear;
+}
 
 static int make(void **state)
 {
@@ -52,14 +64,13 @@ static int make(void **state)
         cpu->tlb->entry[TLB_USER][i].tag_read = TLB_INVALID_TAG;
         cpu->tlb->entry[TLB_USER][i].tag_write = TLB_INVALID_TAG;
     }
-    struct tlb_entry *e = &cpu->tlb->entry[TLB_USER][PAGE >> 12];
-    e->tag_read = e->tag_write = PAGE;
-    e->addend = (u64)(uintptr_t)f->page - PAGE;
-    e->slow = PAGE | TLB_PRESENT | TLB_WRITABLE;
-    cpu->tlb->slow_tag[TLB_USER][PAGE >> 12] = PAGE;
+    map_page(cpu, PAGE, f->page);
+    map_page(cpu, HIGH_PAGE, f->page);
+    cpu->memory = &f->memory;
     cpu->tlb_now = cpu->tlb->entry[TLB_USER];
     cpu->tlb_mode = TLB_USER;
     cpu->code_size = CODE64;
+    cpu->efer = EFER_LME | EFER_LMA;
     cpu->cr0 = CR0_PE;
     cpu->cr4 = CR4_OSFXSR | CR4_OSXSAVE;
     cpu->xcr0 = 7;
@@ -156,7 +167,21 @@ struct host_case {
     X(PABSB, "pabsb") X(PABSW, "pabsw") X(PABSD, "pabsd") X(PMOVSXBW, "pmovsxbw")                  \
     X(PMOVSXBQ, "pmovsxbq") X(PMOVSXWD, "pmovsxwd") X(PMOVSXDQ, "pmovsxdq") X(PMOVZXBD, "pmovzxbd")\
     X(PMOVZXWQ, "pmovzxwq") X(PMOVZXDQ, "pmovzxdq") X(MOVSLDUP, "movsldup")                        \
-    X(MOVSHDUP, "movshdup") X(MOVDDUP, "movddup")
+    X(MOVSHDUP, "movshdup") X(MOVDDUP, "movddup") X(PHMINPOSUW, "phminposuw")
+/* one source: the whole register, and its lower half or lowest element */
+#define VEX_UNARY_FORMS(X)                                                                         \
+    X(PABSB, "vpabsb %%ymm1,%%ymm1;") X(PABSD, "vpabsd %%ymm1,%%ymm1;")                            \
+    X(MOVSLDUP, "vmovsldup %%ymm1,%%ymm1;") X(MOVDDUP, "vmovddup %%ymm1,%%ymm1;")                  \
+    X(PMOVSXBW, "vpmovsxbw %%xmm1,%%ymm1;") X(PMOVSXBD, "vpmovsxbd %%xmm1,%%ymm1;")                \
+    X(PMOVSXWQ, "vpmovsxwq %%xmm1,%%ymm1;") X(PMOVZXBW, "vpmovzxbw %%xmm1,%%ymm1;")                \
+    X(PMOVZXBQ, "vpmovzxbq %%xmm1,%%ymm1;") X(PMOVZXWD, "vpmovzxwd %%xmm1,%%ymm1;")                \
+    X(VPBROADCASTB, "vpbroadcastb %%xmm1,%%ymm1;") X(VPBROADCASTW, "vpbroadcastw %%xmm1,%%ymm1;")  \
+    X(VPBROADCASTD, "vpbroadcastd %%xmm1,%%ymm1;") X(VPBROADCASTQ, "vpbroadcastq %%xmm1,%%ymm1;")
+#define VEX_IMM_FORMS(X, n)                                                                        \
+    X(VPERM2F128, "perm2f128", n) X(VPERM2I128, "perm2i128", n) X(VPBLENDD, "pblendd", n)
+#define VEX_UNARY_IMM_FORMS(X, n)                                                                  \
+    X(VPERMQ, "permq", n) X(VPERMPD, "permpd", n) X(VPERMILPS, "permilps", n) X(VPERMILPD, "permilpd", n)
+#define BLENDV_FORMS(X) X(BLENDVPS, "blendvps") X(BLENDVPD, "blendvpd") X(PBLENDVB, "pblendvb")
 #define VEX_FORMS(X)                                                                               \
     X(VPSLLVD, "vpsllvd") X(VPSLLVQ, "vpsllvq") X(VPSRLVD, "vpsrlvd") X(VPSRLVQ, "vpsrlvq")        \
     X(VPSRAVD, "vpsravd") X(VPERMD, "vpermd") X(VPERMPS, "vpermps") X(VPERMILPS, "vpermilps")      \
@@ -174,6 +199,21 @@ struct host_case {
 #define IMMS(Y) Y(0x00) Y(0x05) Y(0x1b) Y(0x4e) Y(0x87) Y(0xd2) Y(0xff)
 ALL_FORMS(H_MMX) ALL_FORMS(H_SSE) ALL_FORMS(H_AVX)
 WIDE_FORMS(H_SSE) WIDE_FORMS(H_AVX) VEX_FORMS(H_VEX) UNARY_FORMS(H_SSE1)
+#define H_UNARY_AVX(NAME, code) HOST_AVX(NAME, code)
+VEX_UNARY_FORMS(H_UNARY_AVX)
+#define H_BLENDV(NAME, m)                                                                          \
+    static void sse_##NAME(void *r, const void *x, const void *y)                                  \
+    { asm volatile("movdqu (%1),%%xmm1; movdqu (%2),%%xmm2; movdqa %%xmm2,%%xmm0;" m               \
+                   " %%xmm0,%%xmm2,%%xmm1; movdqu %%xmm1,(%0)"                                     \
+                   :: "r"(r), "r"(x), "r"(y) : "memory", "xmm0", "xmm1", "xmm2"); }
+BLENDV_FORMS(H_BLENDV)
+#define H_VEX_IMMS(n)                                                                              \
+    VEX_IMM_FORMS(H_AVXI, n) VEX_UNARY_IMM_FORMS(H_AVX1I, n) H_SSEI(INSERTPS, "insertps", n)       \
+    HOST_AVX(VINSERTI128_##n, "vinserti128 $" #n ",%%xmm2,%%ymm1,%%ymm1;")                         \
+    H_SSE1I2(PSLLDQ, "pslldq", n) H_SSE1I2(PSRLDQ, "psrldq", n)
+#define H_SSE1I2(NAME, m, n)                                                                       \
+    HOST_SSE(NAME##_##n, m " $" #n ",%%xmm1;") HOST_AVX(NAME##_##n, "v" m " $" #n ",%%ymm1,%%ymm1;")
+IMMS(H_VEX_IMMS)
 #define H_IMMS(n) IMM_FORMS(H_SSEI, n) IMM_FORMS(H_AVXI, n) UNARY_IMM_FORMS(H_SSE1I, n) UNARY_IMM_FORMS(H_AVX1I, n)
 IMMS(H_IMMS)
 #define SHIFTS(X)                                                                                  \
@@ -189,7 +229,16 @@ SHIFTS(H_MMX) SHIFTS(H_SSE) SHIFTS(H_SHIFT_AVX)
 #define C_IMM(NAME, m, n) {#NAME " " #n, sem_##NAME, NULL, sse_##NAME##_##n, avx_##NAME##_##n, n, false},
 #define C_UNARY_IMM(NAME, m, n) {#NAME " " #n, sem_##NAME, NULL, sse_##NAME##_##n, avx_##NAME##_##n, n, true},
 #define C_IMMS(n) IMM_FORMS(C_IMM, n) UNARY_IMM_FORMS(C_UNARY_IMM, n)
+#define C_SSE(NAME, m) {#NAME, sem_##NAME, NULL, sse_##NAME, NULL, -1, false},
+#define C_VEX_UNARY(NAME, m) {#NAME, sem_##NAME, NULL, NULL, avx_##NAME, -1, true},
+#define C_VEX_IMM(NAME, m, n) {#NAME " " #n, sem_##NAME, NULL, NULL, avx_##NAME##_##n, n, false},
+#define C_VEX_UNARY_IMM(NAME, m, n) {#NAME " " #n, sem_##NAME, NULL, NULL, avx_##NAME##_##n, n, true},
+#define C_VEX_IMMS(n)                                                                              \
+    VEX_IMM_FORMS(C_VEX_IMM, n) VEX_UNARY_IMM_FORMS(C_VEX_UNARY_IMM, n)                            \
+    {"INSERTPS " #n, sem_INSERTPS, NULL, sse_INSERTPS_##n, NULL, n, false},                        \
+    C_VEX_IMM(VINSERTI128, "", n) C_UNARY_IMM(PSLLDQ, "", n) C_UNARY_IMM(PSRLDQ, "", n)
 static const struct host_case cases[] = {
+    VEX_UNARY_FORMS(C_VEX_UNARY) BLENDV_FORMS(C_SSE) IMMS(C_VEX_IMMS)
     ALL_FORMS(C_ALL) WIDE_FORMS(C_WIDE) VEX_FORMS(C_VEX) UNARY_FORMS(C_UNARY) IMMS(C_IMMS)
 };
 static const struct host_case shifts[] = { SHIFTS(C_ALL) };
@@ -199,12 +248,14 @@ static const struct host_case shifts[] = { SHIFTS(C_ALL) };
 AES_FORMS(H_SSE) H_SSE1(AESIMC, "aesimc") H_SSE1I(AESKEYGENASSIST, "aeskeygenassist", 0x1b)
 #define CLMUL_FORMS(X) X(PCLMULQDQ, "pclmulqdq", 0x00) X(PCLMULQDQ, "pclmulqdq", 0x01) X(PCLMULQDQ, "pclmulqdq", 0x10) X(PCLMULQDQ, "pclmulqdq", 0x11)
 CLMUL_FORMS(H_SSEI)
-#define C_SSE(NAME, m) {#NAME, sem_##NAME, NULL, sse_##NAME, NULL, -1, false},
 #define C_SSEI(NAME, m, n) {#NAME " " #n, sem_##NAME, NULL, sse_##NAME##_##n, NULL, n, false},
 static const struct host_case aes_cases[] = {
     AES_FORMS(C_SSE) C_UNARY(AESIMC, "")
     {"AESKEYGENASSIST", sem_AESKEYGENASSIST, NULL, sse_AESKEYGENASSIST_0x1b, NULL, 0x1b, true},
 };
+#define H_VAES(NAME, m) HOST_AVX(NAME, "v" m " %%ymm2,%%ymm1,%%ymm1;")
+AES_FORMS(H_VAES)
+static const struct host_case vaes_cases[] = { AES_FORMS(C_VEX) };
 static const struct host_case clmul_cases[] = { CLMUL_FORMS(C_SSEI) };
 
 #define SHA_FORMS(X)                                                                               \
@@ -233,6 +284,7 @@ static void compare_form(struct vcpu *cpu, const struct host_case *c, host_fn ho
     u64 low;
     host(&r, x, y);
     struct insn insn = register_insn(vl, vl == 32, c->imm < 0 ? 0 : (unsigned)c->imm);
+    if (c->unary && c->imm >= 0) insn.operand[2].kind = OPERAND_IMMEDIATE;
     for (unsigned i = 0; i < 8; i++) cpu_vec(cpu, 1)->q[i] = 0xdeadbeefdeadbeefull;
     if (vl == 16 && !c->unary) *cpu_vec(cpu, 1) = *x; /* legacy: the destination is a source */
     *cpu_vec(cpu, 0) = *cpu_vec(cpu, 3) = *y;
@@ -291,9 +343,29 @@ static void test_host_crypto(void **state)
 {
     struct fixture *f = *state;
     if (host_has(1, 2, 25)) compare_cases(f->cpu, aes_cases, ARRAY_SIZE(aes_cases), false);
+    if (host_has(7, 2, 9)) compare_cases(f->cpu, vaes_cases, ARRAY_SIZE(vaes_cases), false);
     if (host_has(1, 2, 1)) compare_cases(f->cpu, clmul_cases, ARRAY_SIZE(clmul_cases), false);
     if (host_has(7, 1, 29)) compare_cases(f->cpu, sha_cases, ARRAY_SIZE(sha_cases), false);
     if (host_has(7, 2, 8)) compare_cases(f->cpu, gf_cases, ARRAY_SIZE(gf_cases), false);
+}
+
+static void test_host_ptest(void **state)
+{
+    struct vcpu *cpu = ((struct fixture *)*state)->cpu;
+    u64 seed = 11;
+    if (!__builtin_cpu_supports("sse4.2")) skip();
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        struct insn insn = register_insn(16, false, 0);
+        union vec *x = cpu_vec(cpu, 1), *y = cpu_vec(cpu, 2);
+        random_vector(&seed, x);
+        for (unsigned i = 0; i < 8; i++) y->q[i] = round % 3 ? round & 1 ? x->q[i] : ~x->q[i] : 0;
+        if (round % 5 == 0) y->q[1] ^= 1ull << round % 64;
+        u64 flags;
+        asm volatile("movdqu (%1),%%xmm1; movdqu (%2),%%xmm2; ptest %%xmm2,%%xmm1; pushfq; popq %0"
+                     : "=r"(flags) : "r"(x), "r"(y) : "memory", "cc", "xmm1", "xmm2");
+        assert_true(sem_PTEST(cpu, &insn));
+        assert_int_equal(flags_get(cpu), flags & FLAGS_ARITHMETIC);
+    }
 }
 
 /* --- PCMPESTRI, PCMPESTRM, PCMPISTRI with every meaningful immediate --- */
@@ -427,6 +499,71 @@ static void test_alignment(void **state)
     assert_false(sem_MOVAPS(f->cpu, &insn));
     assert_int_equal(f->cpu->exception.vector, VECTOR_GP);
     assert_true(sem_MOVUPS(f->cpu, &insn));
+}
+
+/* a * inverse(a) is 1, and multiplication distributes over xor. */
+static void test_galois_multiply(void **state)
+{
+    struct vcpu *cpu = ((struct fixture *)*state)->cpu;
+    struct insn multiply = register_insn(16, true, 0), inverse = register_insn(16, true, 0);
+    inverse.operand[0].reg = 3;
+    inverse.operand[2].reg = 4;
+    cpu_vec(cpu, 4)->q[0] = cpu_vec(cpu, 4)->q[1] = 0x0102040810204080ull; /* identity */
+    for (unsigned first = 0; first < 256; first += 16) {
+        for (unsigned i = 0; i < 16; i++) vec_b(cpu_vec(cpu, 2), i) = (u8)(first + i);
+        assert_true(sem_GF2P8AFFINEINVQB(cpu, &inverse));
+        assert_true(sem_GF2P8MULB(cpu, &multiply));
+        for (unsigned i = 0; i < 16; i++)
+            assert_int_equal(vec_b(cpu_vec(cpu, 1), i), first + i != 0);
+    }
+}
+
+/* Elements before the fault are done and out of the mask; the rest is as it was. */
+static void test_gather_fault(void **state)
+{
+    struct fixture *f = *state;
+    struct insn insn = register_insn(32, true, 0);
+    memory_operand(&insn, 1, 0, 8);
+    insn.operand[2] = (struct operand){OPERAND_VECTOR, 2, 32, 0};
+    insn.operand[3] = (struct operand){OPERAND_VECTOR, 3, 32, 0};
+    for (unsigned i = 0; i < 4; i++) {
+        st64(f->page + i * 8, i + 100);
+        cpu_vec(f->cpu, 1)->q[i] = 7;
+        cpu_vec(f->cpu, 2)->q[i] = ~0ull;
+        cpu_vec(f->cpu, 3)->q[i] = i == 2 ? 1ull << 60 : i * 8;
+    }
+    assert_false(sem_VPGATHERQQ(f->cpu, &insn));
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(cpu_vec(f->cpu, 1)->q[i], i < 2 ? i + 100 : 7);
+        assert_int_equal(cpu_vec(f->cpu, 2)->q[i], i < 2 ? 0 : ~0ull);
+    }
+    cpu_vec(f->cpu, 3)->q[2] = 16;
+    assert_true(sem_VPGATHERQQ(f->cpu, &insn));
+    for (unsigned i = 0; i < 4; i++) assert_int_equal(cpu_vec(f->cpu, 1)->q[i], i + 100);
+}
+
+/* A store that faults in its second page has written nothing in the first. */
+static void test_fault_writes_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct vcpu *cpu = f->cpu;
+    struct insn insn = register_insn(32, true, 0);
+    insn.operand[0] = (struct operand){OPERAND_MEMORY, 0, 32, 0};
+    insn.base = RBX;
+    cpu->regs[RBX] = HIGH_PAGE;
+    cpu->regs[RAX] = 7;
+    for (unsigned i = 0; i < 4; i++) cpu_vec(cpu, 2)->q[i] = cpu_vec(cpu, 3)->q[i] = ~0ull;
+    insn.disp = 4096 - 16;
+    assert_false(sem_MOVDQU(cpu, &insn));
+    vec_d(cpu_vec(cpu, 2), 1) = 0;
+    assert_false(sem_VPMASKMOVD(cpu, &insn));
+    insn.disp = 4096 - 256;
+    assert_false(sem_FXSAVE(cpu, &insn));
+    insn.disp = 4096 - 576;
+    assert_false(sem_XSAVE(cpu, &insn));
+    for (unsigned i = 0; i < 4096; i++) assert_int_equal(f->page[i], 0);
+    cpu->regs[RAX] = 3; /* without AVX it fits */
+    assert_true(sem_XSAVE(cpu, &insn));
 }
 
 static int check(struct vcpu *cpu, const char *bytes, unsigned length)
@@ -565,11 +702,15 @@ int main(void)
 #ifdef __x86_64__
         cmocka_unit_test_setup_teardown(test_host, make, unmake),
         cmocka_unit_test_setup_teardown(test_host_crypto, make, unmake),
+        cmocka_unit_test_setup_teardown(test_host_ptest, make, unmake),
         cmocka_unit_test_setup_teardown(test_strings, make, unmake),
 #endif
         cmocka_unit_test_setup_teardown(test_masked_store, make, unmake),
         cmocka_unit_test_setup_teardown(test_gather, make, unmake),
         cmocka_unit_test_setup_teardown(test_galois, make, unmake),
+        cmocka_unit_test_setup_teardown(test_galois_multiply, make, unmake),
+        cmocka_unit_test_setup_teardown(test_gather_fault, make, unmake),
+        cmocka_unit_test_setup_teardown(test_fault_writes_nothing, make, unmake),
         cmocka_unit_test_setup_teardown(test_availability, make, unmake),
         cmocka_unit_test_setup_teardown(test_alignment, make, unmake),
         cmocka_unit_test_setup_teardown(test_fxsave, make, unmake),
