@@ -203,6 +203,7 @@ static int take_interrupt(struct vcpu *cpu, u32 requests)
 static int attend(struct vcpu *cpu)
 {
     u32 requests = atomic_load(&cpu->requests);
+    cpu->blocks->link_from = NULL; /* what runs next may not be where the branch led */
     if (requests & REQUEST_QUIESCE) smp_acknowledge(cpu);
     if ((requests & (REQUEST_TLB_FLUSH | REQUEST_A20)) || map_moved(cpu)) flush_tlb(cpu);
     if (requests & REQUEST_INIT) {
@@ -250,6 +251,7 @@ static bool deliver(struct vcpu *cpu)
 static bool deliver_trap(struct vcpu *cpu)
 {
     cpu->current_insn = NULL;
+    cpu->blocks->link_from = NULL;
     return deliver(cpu);
 }
 
@@ -275,18 +277,16 @@ static bool run_blocks(struct vcpu *cpu, bool one)
     cpu->leave_block = false;
     const struct insn *insn = interp_enter(cpu, one);
     if ((!insn || !insn->fn(cpu, insn)) && !deliver(cpu)) return false;
-    if (unlikely(cpu->leave_block)) {
-        cpu->leave_block = false;
-        if (cpu->pending_db && !debug_trap_due(cpu)) return deliver_trap(cpu);
-    }
-    return true;
+    cpu->leave_block = false;
+    return likely(!cpu->pending_db) || debug_trap_due(cpu) || deliver_trap(cpu);
 }
 
 /* How far blocks may follow one another: always a block's length short of the limit. */
 static void allow_chaining(struct vcpu *cpu, u64 limit, bool step)
 {
     u64 until = limit == UINT64_MAX ? limit : limit > BLOCK_INSNS ? limit - BLOCK_INSNS + 1 : 0;
-    atomic_store(&cpu->run_until, step ? 0 : until);
+    if (step) until = 0;
+    if (atomic_load(&cpu->run_until) != until) atomic_store(&cpu->run_until, until);
 }
 
 static int run_round(struct vcpu *cpu, u64 limit)

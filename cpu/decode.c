@@ -1,7 +1,7 @@
 /*
  * Bytes to struct insn, by the table that insns.def makes.
- * Specification: Intel SDM vol. 2 chapters 2 and appendix A; where the vendors differ on a length (66 on
- * near branches in 64-bit mode) it is Intel's.
+ * Specification: Intel SDM vol. 2 chapter 2 and appendix A, AMD APM vol. 3. In 64-bit mode 66 makes a near
+ * branch 16 bits wide, as AMD does it: every model with a 64-bit mode is an AMD.
  *
  * Not here but at run time: what depends on CPL, on real or virtual-8086 mode (ATTR_CPL0,
  * ATTR_PROTECTED: all VEX rows have it), on CR0, CR4 and XCR0 (fpu_check) and on segments.
@@ -372,10 +372,7 @@ static ALWAYS_INLINE void set_sizes(struct decoder *d, struct insn *insn, u32 at
     unsigned w8 = d->w && code64 ? 8 : 4;
     unsigned size = d->w && code64 ? 8 : (d->code_size != CODE16) ^ d->prefix66 ? 4 : 2;
     if (attributes & (D64 | F64 | S8 | SZ | SY)) {
-        if (code64) {
-            if ((attributes & D64) && size == 4) size = 8;
-            if (attributes & F64) size = 8;
-        }
+        if (code64 && size == 4 && (attributes & (D64 | F64))) size = 8;
         if (attributes & SY) size = w8;
         if ((attributes & SZ) && size == 8) size = 4;
         if (attributes & S8) size = 1;

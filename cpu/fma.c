@@ -1,8 +1,9 @@
 /*
  * Fused multiply-add (FMA3).
  *
- * Specification: Intel SDM vol. 1 section 14.5, and the instructions' pages. The digits of a mnemonic
- * say which operands are multiplied and which is added; a NaN result is the first NaN in that order.
+ * Specification: Intel SDM vol. 1 section 14.5, and the instructions' pages. The digits of a
+ * mnemonic say which operands are multiplied and which is added; a NaN result is the first NaN in
+ * that order.
  */
 #include "cpu/sse_fp.h"
 
@@ -48,7 +49,8 @@ static ALWAYS_INLINE bool fma_packed(struct vcpu *cpu, const struct insn *insn, 
     for (unsigned i = 0; i < insn->vl / size; i++)
         sse_set_element(&r, i, size,
                         fp_fma(sse_format(size), sse_element(a, i, size), sse_element(b, i, size),
-                               sse_element(c, i, size), signs.product, i & 1 ? signs.odd : signs.even, &env));
+                               sse_element(c, i, size), signs.product,
+                               i & 1 ? signs.odd : signs.even, &env));
     TRY(sse_raise(cpu, env.flags));
     return vec_result(cpu, insn, &r);
 }
@@ -73,7 +75,8 @@ static ALWAYS_INLINE bool fma_scalar(struct vcpu *cpu, const struct insn *insn, 
     }
     if (!done) {
         struct fp_env env = sse_env(cpu);
-        r = fp_fma(sse_format(size), source[x], source[y], source[z], signs.product, signs.even, &env);
+        r = fp_fma(sse_format(size), source[x], source[y], source[z], signs.product, signs.even,
+                   &env);
         flags = env.flags;
     }
     TRY(sse_raise(cpu, flags));

@@ -94,7 +94,7 @@ enum insn_attribute {
     ATTR_NO64 = 1 << 1,       /* #UD in 64-bit mode */
     ATTR_ONLY64 = 1 << 2,
     ATTR_DEFAULT64 = 1 << 3,  /* operand size 64 in 64-bit mode without REX.W (66 gives 16) */
-    ATTR_FORCE64 = 1 << 4,    /* operand size always 64 in 64-bit mode (near branches) */
+    ATTR_FORCE64 = 1 << 4,    /* the same, of near branches */
     ATTR_CPL0 = 1 << 5,       /* #GP(0) above CPL 0 */
     ATTR_PROTECTED = 1 << 6,  /* #UD in real and virtual-8086 mode */
     ATTR_ENDS_BLOCK = 1 << 7,

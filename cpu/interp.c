@@ -364,13 +364,6 @@ bool interp_checked(struct vcpu *cpu, const struct insn *insn)
     INTERP_MUSTTAIL return interp_slow(cpu, insn);
 }
 
-bool interp_sse(struct vcpu *cpu, const struct insn *insn)
-{
-    if (unlikely((cpu->cr0 & (CR0_EM | CR0_TS)) || !(cpu->cr4 & CR4_OSFXSR)))
-        INTERP_MUSTTAIL return interp_checked(cpu, insn);
-    INTERP_MUSTTAIL return interp_slow(cpu, insn);
-}
-
 /* Ends the block: what semantics leave alone of rip is the next instruction. */
 static ALWAYS_INLINE bool interp_run_last(struct vcpu *cpu, const struct insn *insn, bool check)
 {
@@ -412,23 +405,17 @@ bool interp_next(struct vcpu *cpu, const struct insn *insn)
 #endif
 }
 
-static bool interp_link_to(struct vcpu *cpu, const struct insn *insn, u64 rip)
+bool interp_link(struct vcpu *cpu, const struct insn *insn)
 {
-    cpu->rip = rip;
+    cpu->rip = insn->fn == interp_fall ? cpu_next_ip(cpu, insn) : interp_target(cpu, insn);
     if (unlikely(interp_hurried(cpu)) || insn == cpu->blocks->scratch ||
         insn == cpu->blocks->scratch + 1)
         return true;
-    if ((cpu->mode_key & MODE_FLAT) && !((rip ^ cpu->regs[REG_IP_BASE]) & PAGE_MASK)) {
+    if ((cpu->mode_key & MODE_FLAT) && !((cpu->rip ^ cpu->regs[REG_IP_BASE]) & PAGE_MASK)) {
         cpu->blocks->link_from = (struct insn *)insn;
         return true;
     }
     INTERP_MUSTTAIL return interp_next(cpu, insn);
-}
-
-bool interp_link(struct vcpu *cpu, const struct insn *insn)
-{
-    u64 target = insn->fn == interp_fall ? cpu_next_ip(cpu, insn) : interp_target(cpu, insn);
-    return interp_link_to(cpu, insn, target);
 }
 
 bool interp_fall(struct vcpu *cpu, const struct insn *insn)

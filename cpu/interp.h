@@ -75,7 +75,6 @@ struct block_cache {
 /* Handlers that others end in. */
 bool interp_slow(struct vcpu *cpu, const struct insn *insn);     /* generic semantics, then next */
 bool interp_checked(struct vcpu *cpu, const struct insn *insn);  /* with the row's checks first */
-bool interp_sse(struct vcpu *cpu, const struct insn *insn);      /* generic, behind SSE's check */
 bool interp_end(struct vcpu *cpu, const struct insn *insn);      /* generic, back to cpu_run */
 bool interp_end_near(struct vcpu *cpu, const struct insn *insn); /* generic near transfer */
 bool interp_fall(struct vcpu *cpu, const struct insn *insn);     /* behind a block's last */

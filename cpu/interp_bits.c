@@ -118,6 +118,7 @@ static insn_fn pick_hot(const struct vcpu *cpu, const struct insn *insn)
     if (!fn) fn = interp_pick_move(cpu, insn);
     if (!fn) fn = interp_pick_bits(cpu, insn);
     if (!fn) fn = interp_pick_branch(cpu, insn);
+    if (!fn) fn = interp_pick_vector(cpu, insn);
     return fn;
 }
 
@@ -127,9 +128,7 @@ static insn_fn pick_cold(const struct insn *insn)
     u32 attributes = insn_row(insn->row)->attributes;
     if (is_near_transfer(insn->op)) return interp_end_near;
     if (insn->flags & INSN_ENDS_BLOCK) return interp_end;
-    if (attributes & (ATTR_X87 | ATTR_MMX | ATTR_AVX | ATTR_CPL0 | ATTR_PROTECTED))
-        return interp_checked;
-    return attributes & ATTR_SSE ? interp_sse : interp_slow;
+    return attributes & (ATTR_CPL0 | ATTR_PROTECTED) ? interp_checked : interp_slow;
 }
 
 insn_fn interp_handler(struct vcpu *cpu, const struct insn *insn)

@@ -70,5 +70,6 @@ insn_fn interp_pick_alu(const struct vcpu *cpu, const struct insn *insn);
 insn_fn interp_pick_move(const struct vcpu *cpu, const struct insn *insn);
 insn_fn interp_pick_bits(const struct vcpu *cpu, const struct insn *insn);
 insn_fn interp_pick_branch(const struct vcpu *cpu, const struct insn *insn);
+insn_fn interp_pick_vector(const struct vcpu *cpu, const struct insn *insn);
 
 #endif

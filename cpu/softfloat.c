@@ -231,8 +231,8 @@ static void note_denormals(struct fp_env *env, struct fp_value a, struct fp_valu
 
 /* --- arithmetic --- */
 
-static struct fp_value round_value(struct fp_env *env, const struct fp_format *f, unsigned precision,
-                                   struct fp_value v)
+static struct fp_value round_value(struct fp_env *env, const struct fp_format *f,
+                                   unsigned precision, struct fp_value v)
 {
     if (v.kind != FP_FINITE) return v;
     return fp_round(env, f, precision, v.sign, v.exp, (u128)v.sig << 64);
@@ -347,7 +347,8 @@ struct fp_value fp_value_sqrt(struct fp_env *env, const struct fp_format *f, uns
 }
 
 static struct fp_value value_fma(struct fp_env *env, const struct fp_format *f, struct fp_value a,
-                                 struct fp_value b, struct fp_value c, bool negate_product, bool negate_c)
+                                 struct fp_value b, struct fp_value c, bool negate_product,
+                                 bool negate_c)
 {
     bool product_invalid = (a.kind == FP_INFINITE && b.kind == FP_ZERO) ||
                            (a.kind == FP_ZERO && b.kind == FP_INFINITE);
@@ -381,7 +382,8 @@ static struct fp_value value_fma(struct fp_env *env, const struct fp_format *f, 
                       (u128)c.sig << 63);
 }
 
-struct fp_value fp_value_rint(struct fp_env *env, enum fp_rounding rounding, struct fp_value a, bool loud)
+struct fp_value fp_value_rint(struct fp_env *env, enum fp_rounding rounding, struct fp_value a,
+                              bool loud)
 {
     if (fp_is_nan(a)) return fp_propagate(env, a, a);
     env->flags &= ~FP_C1;
@@ -427,7 +429,8 @@ struct fp_value fp_value_from_int(i64 n)
                               .sig = magnitude << shift };
 }
 
-enum fp_relation fp_value_compare(struct fp_env *env, struct fp_value a, struct fp_value b, bool quiet_nan)
+enum fp_relation fp_value_compare(struct fp_env *env, struct fp_value a, struct fp_value b,
+                                  bool quiet_nan)
 {
     if (unlikely(fp_is_nan(a) || fp_is_nan(b))) {
         if (!quiet_nan || a.kind > FP_QNAN || b.kind > FP_QNAN) env->flags |= FP_IE;
@@ -477,7 +480,8 @@ u64 fp_sqrt(const struct fp_format *f, u64 a, struct fp_env *env)
     return fp_pack(f, fp_value_sqrt(env, f, f->precision, fp_unpack(f, a, env->daz)));
 }
 
-/* A denormal that DAZ made zero comes out as zero; everything else unchanged, signalling NaNs too. */
+/* A denormal that DAZ made zero comes out as zero; everything else unchanged, signalling NaNs too.
+ */
 static u64 min_max_result(const struct fp_format *f, u64 bits, struct fp_value v)
 {
     return v.kind == FP_ZERO ? fp_pack(f, v) : bits;
@@ -504,12 +508,14 @@ u64 fp_fma(const struct fp_format *f, u64 a, u64 b, u64 c, bool negate_product, 
                                 fp_unpack(f, c, env->daz), negate_product, negate_c));
 }
 
-u64 fp_rint(const struct fp_format *f, u64 a, enum fp_rounding rounding, bool loud, struct fp_env *env)
+u64 fp_rint(const struct fp_format *f, u64 a, enum fp_rounding rounding, bool loud,
+            struct fp_env *env)
 {
     return fp_pack(f, fp_value_rint(env, rounding, fp_unpack(f, a, env->daz), loud));
 }
 
-enum fp_relation fp_compare(const struct fp_format *f, u64 a, u64 b, bool quiet_nan, struct fp_env *env)
+enum fp_relation fp_compare(const struct fp_format *f, u64 a, u64 b, bool quiet_nan,
+                            struct fp_env *env)
 {
     return fp_value_compare(env, fp_unpack(f, a, env->daz), fp_unpack(f, b, env->daz), quiet_nan);
 }

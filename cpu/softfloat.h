@@ -40,7 +40,8 @@ struct f80 {
     u16 exponent; /* sign in bit 15 */
 };
 
-/* --- unpacked numbers: (-1)^sign * sig / 2^63 * 2^exp; a NaN's payload is left-aligned in sig --- */
+/* --- unpacked numbers: (-1)^sign * sig / 2^63 * 2^exp; a NaN's payload is left-aligned in sig ---
+ */
 enum fp_kind { FP_ZERO, FP_FINITE, FP_INFINITE, FP_QNAN, FP_SNAN, FP_UNSUPPORTED };
 struct fp_value {
     u8 kind;
@@ -74,13 +75,16 @@ struct fp_value fp_value_div(struct fp_env *env, const struct fp_format *f, unsi
 struct fp_value fp_value_sqrt(struct fp_env *env, const struct fp_format *f, unsigned precision,
                               struct fp_value a);
 /* Nearest integer by ROUNDING; sets PE (and C1) only when LOUD. */
-struct fp_value fp_value_rint(struct fp_env *env, enum fp_rounding rounding, struct fp_value a, bool loud);
+struct fp_value fp_value_rint(struct fp_env *env, enum fp_rounding rounding, struct fp_value a,
+                              bool loud);
 /* Signed integer of BITS 16, 32 or 64; the integer indefinite and IE when it does not fit. */
-i64 fp_value_to_int(struct fp_env *env, enum fp_rounding rounding, struct fp_value a, unsigned bits);
+i64 fp_value_to_int(struct fp_env *env, enum fp_rounding rounding, struct fp_value a,
+                    unsigned bits);
 struct fp_value fp_value_from_int(i64 n);
 enum fp_relation { FP_LESS = -1, FP_EQUAL = 0, FP_GREATER = 1, FP_UNORDERED = 2 };
 /* QUIET: a quiet NaN does not raise IE. */
-enum fp_relation fp_value_compare(struct fp_env *env, struct fp_value a, struct fp_value b, bool quiet);
+enum fp_relation fp_value_compare(struct fp_env *env, struct fp_value a, struct fp_value b,
+                                  bool quiet);
 
 /* --- f16, f32, f64 by bit pattern --- */
 u64 fp_add(const struct fp_format *f, u64 a, u64 b, struct fp_env *env);
@@ -88,13 +92,16 @@ u64 fp_sub(const struct fp_format *f, u64 a, u64 b, struct fp_env *env);
 u64 fp_mul(const struct fp_format *f, u64 a, u64 b, struct fp_env *env);
 u64 fp_div(const struct fp_format *f, u64 a, u64 b, struct fp_env *env);
 u64 fp_sqrt(const struct fp_format *f, u64 a, struct fp_env *env);
-u64 fp_min(const struct fp_format *f, u64 a, u64 b, struct fp_env *env); /* MINPS: B when in doubt */
+u64 fp_min(const struct fp_format *f, u64 a, u64 b,
+           struct fp_env *env); /* MINPS: B when in doubt */
 u64 fp_max(const struct fp_format *f, u64 a, u64 b, struct fp_env *env);
 /* A * B + C, one rounding; NaNs are chosen in the order A, B, C. */
 u64 fp_fma(const struct fp_format *f, u64 a, u64 b, u64 c, bool negate_product, bool negate_c,
            struct fp_env *env);
-u64 fp_rint(const struct fp_format *f, u64 a, enum fp_rounding rounding, bool loud, struct fp_env *env);
-enum fp_relation fp_compare(const struct fp_format *f, u64 a, u64 b, bool quiet, struct fp_env *env);
+u64 fp_rint(const struct fp_format *f, u64 a, enum fp_rounding rounding, bool loud,
+            struct fp_env *env);
+enum fp_relation fp_compare(const struct fp_format *f, u64 a, u64 b, bool quiet,
+                            struct fp_env *env);
 u64 fp_convert(const struct fp_format *to, const struct fp_format *from, u64 a, struct fp_env *env);
 i64 fp_to_int(const struct fp_format *f, u64 a, enum fp_rounding rounding, unsigned bits,
               struct fp_env *env);
@@ -122,13 +129,15 @@ u64 f80_to(const struct fp_format *f, struct f80 a, struct fp_env *env);
 struct f80 f80_from_bcd(const u8 bcd[10]);
 void f80_to_bcd(struct f80 a, u8 bcd[10], struct fp_env *env);
 
-/* --- transcendental functions (softfloat_trans.c): within 0.51 ulp of the exact value, FSIN and its
- * kin of the value for the 66-bit pi that the SDM documents. False: operand out of range, C2. --- */
+/* --- transcendental functions (softfloat_trans.c): within 0.51 ulp of the exact value, FSIN and
+ * its kin of the value for the 66-bit pi that the SDM documents. False: operand out of range, C2.
+ * --- */
 struct f80 f80_2xm1(struct f80 a, struct fp_env *env);
 struct f80 f80_yl2x(struct f80 x, struct f80 y, struct fp_env *env);
 struct f80 f80_yl2xp1(struct f80 x, struct f80 y, struct fp_env *env);
 struct f80 f80_atan2(struct f80 y, struct f80 x, struct fp_env *env);
-bool f80_sincos(struct f80 a, struct f80 *sine, struct f80 *cosine, struct fp_env *env); /* either NULL */
+bool f80_sincos(struct f80 a, struct f80 *sine, struct f80 *cosine,
+                struct fp_env *env); /* either NULL */
 bool f80_tan(struct f80 a, struct f80 *tangent, struct fp_env *env);
 
 #endif

@@ -1,13 +1,14 @@
 /*
  * Software floating point: the x87's 80-bit format.
- * Specification: see softfloat.h; Intel SDM vol. 1 chapter 8 and the pages of FPREM, FSCALE, FXTRACT,
- * FBLD, FBSTP.
+ * Specification: see softfloat.h; Intel SDM vol. 1 chapter 8 and the pages of FPREM, FSCALE,
+ * FXTRACT, FBLD, FBSTP.
  */
 #include "cpu/softfloat.h"
 
 struct f80 f80_add(struct f80 a, struct f80 b, struct fp_env *env)
 {
-    return f80_pack(fp_value_add(env, &fp_f80, env->precision, f80_unpack(a), f80_unpack(b), false));
+    return f80_pack(
+        fp_value_add(env, &fp_f80, env->precision, f80_unpack(a), f80_unpack(b), false));
 }
 
 struct f80 f80_sub(struct f80 a, struct f80 b, struct fp_env *env)
@@ -131,7 +132,8 @@ struct f80 f80_rem(struct f80 a, struct f80 b, bool nearest, unsigned *quotient,
         return f80_pack(make_remainder(env, x.sign, x.exp - (i32)steps, rest));
     }
     if (difference < 0) { /* half a divisor or more, less than one */
-        if (x.sig <= y.sig) return f80_pack(finish(env, x)); /* a tie goes to the even quotient, 0 */
+        if (x.sig <= y.sig)
+            return f80_pack(finish(env, x)); /* a tie goes to the even quotient, 0 */
         *quotient = 1;
         return f80_pack(make_remainder(env, !x.sign, x.exp, (y.sig << 1) - x.sig));
     }

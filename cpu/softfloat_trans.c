@@ -1,10 +1,10 @@
 /*
  * Software floating point: the x87's transcendental functions, for hosts without an x87.
  *
- * Series evaluated with 128-bit significands, so that the one rounding at the end decides: within 0.51
- * ulp, but not bit for bit what any processor gives (they differ among themselves). FSIN, FCOS, FSINCOS
- * and FPTAN reduce their argument exactly with the 66-bit pi of Intel SDM vol. 1 section 8.3.8.
- * Special operands: the tables of the instructions' pages in SDM vol. 2.
+ * Series evaluated with 128-bit significands, so that the one rounding at the end decides: within
+ * 0.51 ulp, but not bit for bit what any processor gives (they differ among themselves). FSIN,
+ * FCOS, FSINCOS and FPTAN reduce their argument exactly with the 66-bit pi of Intel SDM vol. 1
+ * section 8.3.8. Special operands: the tables of the instructions' pages in SDM vol. 2.
  */
 #include "cpu/softfloat.h"
 
@@ -38,13 +38,15 @@ static struct wide normalized(bool sign, i32 exp, u128 sig)
 {
     if (!sig) return (struct wide){ 0 };
     u64 high = (u64)(sig >> 64);
-    unsigned shift = high ? (unsigned)__builtin_clzll(high) : 64 + (unsigned)__builtin_clzll((u64)sig);
+    unsigned shift =
+        high ? (unsigned)__builtin_clzll(high) : 64 + (unsigned)__builtin_clzll((u64)sig);
     return (struct wide){ sig << shift, exp - (i32)shift, sign };
 }
 
 static struct wide from_value(struct fp_value v)
 {
-    return v.kind == FP_FINITE ? (struct wide){ (u128)v.sig << 64, v.exp, v.sign } : (struct wide){ 0 };
+    return v.kind == FP_FINITE ? (struct wide){ (u128)v.sig << 64, v.exp, v.sign }
+                               : (struct wide){ 0 };
 }
 
 static struct wide from_int(i64 n)
@@ -208,7 +210,8 @@ struct f80 f80_yl2xp1(struct f80 a, struct f80 b, struct fp_env *env)
     if (y.kind == FP_INFINITE) return times_infinity(env, x, y.sign);
     if (x.kind == FP_ZERO || y.kind == FP_ZERO) return f80_pack(fp_make_zero(x.sign ^ y.sign));
     struct wide w = from_value(x);
-    struct wide l = x.exp < -2 ? log2_ratio(divided(w, add(scaled(one, 1), w))) : log2_wide(add(one, w));
+    struct wide l =
+        x.exp < -2 ? log2_ratio(divided(w, add(scaled(one, 1), w))) : log2_wide(add(one, w));
     return finish(env, mul(from_value(y), l));
 }
 

@@ -34,8 +34,8 @@ static u64 f64_to_i32_truncating(u64 a, struct fp_env *env)
 
 /* COUNT elements of FROM bytes each from B to R, elements of TO bytes; lanes beyond are zeroed. */
 static ALWAYS_INLINE bool convert_elements(struct vcpu *cpu, union vec *r, const union vec *b,
-                                           unsigned count, unsigned from, unsigned to, host_packed host,
-                                           soft_convert soft)
+                                           unsigned count, unsigned from, unsigned to,
+                                           host_packed host, soft_convert soft)
 {
     unsigned flags, step = 16 / (from > to ? from : to);
     memset(r, 0, sizeof(*r));
@@ -52,7 +52,8 @@ static ALWAYS_INLINE bool convert_elements(struct vcpu *cpu, union vec *r, const
         }
     }
     struct fp_env env = sse_env(cpu);
-    for (unsigned i = 0; i < count; i++) sse_set_element(r, i, to, soft(sse_element(b, i, from), &env));
+    for (unsigned i = 0; i < count; i++)
+        sse_set_element(r, i, to, soft(sse_element(b, i, from), &env));
     return sse_raise(cpu, env.flags);
 }
 
@@ -97,8 +98,14 @@ static bool from_mmx(struct vcpu *cpu, const struct insn *insn, unsigned to, sof
     if (to == 8) x->q[1] = r.q[1];
     return true;
 }
-bool sem_CVTPI2PS(struct vcpu *cpu, const struct insn *insn) { return from_mmx(cpu, insn, 4, i32_to_f32); }
-bool sem_CVTPI2PD(struct vcpu *cpu, const struct insn *insn) { return from_mmx(cpu, insn, 8, i32_to_f64); }
+bool sem_CVTPI2PS(struct vcpu *cpu, const struct insn *insn)
+{
+    return from_mmx(cpu, insn, 4, i32_to_f32);
+}
+bool sem_CVTPI2PD(struct vcpu *cpu, const struct insn *insn)
+{
+    return from_mmx(cpu, insn, 8, i32_to_f64);
+}
 
 static bool to_mmx(struct vcpu *cpu, const struct insn *insn, unsigned from, soft_convert soft)
 {
@@ -109,12 +116,18 @@ static bool to_mmx(struct vcpu *cpu, const struct insn *insn, unsigned from, sof
     mmx_write(cpu, insn->operand[0].reg, r.q[0]);
     return true;
 }
-bool sem_CVTPS2PI(struct vcpu *cpu, const struct insn *insn) { return to_mmx(cpu, insn, 4, f32_to_i32); }
+bool sem_CVTPS2PI(struct vcpu *cpu, const struct insn *insn)
+{
+    return to_mmx(cpu, insn, 4, f32_to_i32);
+}
 bool sem_CVTTPS2PI(struct vcpu *cpu, const struct insn *insn)
 {
     return to_mmx(cpu, insn, 4, f32_to_i32_truncating);
 }
-bool sem_CVTPD2PI(struct vcpu *cpu, const struct insn *insn) { return to_mmx(cpu, insn, 8, f64_to_i32); }
+bool sem_CVTPD2PI(struct vcpu *cpu, const struct insn *insn)
+{
+    return to_mmx(cpu, insn, 8, f64_to_i32);
+}
 bool sem_CVTTPD2PI(struct vcpu *cpu, const struct insn *insn)
 {
     return to_mmx(cpu, insn, 8, f64_to_i32_truncating);
@@ -197,13 +210,14 @@ bool sem_CVTSI2SD(struct vcpu *cpu, const struct insn *insn)
 
 typedef i64 (*host_to_int)(u64 bits);
 
-static ALWAYS_INLINE bool to_int(struct vcpu *cpu, const struct insn *insn, unsigned from, bool truncate,
-                                 host_to_int host)
+static ALWAYS_INLINE bool to_int(struct vcpu *cpu, const struct insn *insn, unsigned from,
+                                 bool truncate, host_to_int host)
 {
     u64 b;
     unsigned size = insn->operand[0].size;
     TRY(sse_scalar_read(cpu, insn, 1, from, &b));
-    if (host && sse_relaxed(cpu)) { /* denormals raise nothing but PE; out of range is looked at again */
+    if (host &&
+        sse_relaxed(cpu)) { /* denormals raise nothing but PE; out of range is looked at again */
         i64 n = host(b);
         if (likely(n != INT64_MIN && (size == 8 || n == (i32)n))) {
             gpr_write(cpu, insn->operand[0].reg, size, (u64)n);

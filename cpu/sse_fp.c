@@ -2,8 +2,8 @@
  * SSE and AVX floating point: arithmetic, comparison, rounding, dot products, MXCSR.
  *
  * Specification: Intel SDM vol. 1 chapter 11 and appendix E, and the instructions' pages. RCPPS and
- * RSQRTPS are the host's on x86-64; elsewhere the exact value rounded to 12 bits (the manual allows a
- * relative error of 1.5 * 2^-12).
+ * RSQRTPS are the host's on x86-64; elsewhere the exact value rounded to 12 bits (the manual allows
+ * a relative error of 1.5 * 2^-12).
  */
 #include "cpu/sse_fp.h"
 
@@ -44,8 +44,8 @@ static ALWAYS_INLINE bool sse_packed(struct vcpu *cpu, const struct insn *insn, 
     return vec_result(cpu, insn, &r);
 }
 
-static ALWAYS_INLINE bool sse_packed_binary(struct vcpu *cpu, const struct insn *insn, unsigned size,
-                                            host_packed host, soft_binary soft)
+static ALWAYS_INLINE bool sse_packed_binary(struct vcpu *cpu, const struct insn *insn,
+                                            unsigned size, host_packed host, soft_binary soft)
 {
     union vec ta, tb;
     const union vec *b = vec_source(cpu, insn, 2, insn->vl, &tb);
@@ -61,17 +61,20 @@ static ALWAYS_INLINE bool is_tame(enum tameness kind, unsigned size, u64 a, u64 
 {
     bool plain = sse_is_plain(r, size);
     switch (kind) {
-    case TAME_SUM: return sse_is_tame(a, size) && sse_is_tame(b, size) && (plain || sse_is_zero(r, size));
+    case TAME_SUM:
+        return sse_is_tame(a, size) && sse_is_tame(b, size) && (plain || sse_is_zero(r, size));
     case TAME_PRODUCT:
         return sse_is_tame(a, size) && sse_is_tame(b, size) &&
                (plain || sse_is_zero(a, size) || sse_is_zero(b, size));
-    case TAME_QUOTIENT: return sse_is_plain(b, size) && (sse_is_zero(a, size) || (plain && sse_is_plain(a, size)));
+    case TAME_QUOTIENT:
+        return sse_is_plain(b, size) && (sse_is_zero(a, size) || (plain && sse_is_plain(a, size)));
     default: return sse_is_tame(a, size) && sse_is_tame(b, size);
     }
 }
 
-static ALWAYS_INLINE bool sse_scalar_binary(struct vcpu *cpu, const struct insn *insn, unsigned size,
-                                            host_scalar host, soft_binary soft, enum tameness kind)
+static ALWAYS_INLINE bool sse_scalar_binary(struct vcpu *cpu, const struct insn *insn,
+                                            unsigned size, host_scalar host, soft_binary soft,
+                                            enum tameness kind)
 {
     u64 b, r;
     unsigned flags;
@@ -193,8 +196,8 @@ static u64 approximate(u64 bits, bool root)
     return fp_pack(&fp_f32, fp_value_div(&env, &fp_f32, 12, one, v));
 }
 
-static ALWAYS_INLINE bool sse_approximate(struct vcpu *cpu, const struct insn *insn, host_packed host,
-                                          bool root)
+static ALWAYS_INLINE bool sse_approximate(struct vcpu *cpu, const struct insn *insn,
+                                          host_packed host, bool root)
 {
     union vec t, r;
     const union vec *b = vec_source(cpu, insn, 1, insn->vl, &t);
@@ -203,7 +206,8 @@ static ALWAYS_INLINE bool sse_approximate(struct vcpu *cpu, const struct insn *i
         host(&r, b, b);
         if (insn->vl == 32) host(&r.q[2], &b->q[2], &b->q[2]);
     } else {
-        for (unsigned i = 0; i < insn->vl / 4u; i++) vec_d(&r, i) = (u32)approximate(vec_d(b, i), root);
+        for (unsigned i = 0; i < insn->vl / 4u; i++)
+            vec_d(&r, i) = (u32)approximate(vec_d(b, i), root);
     }
     return vec_result(cpu, insn, &r);
 }
@@ -232,10 +236,11 @@ bool sem_RSQRTSS(struct vcpu *cpu, const struct insn *insn)
     return sse_approximate_scalar(cpu, insn, HOST_SSE(rsqrtss), true);
 }
 
-/* --- SSE3: horizontal and alternating. The host's instruction, or element functions as below. --- */
+/* --- SSE3: horizontal and alternating. The host's instruction, or element functions as below. ---
+ */
 
-static bool host_three(struct vcpu *cpu, const struct insn *insn, host_packed host, const union vec *a,
-                       const union vec *b, union vec *r)
+static bool host_three(struct vcpu *cpu, const struct insn *insn, host_packed host,
+                       const union vec *a, const union vec *b, union vec *r)
 {
     unsigned flags;
     if (!sse_host_usable(cpu) || !host || !x64_has_sse3()) return false;
@@ -248,8 +253,8 @@ static bool host_three(struct vcpu *cpu, const struct insn *insn, host_packed ho
 }
 
 /* Pairs of A, then pairs of B, within each 16 bytes; the even element is the first operand. */
-static bool sse_horizontal(struct vcpu *cpu, const struct insn *insn, unsigned size, host_packed host,
-                           soft_binary soft)
+static bool sse_horizontal(struct vcpu *cpu, const struct insn *insn, unsigned size,
+                           host_packed host, soft_binary soft)
 {
     union vec ta, tb, even, odd;
     const union vec *b = vec_source(cpu, insn, 2, insn->vl, &tb);
@@ -284,7 +289,8 @@ bool sem_HSUBPD(struct vcpu *cpu, const struct insn *insn)
     return sse_horizontal(cpu, insn, 8, HOST_SSE(hsubpd), fp_sub);
 }
 
-static bool sse_alternating(struct vcpu *cpu, const struct insn *insn, unsigned size, host_packed host)
+static bool sse_alternating(struct vcpu *cpu, const struct insn *insn, unsigned size,
+                            host_packed host)
 {
     union vec ta, tb, r;
     const union vec *b = vec_source(cpu, insn, 2, insn->vl, &tb);
@@ -312,8 +318,9 @@ bool sem_ADDSUBPD(struct vcpu *cpu, const struct insn *insn)
 
 /* --- comparison --- */
 
-/* Predicates 0..7: which relations they hold for (LESS, EQUAL, GREATER, UNORDERED as bits 0..3), and
- * whether a quiet NaN is let pass. 8..15 pair EQ with unordered, and others; bit 4 flips loudness. */
+/* Predicates 0..7: which relations they hold for (LESS, EQUAL, GREATER, UNORDERED as bits 0..3),
+ * and whether a quiet NaN is let pass. 8..15 pair EQ with unordered, and others; bit 4 flips
+ * loudness. */
 #define LT 1
 #define EQ 2
 #define GT 4
@@ -328,8 +335,8 @@ static const u8 predicate_holds[16] = {
 #undef UN
 #define QUIET_PREDICATES 0x9999u /* 0 3 4 7 and, in the second eight, 8 11 12 15 */
 
-static ALWAYS_INLINE bool predicate_true(struct fp_env *env, unsigned predicate, unsigned size, u64 a,
-                                         u64 b)
+static ALWAYS_INLINE bool predicate_true(struct fp_env *env, unsigned predicate, unsigned size,
+                                         u64 a, u64 b)
 {
     bool quiet = (QUIET_PREDICATES >> (predicate & 15) & 1) ^ (predicate >> 4);
     enum fp_relation relation = sse_compare(env, size, a, b, quiet);
@@ -341,7 +348,8 @@ static ALWAYS_INLINE unsigned predicate_of(const struct insn *insn)
     return simd_imm8(insn) & (insn->flags & INSN_VEX ? 31 : 7);
 }
 
-static ALWAYS_INLINE bool sse_compare_packed(struct vcpu *cpu, const struct insn *insn, unsigned size)
+static ALWAYS_INLINE bool sse_compare_packed(struct vcpu *cpu, const struct insn *insn,
+                                             unsigned size)
 {
     union vec ta, tb, r;
     const union vec *b = vec_source(cpu, insn, 2, insn->vl, &tb);
@@ -351,15 +359,23 @@ static ALWAYS_INLINE bool sse_compare_packed(struct vcpu *cpu, const struct insn
     struct fp_env env = sse_env(cpu);
     unsigned predicate = predicate_of(insn);
     for (unsigned i = 0; i < insn->vl / size; i++)
-        sse_set_element(&r, i, size, 0 - (u64)predicate_true(&env, predicate, size, sse_element(a, i, size),
-                                                             sse_element(b, i, size)));
+        sse_set_element(&r, i, size,
+                        0 - (u64)predicate_true(&env, predicate, size, sse_element(a, i, size),
+                                                sse_element(b, i, size)));
     TRY(sse_raise(cpu, env.flags));
     return vec_result(cpu, insn, &r);
 }
-bool sem_CMPPS(struct vcpu *cpu, const struct insn *insn) { return sse_compare_packed(cpu, insn, 4); }
-bool sem_CMPPD(struct vcpu *cpu, const struct insn *insn) { return sse_compare_packed(cpu, insn, 8); }
+bool sem_CMPPS(struct vcpu *cpu, const struct insn *insn)
+{
+    return sse_compare_packed(cpu, insn, 4);
+}
+bool sem_CMPPD(struct vcpu *cpu, const struct insn *insn)
+{
+    return sse_compare_packed(cpu, insn, 8);
+}
 
-static ALWAYS_INLINE bool sse_compare_scalar(struct vcpu *cpu, const struct insn *insn, unsigned size)
+static ALWAYS_INLINE bool sse_compare_scalar(struct vcpu *cpu, const struct insn *insn,
+                                             unsigned size)
 {
     u64 b;
     TRY(sse_scalar_read(cpu, insn, 2, size, &b));
@@ -370,11 +386,17 @@ static ALWAYS_INLINE bool sse_compare_scalar(struct vcpu *cpu, const struct insn
     sse_scalar_write(cpu, insn, size, r);
     return true;
 }
-bool sem_CMPSS(struct vcpu *cpu, const struct insn *insn) { return sse_compare_scalar(cpu, insn, 4); }
-bool sem_CMPSD(struct vcpu *cpu, const struct insn *insn) { return sse_compare_scalar(cpu, insn, 8); }
+bool sem_CMPSS(struct vcpu *cpu, const struct insn *insn)
+{
+    return sse_compare_scalar(cpu, insn, 4);
+}
+bool sem_CMPSD(struct vcpu *cpu, const struct insn *insn)
+{
+    return sse_compare_scalar(cpu, insn, 8);
+}
 
-static ALWAYS_INLINE bool sse_compare_flags(struct vcpu *cpu, const struct insn *insn, unsigned size,
-                                            bool quiet)
+static ALWAYS_INLINE bool sse_compare_flags(struct vcpu *cpu, const struct insn *insn,
+                                            unsigned size, bool quiet)
 {
     static const u8 eflags[4] = { FLAG_CF, FLAG_ZF, 0, FLAG_ZF | FLAG_PF | FLAG_CF };
     u64 b;
@@ -386,15 +408,28 @@ static ALWAYS_INLINE bool sse_compare_flags(struct vcpu *cpu, const struct insn 
     flags_put(cpu, eflags[relation + 1]);
     return true;
 }
-bool sem_COMISS(struct vcpu *cpu, const struct insn *insn) { return sse_compare_flags(cpu, insn, 4, false); }
-bool sem_COMISD(struct vcpu *cpu, const struct insn *insn) { return sse_compare_flags(cpu, insn, 8, false); }
-bool sem_UCOMISS(struct vcpu *cpu, const struct insn *insn) { return sse_compare_flags(cpu, insn, 4, true); }
-bool sem_UCOMISD(struct vcpu *cpu, const struct insn *insn) { return sse_compare_flags(cpu, insn, 8, true); }
+bool sem_COMISS(struct vcpu *cpu, const struct insn *insn)
+{
+    return sse_compare_flags(cpu, insn, 4, false);
+}
+bool sem_COMISD(struct vcpu *cpu, const struct insn *insn)
+{
+    return sse_compare_flags(cpu, insn, 8, false);
+}
+bool sem_UCOMISS(struct vcpu *cpu, const struct insn *insn)
+{
+    return sse_compare_flags(cpu, insn, 4, true);
+}
+bool sem_UCOMISD(struct vcpu *cpu, const struct insn *insn)
+{
+    return sse_compare_flags(cpu, insn, 8, true);
+}
 
 /* --- rounding to integers --- */
 
 /* imm8: bits 0-1 the mode unless bit 2 says MXCSR's, bit 3 keeps PE quiet. */
-static ALWAYS_INLINE u64 round_element(struct fp_env *env, const struct insn *insn, unsigned size, u64 a)
+static ALWAYS_INLINE u64 round_element(struct fp_env *env, const struct insn *insn, unsigned size,
+                                       u64 a)
 {
     unsigned imm = simd_imm8(insn);
     enum fp_rounding rounding = imm & 4 ? env->rounding : imm & 3;
@@ -421,16 +456,29 @@ static ALWAYS_INLINE bool sse_round_scalar(struct vcpu *cpu, const struct insn *
     sse_scalar_write(cpu, insn, size, r);
     return true;
 }
-bool sem_ROUNDPS(struct vcpu *cpu, const struct insn *insn) { return sse_round_packed(cpu, insn, 4); }
-bool sem_ROUNDPD(struct vcpu *cpu, const struct insn *insn) { return sse_round_packed(cpu, insn, 8); }
-bool sem_ROUNDSS(struct vcpu *cpu, const struct insn *insn) { return sse_round_scalar(cpu, insn, 4); }
-bool sem_ROUNDSD(struct vcpu *cpu, const struct insn *insn) { return sse_round_scalar(cpu, insn, 8); }
+bool sem_ROUNDPS(struct vcpu *cpu, const struct insn *insn)
+{
+    return sse_round_packed(cpu, insn, 4);
+}
+bool sem_ROUNDPD(struct vcpu *cpu, const struct insn *insn)
+{
+    return sse_round_packed(cpu, insn, 8);
+}
+bool sem_ROUNDSS(struct vcpu *cpu, const struct insn *insn)
+{
+    return sse_round_scalar(cpu, insn, 4);
+}
+bool sem_ROUNDSD(struct vcpu *cpu, const struct insn *insn)
+{
+    return sse_round_scalar(cpu, insn, 8);
+}
 
 /* --- dot products --- */
 
-/* One 16-byte lane: products by the high mask, sums of neighbours, sum of those; to the low mask. */
-static void dot_lane(union vec *r, const union vec *a, const union vec *b, unsigned lane, unsigned size,
-                     unsigned imm, struct fp_env *env)
+/* One 16-byte lane: products by the high mask, sums of neighbours, sum of those; to the low mask.
+ */
+static void dot_lane(union vec *r, const union vec *a, const union vec *b, unsigned lane,
+                     unsigned size, unsigned imm, struct fp_env *env)
 {
     unsigned n = 16 / size, base = lane * n;
     const struct fp_format *f = sse_format(size);

@@ -3,8 +3,9 @@
  * operands, running an operation on the host's unit or in software.
  *
  * An unmasked exception leaves everything but MXCSR's flags alone, so results are written after
- * sse_raise. The host's unit serves whenever underflow is masked; if it then reports an exception that
- * the guest has unmasked, software runs the instruction again to say exactly which flags come up.
+ * sse_raise. The host's unit serves whenever underflow is masked; if it then reports an exception
+ * that the guest has unmasked, software runs the instruction again to say exactly which flags come
+ * up.
  */
 #ifndef CPU_SSE_FP_H
 #define CPU_SSE_FP_H
@@ -71,7 +72,8 @@ static ALWAYS_INLINE bool sse_host_end(const struct vcpu *cpu, unsigned *flags)
  */
 static ALWAYS_INLINE bool sse_relaxed(const struct vcpu *cpu)
 {
-    return HOST_X86_64 && likely((cpu->mxcsr & (MXCSR_MODE | MXCSR_MASKS | FP_PE)) == (MXCSR_MASKS | FP_PE));
+    return HOST_X86_64 &&
+           likely((cpu->mxcsr & (MXCSR_MODE | MXCSR_MASKS | FP_PE)) == (MXCSR_MASKS | FP_PE));
 }
 
 /* --- one element of SIZE 4 or 8 bytes --- */
@@ -93,10 +95,12 @@ static ALWAYS_INLINE bool sse_is_zero(u64 bits, unsigned size)
 {
     return size == 4 ? !((u32)bits << 1) : !(bits << 1);
 }
-/* A normal number with one to spare above the smallest: neither operand nor result raises more than PE. */
+/* A normal number with one to spare above the smallest: neither operand nor result raises more than
+ * PE. */
 static ALWAYS_INLINE bool sse_is_plain(u64 bits, unsigned size)
 {
-    return size == 4 ? ((u32)bits >> 23 & 0xff) - 2 < 0xfdu : (u32)(bits >> 52 & 0x7ff) - 2 < 0x7fdu;
+    return size == 4 ? ((u32)bits >> 23 & 0xff) - 2 < 0xfdu
+                     : (u32)(bits >> 52 & 0x7ff) - 2 < 0x7fdu;
 }
 static ALWAYS_INLINE bool sse_is_tame(u64 bits, unsigned size)
 {
@@ -129,7 +133,8 @@ static ALWAYS_INLINE void sse_scalar_write(struct vcpu *cpu, const struct insn *
 /* The operand behind the register to merge from, if the row has one. */
 static ALWAYS_INLINE unsigned sse_last_source(const struct insn *insn)
 {
-    return insn->operand[2].kind == OPERAND_NONE || insn->operand[2].kind == OPERAND_IMMEDIATE ? 1 : 2;
+    return insn->operand[2].kind == OPERAND_NONE || insn->operand[2].kind == OPERAND_IMMEDIATE ? 1
+                                                                                               : 2;
 }
 
 /* A against B as C compares, when that raises nothing; else in software. */

@@ -66,7 +66,7 @@ bool cpu_is_intel(const struct vcpu *cpu) { return cpu->model && cpu->model->ven
 
 u64 cpu_tsc(const struct vcpu *cpu)
 {
-    return cpu->tsc_now ? cpu->tsc_now(cpu->tsc_opaque) + cpu->tsc_adjust : cpu->icount;
+    return (cpu->tsc_now ? cpu->tsc_now(cpu->tsc_opaque) : cpu->icount) + cpu->tsc_adjust;
 }
 
 static void lock_machine(struct vcpu *cpu)

@@ -1,10 +1,11 @@
 /*
  * Floating-point arithmetic with the units of an x86-64 host: the guest's instruction itself, under
- * the guest's rounding, precision, DAZ and FTZ with every exception masked. Same results and flags as
- * softfloat.h; what the two vendors do differently (RCPPS, RSQRTPS, FSIN and its kin) is the host's.
+ * the guest's rounding, precision, DAZ and FTZ with every exception masked. Same results and flags
+ * as softfloat.h; what the two vendors do differently (RCPPS, RSQRTPS, FSIN and its kin) is the
+ * host's.
  *
- * Between instructions the host's registers hold the C environment's modes (MXCSR 0x1f80, FCW 0x37f);
- * their sticky status flags hold anything.
+ * Between instructions the host's registers hold the C environment's modes (MXCSR 0x1f80, FCW
+ * 0x37f); their sticky status flags hold anything.
  */
 #ifndef CPU_X64_FP_H
 #define CPU_X64_FP_H
@@ -53,16 +54,18 @@ static ALWAYS_INLINE u32 x64_sse_end(u32 guest)
         __asm__ volatile(#op " %1, %0" : "+x"(x) : "x"(y));                                        \
         _mm_storeu_si128(r, x);                                                                    \
     }
-X64_SSE_BINARY(addps) X64_SSE_BINARY(addpd) X64_SSE_BINARY(subps) X64_SSE_BINARY(subpd)
-X64_SSE_BINARY(mulps) X64_SSE_BINARY(mulpd) X64_SSE_BINARY(divps) X64_SSE_BINARY(divpd)
-X64_SSE_BINARY(minps) X64_SSE_BINARY(minpd) X64_SSE_BINARY(maxps) X64_SSE_BINARY(maxpd)
-/* SSE3 */
-X64_SSE_BINARY(haddps) X64_SSE_BINARY(haddpd) X64_SSE_BINARY(hsubps) X64_SSE_BINARY(hsubpd)
-X64_SSE_BINARY(addsubps) X64_SSE_BINARY(addsubpd)
-/* A unused */
-X64_SSE_BINARY(sqrtps) X64_SSE_BINARY(sqrtpd) X64_SSE_BINARY(rcpps) X64_SSE_BINARY(rsqrtps)
-X64_SSE_BINARY(cvtps2pd) X64_SSE_BINARY(cvtpd2ps) X64_SSE_BINARY(cvtdq2ps) X64_SSE_BINARY(cvtdq2pd)
-X64_SSE_BINARY(cvtps2dq) X64_SSE_BINARY(cvttps2dq) X64_SSE_BINARY(cvtpd2dq) X64_SSE_BINARY(cvttpd2dq)
+X64_SSE_BINARY(addps)
+X64_SSE_BINARY(addpd) X64_SSE_BINARY(subps) X64_SSE_BINARY(subpd) X64_SSE_BINARY(mulps)
+    X64_SSE_BINARY(mulpd) X64_SSE_BINARY(divps) X64_SSE_BINARY(divpd) X64_SSE_BINARY(minps)
+        X64_SSE_BINARY(minpd) X64_SSE_BINARY(maxps) X64_SSE_BINARY(maxpd)
+    /* SSE3 */
+    X64_SSE_BINARY(haddps) X64_SSE_BINARY(haddpd) X64_SSE_BINARY(hsubps) X64_SSE_BINARY(hsubpd)
+        X64_SSE_BINARY(addsubps) X64_SSE_BINARY(addsubpd)
+    /* A unused */
+    X64_SSE_BINARY(sqrtps) X64_SSE_BINARY(sqrtpd) X64_SSE_BINARY(rcpps) X64_SSE_BINARY(rsqrtps)
+        X64_SSE_BINARY(cvtps2pd) X64_SSE_BINARY(cvtpd2ps) X64_SSE_BINARY(cvtdq2ps)
+            X64_SSE_BINARY(cvtdq2pd) X64_SSE_BINARY(cvtps2dq) X64_SSE_BINARY(cvttps2dq)
+                X64_SSE_BINARY(cvtpd2dq) X64_SSE_BINARY(cvttpd2dq)
 
 /* One element of 32 or 64 bits, as bit patterns. */
 #define X64_SSE_SCALAR(op, move)                                                                   \
@@ -74,13 +77,16 @@ X64_SSE_BINARY(cvtps2dq) X64_SSE_BINARY(cvttps2dq) X64_SSE_BINARY(cvtpd2dq) X64_
     }
 #define X64_32 0xffffffffull
 #define X64_64 ~0ull
-X64_SSE_SCALAR(addss, X64_32) X64_SSE_SCALAR(addsd, X64_64) X64_SSE_SCALAR(subss, X64_32)
-X64_SSE_SCALAR(subsd, X64_64) X64_SSE_SCALAR(mulss, X64_32) X64_SSE_SCALAR(mulsd, X64_64)
-X64_SSE_SCALAR(divss, X64_32) X64_SSE_SCALAR(divsd, X64_64) X64_SSE_SCALAR(minss, X64_32)
-X64_SSE_SCALAR(minsd, X64_64) X64_SSE_SCALAR(maxss, X64_32) X64_SSE_SCALAR(maxsd, X64_64)
-/* A unused */
-X64_SSE_SCALAR(sqrtss, X64_32) X64_SSE_SCALAR(sqrtsd, X64_64) X64_SSE_SCALAR(rcpss, X64_32)
-X64_SSE_SCALAR(rsqrtss, X64_32) X64_SSE_SCALAR(cvtss2sd, X64_64) X64_SSE_SCALAR(cvtsd2ss, X64_32)
+                    X64_SSE_SCALAR(addss, X64_32) X64_SSE_SCALAR(addsd, X64_64)
+                        X64_SSE_SCALAR(subss, X64_32) X64_SSE_SCALAR(subsd, X64_64)
+                            X64_SSE_SCALAR(mulss, X64_32) X64_SSE_SCALAR(mulsd, X64_64)
+                                X64_SSE_SCALAR(divss, X64_32) X64_SSE_SCALAR(divsd, X64_64)
+                                    X64_SSE_SCALAR(minss, X64_32) X64_SSE_SCALAR(minsd, X64_64)
+                                        X64_SSE_SCALAR(maxss, X64_32) X64_SSE_SCALAR(maxsd, X64_64)
+    /* A unused */
+    X64_SSE_SCALAR(sqrtss, X64_32) X64_SSE_SCALAR(sqrtsd, X64_64) X64_SSE_SCALAR(rcpss, X64_32)
+        X64_SSE_SCALAR(rsqrtss, X64_32) X64_SSE_SCALAR(cvtss2sd, X64_64) X64_SSE_SCALAR(cvtsd2ss,
+                                                                                        X64_32)
 
 /* EFLAGS as COMISS leaves them, masked to ZF PF CF. */
 #define X64_SSE_COMPARE(op)                                                                        \
@@ -92,7 +98,8 @@ X64_SSE_SCALAR(rsqrtss, X64_32) X64_SSE_SCALAR(cvtss2sd, X64_64) X64_SSE_SCALAR(
                          : "=q"(zf), "=q"(pf), "=q"(cf) : "x"(x), "x"(y) : "cc");                  \
         return (u32)zf << 6 | (u32)pf << 2 | cf;                                                   \
     }
-X64_SSE_COMPARE(comiss) X64_SSE_COMPARE(comisd) X64_SSE_COMPARE(ucomiss) X64_SSE_COMPARE(ucomisd)
+            X64_SSE_COMPARE(comiss) X64_SSE_COMPARE(comisd) X64_SSE_COMPARE(ucomiss)
+                X64_SSE_COMPARE(ucomisd)
 
 #define X64_FROM_INT(name, op, type, mask)                                                         \
     static ALWAYS_INLINE u64 x64_##name(type n)                                                    \
@@ -101,8 +108,10 @@ X64_SSE_COMPARE(comiss) X64_SSE_COMPARE(comisd) X64_SSE_COMPARE(ucomiss) X64_SSE
         __asm__ volatile(op " %1, %0" : "+x"(x) : "r"(n));                                         \
         return (u64)_mm_cvtsi128_si64(x) & mask;                                                   \
     }
-X64_FROM_INT(cvtsi2ss32, "cvtsi2ssl", i32, X64_32) X64_FROM_INT(cvtsi2ss64, "cvtsi2ssq", i64, X64_32)
-X64_FROM_INT(cvtsi2sd32, "cvtsi2sdl", i32, X64_64) X64_FROM_INT(cvtsi2sd64, "cvtsi2sdq", i64, X64_64)
+                    X64_FROM_INT(cvtsi2ss32, "cvtsi2ssl", i32,
+                                 X64_32) X64_FROM_INT(cvtsi2ss64, "cvtsi2ssq", i64, X64_32)
+                        X64_FROM_INT(cvtsi2sd32, "cvtsi2sdl", i32, X64_64)
+                            X64_FROM_INT(cvtsi2sd64, "cvtsi2sdq", i64, X64_64)
 
 #define X64_TO_INT(name, op, type)                                                                 \
     static ALWAYS_INLINE i64 x64_##name(u64 a)                                                     \
@@ -112,17 +121,21 @@ X64_FROM_INT(cvtsi2sd32, "cvtsi2sdl", i32, X64_64) X64_FROM_INT(cvtsi2sd64, "cvt
         __asm__ volatile(op " %1, %0" : "=r"(n) : "x"(x));                                         \
         return n;                                                                                  \
     }
-X64_TO_INT(cvtss2si32, "cvtss2si", i32) X64_TO_INT(cvtss2si64, "cvtss2si", i64)
-X64_TO_INT(cvttss2si32, "cvttss2si", i32) X64_TO_INT(cvttss2si64, "cvttss2si", i64)
-X64_TO_INT(cvtsd2si32, "cvtsd2si", i32) X64_TO_INT(cvtsd2si64, "cvtsd2si", i64)
-X64_TO_INT(cvttsd2si32, "cvttsd2si", i32) X64_TO_INT(cvttsd2si64, "cvttsd2si", i64)
+                                X64_TO_INT(cvtss2si32, "cvtss2si", i32) X64_TO_INT(cvtss2si64,
+                                                                                   "cvtss2si", i64)
+                                    X64_TO_INT(cvttss2si32, "cvttss2si", i32)
+                                        X64_TO_INT(cvttss2si64, "cvttss2si", i64)
+                                            X64_TO_INT(cvtsd2si32, "cvtsd2si", i32)
+                                                X64_TO_INT(cvtsd2si64, "cvtsd2si", i64)
+                                                    X64_TO_INT(cvttsd2si32, "cvttsd2si", i32)
+                                                        X64_TO_INT(cvttsd2si64, "cvttsd2si", i64)
 
-/* The same answer throughout the process. */
-static ALWAYS_INLINE bool x64_has_sse3(void) { return __builtin_cpu_supports("sse3"); }
+    /* The same answer throughout the process. */
+    static ALWAYS_INLINE bool x64_has_sse3(void) { return __builtin_cpu_supports("sse3"); }
 static ALWAYS_INLINE bool x64_has_fma(void) { return __builtin_cpu_supports("fma"); }
 
-/* 16 bytes, R = A * B + C with the signs of the mnemonic; NaNs in the order A, B, C: the digits of the
- * mnemonic say that the second operand comes first. */
+/* 16 bytes, R = A * B + C with the signs of the mnemonic; NaNs in the order A, B, C: the digits of
+ * the mnemonic say that the second operand comes first. */
 #define X64_FMA(op)                                                                                \
     static ALWAYS_INLINE void x64_##op(void *r, const void *a, const void *b, const void *c)       \
     {                                                                                              \
@@ -174,8 +187,9 @@ static ALWAYS_INLINE void x64_fnclex(void)
     {                                                                                              \
         X64_X87_ASM(#op " %%st(1), %%st\n\tfnstsw %1\n\tfstpt %0\n\tfstp %%st(0)")                \
     }
-X64_X87_ARITHMETIC(fadd) X64_X87_ARITHMETIC(fsub) X64_X87_ARITHMETIC(fmul) X64_X87_ARITHMETIC(fdiv)
-X64_X87_TOP(fprem) X64_X87_TOP(fprem1) X64_X87_TOP(fscale)
+X64_X87_ARITHMETIC(fadd)
+X64_X87_ARITHMETIC(fsub) X64_X87_ARITHMETIC(fmul) X64_X87_ARITHMETIC(fdiv) X64_X87_TOP(fprem)
+    X64_X87_TOP(fprem1) X64_X87_TOP(fscale)
 
 /* ST1 op ST, popping: A is ST, B is ST1. */
 #define X64_X87_POPPING(op)                                                                        \
@@ -183,7 +197,7 @@ X64_X87_TOP(fprem) X64_X87_TOP(fprem1) X64_X87_TOP(fscale)
     {                                                                                              \
         X64_X87_ASM(#op "\n\tfnstsw %1\n\tfstpt %0")                                              \
     }
-X64_X87_POPPING(fpatan) X64_X87_POPPING(fyl2x) X64_X87_POPPING(fyl2xp1)
+        X64_X87_POPPING(fpatan) X64_X87_POPPING(fyl2x) X64_X87_POPPING(fyl2xp1)
 
 #define X64_X87_UNARY(op)                                                                          \
     static ALWAYS_INLINE struct f80 x64_##op(struct f80 a, u16 *status)                            \
@@ -193,9 +207,11 @@ X64_X87_POPPING(fpatan) X64_X87_POPPING(fyl2x) X64_X87_POPPING(fyl2xp1)
                          : "=m"(r), "=a"(*status) : "m"(a) : "st");                                \
         return r;                                                                                  \
     }
-X64_X87_UNARY(fsqrt) X64_X87_UNARY(frndint) X64_X87_UNARY(f2xm1) X64_X87_UNARY(fsin) X64_X87_UNARY(fcos)
+            X64_X87_UNARY(fsqrt) X64_X87_UNARY(frndint) X64_X87_UNARY(f2xm1) X64_X87_UNARY(fsin)
+                X64_X87_UNARY(fcos)
 
-/* Two results: the new ST in *TOP, the one below returned. Not pushed (C2): ST unchanged in both. */
+/* Two results: the new ST in *TOP, the one below returned. Not pushed (C2): ST unchanged in both.
+ */
 #define X64_X87_PUSHING(op, complete)                                                              \
     static ALWAYS_INLINE struct f80 x64_##op(struct f80 a, struct f80 *top, u16 *status)           \
     {                                                                                              \
@@ -205,8 +221,8 @@ X64_X87_UNARY(fsqrt) X64_X87_UNARY(frndint) X64_X87_UNARY(f2xm1) X64_X87_UNARY(f
         return r;                                                                                  \
     }
 #define X64_IF_PUSHED "\n\ttestw $0x400, %%ax\n\tjnz 1f\n\tfstpt %0\n1:"
-X64_X87_PUSHING(fsincos, X64_IF_PUSHED) X64_X87_PUSHING(fptan, X64_IF_PUSHED)
-X64_X87_PUSHING(fxtract, "\n\tfstpt %0")
+                    X64_X87_PUSHING(fsincos, X64_IF_PUSHED) X64_X87_PUSHING(fptan, X64_IF_PUSHED)
+                        X64_X87_PUSHING(fxtract, "\n\tfstpt %0")
 
 #define X64_X87_COMPARE(name, op)                                                                  \
     static ALWAYS_INLINE u32 x64_##name(struct f80 a, struct f80 b)                                \
@@ -218,9 +234,9 @@ X64_X87_PUSHING(fxtract, "\n\tfstpt %0")
                          : "cc", "st", "st(1)");                                                   \
         return (u32)zf << 6 | (u32)pf << 2 | cf;                                                   \
     }
-X64_X87_COMPARE(fcomip, "fcomip") X64_X87_COMPARE(fucomip, "fucomip")
+                            X64_X87_COMPARE(fcomip, "fcomip") X64_X87_COMPARE(fucomip, "fucomip")
 
-static ALWAYS_INLINE struct f80 x64_fld32(u32 bits)
+                                static ALWAYS_INLINE struct f80 x64_fld32(u32 bits)
 {
     struct f80 r;
     __asm__ volatile("flds %1\n\tfstpt %0" : "=m"(r) : "m"(bits) : "st");

@@ -2,18 +2,19 @@
  * x87: arithmetic, comparisons, loads and stores.
  *
  * Specification: Intel SDM vol. 1 chapter 8 and the instructions' pages; AMD APM vol. 5. The opcode
- * register changes only with an unmasked exception, like processors without the compatibility mode of
- * IA32_MISC_ENABLE bit 2. Control instructions are in x87_env.c, transcendental ones in x87_trans.c.
+ * register changes only with an unmasked exception, like processors without the compatibility mode
+ * of IA32_MISC_ENABLE bit 2. Control instructions are in x87_env.c, transcendental ones in
+ * x87_trans.c.
  */
 #include "cpu/x87.h"
 
 /* --- operands of arithmetic and comparison --- */
 
-/* The memory operand as f80, exactly: an integer, or floating of 4 or 8 bytes (a signalling NaN stays
- * one; a denormal's DE goes to *flags). */
+/* The memory operand as f80, exactly: an integer, or floating of 4 or 8 bytes (a signalling NaN
+ * stays one; a denormal's DE goes to *flags). */
 static ALWAYS_INLINE bool read_operand(struct vcpu *cpu, const struct insn *insn,
-                                       const struct operand *memory, bool integer, struct f80 *value,
-                                       unsigned *flags)
+                                       const struct operand *memory, bool integer,
+                                       struct f80 *value, unsigned *flags)
 {
     u64 bits;
     TRY(mem_read(cpu, insn, memory->size, &bits));
@@ -142,7 +143,8 @@ static unsigned relation_codes(enum fp_relation relation)
     }
 }
 
-/* ST0 against B; B_EMPTY: it was an empty register. Codes stay when an unmasked exception came up. */
+/* ST0 against B; B_EMPTY: it was an empty register. Codes stay when an unmasked exception came up.
+ */
 static void compare_codes(struct vcpu *cpu, const struct insn *insn, struct f80 b, bool b_empty,
                           unsigned before, bool quiet, unsigned pops)
 {
@@ -202,9 +204,9 @@ static ALWAYS_INLINE bool x87_compare_flags(struct vcpu *cpu, const struct insn 
     if (likely(!x87_empty(cpu, 0) && !x87_empty(cpu, from))) {
         struct fp_env env = x87_env(cpu);
         codes = relation_codes(f80_compare(x87_get(cpu, 0), x87_get(cpu, from), quiet, &env));
-        flags = env.flags;
+        flags = env.flags | (cpu->fsw & FSW_C1); /* AMD leaves C1; Intel's manual says 0 */
     }
-    if (!x87_raise(cpu, insn, flags & (FP_ALL | FSW_SF))) return true;
+    if (!x87_raise(cpu, insn, flags & (FP_ALL | FSW_SF | FSW_C1))) return true;
     flags_put(cpu, (codes & FSW_C3 ? FLAG_ZF : 0) | (codes & FSW_C2 ? FLAG_PF : 0) |
                    (codes & FSW_C0 ? FLAG_CF : 0));
     if (pop) x87_pop(cpu);
@@ -292,7 +294,8 @@ bool sem_FBLD(struct vcpu *cpu, const struct insn *insn)
 }
 
 /* ST0 as f32 or f64. */
-static ALWAYS_INLINE u64 narrow(const struct vcpu *cpu, struct f80 a, unsigned size, unsigned *flags)
+static ALWAYS_INLINE u64 narrow(const struct vcpu *cpu, struct f80 a, unsigned size,
+                                unsigned *flags)
 {
 #if HOST_X86_64
     if (x87_host_usable(cpu, X87_DEFAULT_MODE) && likely(cpu->fcw & FP_OE)) {
@@ -360,7 +363,8 @@ static ALWAYS_INLINE bool x87_store(struct vcpu *cpu, const struct insn *insn, b
 bool sem_FST(struct vcpu *cpu, const struct insn *insn) { return x87_store(cpu, insn, false); }
 bool sem_FSTP(struct vcpu *cpu, const struct insn *insn) { return x87_store(cpu, insn, true); }
 
-static ALWAYS_INLINE bool x87_store_int(struct vcpu *cpu, const struct insn *insn, bool truncate, bool pop)
+static ALWAYS_INLINE bool x87_store_int(struct vcpu *cpu, const struct insn *insn, bool truncate,
+                                        bool pop)
 {
     const struct operand *memory = x87_memory(insn);
     if (unlikely(!memory)) return cpu_ud(cpu);
@@ -373,9 +377,18 @@ static ALWAYS_INLINE bool x87_store_int(struct vcpu *cpu, const struct insn *ins
     st64(bytes, (u64)n);
     return store_result(cpu, insn, bytes, memory->size, env.flags, pop);
 }
-bool sem_FIST(struct vcpu *cpu, const struct insn *insn) { return x87_store_int(cpu, insn, false, false); }
-bool sem_FISTP(struct vcpu *cpu, const struct insn *insn) { return x87_store_int(cpu, insn, false, true); }
-bool sem_FISTTP(struct vcpu *cpu, const struct insn *insn) { return x87_store_int(cpu, insn, true, true); }
+bool sem_FIST(struct vcpu *cpu, const struct insn *insn)
+{
+    return x87_store_int(cpu, insn, false, false);
+}
+bool sem_FISTP(struct vcpu *cpu, const struct insn *insn)
+{
+    return x87_store_int(cpu, insn, false, true);
+}
+bool sem_FISTTP(struct vcpu *cpu, const struct insn *insn)
+{
+    return x87_store_int(cpu, insn, true, true);
+}
 
 bool sem_FBSTP(struct vcpu *cpu, const struct insn *insn)
 {
@@ -401,11 +414,12 @@ bool sem_FXCH(struct vcpu *cpu, const struct insn *insn)
 bool sem_FCMOVcc(struct vcpu *cpu, const struct insn *insn)
 {
     unsigned from = x87_register(insn);
-    bool underflow = x87_empty(cpu, 0) || x87_empty(cpu, from);
     x87_note(cpu, insn);
-    if (!x87_raise(cpu, insn, underflow ? STACK_UNDERFLOW : 0)) return true;
-    if (underflow) x87_set(cpu, 0, f80_indefinite);
-    else if (flags_condition(cpu, insn->cc)) x87_set(cpu, 0, x87_get(cpu, from));
+    if (unlikely(x87_empty(cpu, 0) || x87_empty(cpu, from))) {
+        if (x87_raise(cpu, insn, STACK_UNDERFLOW)) x87_set(cpu, 0, f80_indefinite);
+    } else if (flags_condition(cpu, insn->cc)) { /* C1 stays */
+        x87_set(cpu, 0, x87_get(cpu, from));
+    }
     return true;
 }
 

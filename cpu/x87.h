@@ -112,8 +112,8 @@ void x87_update_summary(struct vcpu *cpu);
 void x87_exception(struct vcpu *cpu, const struct insn *insn);
 
 /*
- * FLAGS (FP_*, SF, and C1) are what the instruction raised. False: an unmasked one forbids the result,
- * registers and stack stay.
+ * FLAGS (FP_*, SF, and C1) are what the instruction raised. False: an unmasked one forbids the
+ * result, registers and stack stay.
  */
 static ALWAYS_INLINE bool x87_raise(struct vcpu *cpu, const struct insn *insn, unsigned flags)
 {
@@ -125,8 +125,8 @@ static ALWAYS_INLINE bool x87_raise(struct vcpu *cpu, const struct insn *insn, u
 }
 
 /* VALUE to a new ST0, with flags FLAGS of making it. */
-static ALWAYS_INLINE bool x87_push_result(struct vcpu *cpu, const struct insn *insn, struct f80 value,
-                                          unsigned flags)
+static ALWAYS_INLINE bool x87_push_result(struct vcpu *cpu, const struct insn *insn,
+                                          struct f80 value, unsigned flags)
 {
     x87_note(cpu, insn);
     if (unlikely(!x87_empty(cpu, 7)) && !(flags & FSW_SF)) {
@@ -153,9 +153,9 @@ typedef struct f80 (*x87_host2)(struct f80 a, struct f80 b, u16 *status);
 typedef struct f80 (*x87_soft2)(struct f80 a, struct f80 b, struct fp_env *env);
 
 /*
- * Loading FCW costs several times an operation in software, so the host's x87 serves arithmetic in the
- * default modes only: 64-bit precision, nearest. Transcendental functions are the host's in every mode.
- * Unmasked underflow is software's: UE then means something else.
+ * Loading FCW costs several times an operation in software, so the host's x87 serves arithmetic in
+ * the default modes only: 64-bit precision, nearest. Transcendental functions are the host's in
+ * every mode. Unmasked underflow is software's: UE then means something else.
  */
 enum x87_modes { X87_DEFAULT_MODE, X87_ANY_MODE };
 static ALWAYS_INLINE bool x87_host_usable(const struct vcpu *cpu, enum x87_modes modes)
@@ -180,7 +180,8 @@ static ALWAYS_INLINE void x87_host_leave(const struct vcpu *cpu, enum x87_modes 
     if (modes == X87_ANY_MODE && unlikely((cpu->fcw & 0xf00) != 0x300)) x64_fldcw(0x37f);
 }
 
-/* R = HOST(…) or SOFT(…), *FLAGS: FP_ALL and the condition codes. HOST sets `status`, SOFT `env`. */
+/* R = HOST() or SOFT(), *FLAGS: FP_ALL and the condition codes. HOST sets `status`, SOFT `env`.
+ */
 #define X87_RUN(modes, host, host_call, soft_call)                                                 \
     struct f80 r;                                                                                  \
     if (x87_host_usable(cpu, modes) && host) {                                                     \
@@ -200,13 +201,15 @@ static ALWAYS_INLINE void x87_host_leave(const struct vcpu *cpu, enum x87_modes 
     *flags = env.flags;                                                                            \
     return r;
 
-static ALWAYS_INLINE struct f80 x87_run1(const struct vcpu *cpu, enum x87_modes modes, x87_host1 host,
-                                         x87_soft1 soft, struct f80 a, unsigned *flags)
+static ALWAYS_INLINE struct f80 x87_run1(const struct vcpu *cpu, enum x87_modes modes,
+                                         x87_host1 host, x87_soft1 soft, struct f80 a,
+                                         unsigned *flags)
 {
     X87_RUN(modes, host, host(a, &status), soft(a, &env))
 }
-static ALWAYS_INLINE struct f80 x87_run2(const struct vcpu *cpu, enum x87_modes modes, x87_host2 host,
-                                         x87_soft2 soft, struct f80 a, struct f80 b, unsigned *flags)
+static ALWAYS_INLINE struct f80 x87_run2(const struct vcpu *cpu, enum x87_modes modes,
+                                         x87_host2 host, x87_soft2 soft, struct f80 a, struct f80 b,
+                                         unsigned *flags)
 {
     X87_RUN(modes, host, host(a, b, &status), soft(a, b, &env))
 }

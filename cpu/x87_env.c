@@ -1,8 +1,8 @@
 /*
  * x87: control, status and tag words, environment and state images, stack pointer, exceptions.
  *
- * Specification: Intel SDM vol. 1 section 8.1, 8.6, 8.7 and the instructions' pages. #MF itself, FERR#
- * and CR0.NE are fpu_check's: every waiting instruction goes through it before it comes here.
+ * Specification: Intel SDM vol. 1 section 8.1, 8.6, 8.7 and the instructions' pages. #MF itself,
+ * FERR# and CR0.NE are fpu_check's: every waiting instruction goes through it before it comes here.
  */
 #include "cpu/x87.h"
 
@@ -103,12 +103,14 @@ bool sem_FWAIT(struct vcpu *cpu, const struct insn *insn)
 bool sem_FFREE(struct vcpu *cpu, const struct insn *insn)
 {
     x87_note(cpu, insn);
+    cpu->fsw &= (u16)~FSW_C1;
     x87_free(cpu, x87_register(insn));
     return true;
 }
 bool sem_FFREEP(struct vcpu *cpu, const struct insn *insn)
 {
     x87_note(cpu, insn);
+    cpu->fsw &= (u16)~FSW_C1;
     x87_free(cpu, x87_register(insn));
     x87_pop(cpu);
     return true;
@@ -179,7 +181,8 @@ static void get_environment(struct vcpu *cpu, const struct insn *insn, const u8 
 {
     unsigned step = small_image(insn) ? 2 : 4;
     u32 words[7];
-    for (unsigned i = 0; i < 7; i++) words[i] = step == 2 ? ld16(image + i * 2) : ld32(image + i * 4);
+    for (unsigned i = 0; i < 7; i++)
+        words[i] = step == 2 ? ld16(image + i * 2) : ld32(image + i * 4);
     if (linear_image(cpu)) {
         cpu->fop = words[4] & 0x7ff;
         cpu->fip = (words[3] & 0xffff) | (words[4] >> 12 & 0xffff) << 16;

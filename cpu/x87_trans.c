@@ -2,7 +2,8 @@
  * x87: remainders, scaling and the transcendental functions.
  *
  * Specification: the instructions' pages in Intel SDM vol. 2. On an x86-64 host the transcendental
- * functions are the host's own (the vendors differ in the last bits); elsewhere softfloat_trans.c's.
+ * functions are the host's own (the vendors differ in the last bits); elsewhere
+ * softfloat_trans.c's.
  */
 #include "cpu/x87.h"
 
@@ -18,9 +19,11 @@ static ALWAYS_INLINE bool x87_top_two(struct vcpu *cpu, const struct insn *insn,
         if (x87_raise(cpu, insn, STACK_UNDERFLOW)) x87_set(cpu, 0, f80_indefinite);
         return true;
     }
-    struct f80 r = x87_run2(cpu, X87_ANY_MODE, host, soft, x87_get(cpu, 0), x87_get(cpu, 1), &flags);
+    struct f80 r =
+        x87_run2(cpu, X87_ANY_MODE, host, soft, x87_get(cpu, 0), x87_get(cpu, 1), &flags);
     if (!x87_raise(cpu, insn, flags & FP_ALL)) return true;
-    /* Processors leave the codes of an invalid remainder alone; a host's would be somebody else's. */
+    /* Processors leave the codes of an invalid remainder alone; a host's would be somebody else's.
+     */
     if (unlikely((r.exponent & 0x7fff) == 0x7fff && codes != FSW_C1)) flags = 0;
     cpu->fsw = (u16)((cpu->fsw & ~codes) | (flags & codes));
     x87_set(cpu, 0, r);
@@ -104,7 +107,8 @@ static ALWAYS_INLINE bool x87_top_one(struct vcpu *cpu, const struct insn *insn,
     unsigned flags = STACK_UNDERFLOW;
     struct f80 r = f80_indefinite;
     x87_note(cpu, insn);
-    if (likely(!x87_empty(cpu, 0))) r = x87_run1(cpu, X87_ANY_MODE, host, soft, x87_get(cpu, 0), &flags);
+    if (likely(!x87_empty(cpu, 0)))
+        r = x87_run1(cpu, X87_ANY_MODE, host, soft, x87_get(cpu, 0), &flags);
     if (!x87_raise(cpu, insn, flags & (FP_ALL | FSW_C1 | FSW_SF))) return true;
     if (ranged) cpu->fsw = (u16)((cpu->fsw & ~FSW_C2) | (flags & FSW_C2));
     x87_set(cpu, 0, r);
@@ -143,8 +147,9 @@ bool sem_FCOS(struct vcpu *cpu, const struct insn *insn)
 typedef struct f80 (*x87_soft_pair)(struct f80 a, struct f80 *top, struct fp_env *env);
 typedef struct f80 (*x87_host_pair)(struct f80 a, struct f80 *top, u16 *status);
 
-static ALWAYS_INLINE struct f80 run_pair(const struct vcpu *cpu, x87_host_pair host, x87_soft_pair soft,
-                                         struct f80 a, struct f80 *top, unsigned *flags)
+static ALWAYS_INLINE struct f80 run_pair(const struct vcpu *cpu, x87_host_pair host,
+                                         x87_soft_pair soft, struct f80 a, struct f80 *top,
+                                         unsigned *flags)
 {
     if (x87_host_usable(cpu, X87_ANY_MODE) && host) {
         u16 status;

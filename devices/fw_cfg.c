@@ -23,7 +23,7 @@ enum {
 };
 
 #define FILES 96
-#define LOCAL_ITEMS 8
+#define LOCAL_ITEMS 256 /* 8010h and up: the kernel loader (machine/boot.c) */
 #define SELECT_NOTHING 0xffff
 #define WRITABLE_BYTES 65536
 #define DIRECTORY_ENTRY 64

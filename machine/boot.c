@@ -16,8 +16,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define PLAN_ITEM 0x80ff
-#define DATA_ITEM 0x8100 /* and up: what to copy */
+#define PLAN_ITEM 0x8010
+#define DATA_ITEM 0x8020 /* and up: what to copy */
 #define PLAN_MAGIC 0x4552594cu
 #define MAX_LOADS 128
 #define MOST_KERNEL MIB(1024)

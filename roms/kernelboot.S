@@ -1,7 +1,7 @@
 /*
  * Option ROM that starts a kernel given with -kernel, after the firmware has set the machine up.
  *
- * The emulator leaves a plan in fw_cfg item 80FFh: what to copy where (by fw_cfg DMA), whether the
+ * The emulator leaves a plan in fw_cfg item 8010h: what to copy where (by fw_cfg DMA), whether the
  * guest wants the BIOS memory map written somewhere, and how to enter: a Linux real-mode set-up
  * segment, or 32-bit protected mode with paging off (multiboot 1, PVH). See machine/boot.c for the
  * other end. The ROM is a PnP BEV device so that it takes its place in the firmware's boot order.
@@ -21,7 +21,7 @@
 #define PLAN_LOADS      (PLAN + 36)
 #define PLAN_LIST       (PLAN + 40)
 #define PLAN_SIZE       2048
-#define PLAN_ITEM       0x80ff
+#define PLAN_ITEM       0x8010
 #define DMA             0x7e00  /* control, length, address high, address low: all big-endian */
 #define SCRATCH         0x7f00
 #define STACK           0x7c00

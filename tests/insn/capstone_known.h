@@ -120,11 +120,8 @@ static const char *known_reason(const struct sample *s)
     case OP_UD: return "UD0 and UD1 have a modrm byte";
     case OP_RDPID: return "younger";
     case OP_MOVQ: return l.rex & 8 ? "REX.W hides the mandatory F3" : NULL;
-    case OP_JMP: case OP_CALL: case OP_Jcc:
-        if (s->mode == CODE64 && l.prefixes_66) return "66 on near branches: AMD's way";
-        break;
-    case OP_RET: case OP_PUSH: case OP_MOV:
-        if (l.prefixes_66) return "length of immediates with 66 and other prefixes";
+    case OP_JMP: case OP_CALL: case OP_Jcc: case OP_RET: case OP_PUSH: case OP_MOV:
+        if (l.prefixes_66 || l.rex & 8) return "length of immediates with REX.W, and 66 with other prefixes";
         break;
     }
     if (l.legacy_0f && l.prefixes_66 && l.opcode_at > 1 && s->bytes[l.opcode_at - 1] != 0x66 &&

@@ -102,6 +102,25 @@ static void put_legacy(struct rng *rng, struct encoded *to, const struct encodin
     byte(to, opcode);
 }
 
+static bool is_gather(unsigned row)
+{
+    return insn_row(row)->op >= OP_VGATHERDPS && insn_row(row)->op <= OP_VPGATHERQQ;
+}
+
+/* The decoder is asked: the length depends on what follows, or not everything may follow. */
+static bool modrm_follows(const struct encoded *to, unsigned reg)
+{
+    static const struct feature_set all = {{~0ull, ~0ull}};
+    struct insn insn[2];
+    u8 bytes[2][15] = {{0}};
+    for (unsigned i = 0; i < 2; i++) {
+        memcpy(bytes[i], to->bytes, to->length);
+        bytes[i][to->length] = (u8)(reg << 3 | (i ? 0xc0 : 0x84));
+        if (decode_insn(&insn[i], bytes[i], 15, CODE64, 0, &all) != DECODE_OK) return true;
+    }
+    return insn[0].length != insn[1].length;
+}
+
 void encode_random(struct rng *rng, const struct encoding *e, struct encoded *to)
 {
     unsigned w = e->w[0] == 'A' ? rng_below(rng, 2) : (unsigned)e->w[0] - '0';
@@ -119,17 +138,7 @@ void encode_random(struct rng *rng, const struct encoding *e, struct encoded *to
         unsigned opcode = pick(rng, e->opcode, 255), reg = pick(rng, e->reg, 7);
         if (vex) put_vex(rng, to, e, w, opcode);
         else put_legacy(rng, to, e, w, opcode);
-        /* Whether a modrm byte follows: its registers make no difference to the row where none does. */
-        struct insn insn;
-        struct feature_set all = {{~0ull, ~0ull}};
-        u8 bare[15] = {0};
-        memcpy(bare, to->bytes, to->length);
-        bare[to->length] = (u8)(reg << 3 | (memory ? 0 : 0xc0));
-        bool gather = row_is_gather(e->row);
-        if (gather) bare[to->length] = 4;
-        (void)insn;
-        (void)all;
-        if (encoding_has_modrm(e, opcode)) put_modrm(rng, to, reg, memory, gather);
+        if (modrm_follows(to, reg)) put_modrm(rng, to, reg, memory, is_gather(e->row));
     }
     unsigned start = to->length;
     while (to->length < start + 8) byte(to, (unsigned)rng_next(rng)); /* immediates */

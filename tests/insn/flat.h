@@ -7,6 +7,7 @@
 
 #include "cpu/cpu.h"
 #include "cpu/flags.h"
+#include "cpu/mem.h"
 #include "machine/bus_host.h"
 #include "machine/error.h"
 
