@@ -200,7 +200,7 @@ static bool host_cas16(void *at, u64 seen[2], const u64 wanted[2])
                      : "b"(wanted[0]), "c"(wanted[1])
                      : "memory", "cc");
     return true;
-#elif defined(__GCC_HAVE_SYNC_COMPARE_AND_SWAP_16)
+#elif defined(__GCC_HAVE_SYNC_COMPARE_AND_SWAP_16) && !defined(__s390x__) /* gcc calls a library */
     u64 mine[2], to[2];
     for (unsigned i = 0; i < 2; i++) mine[i] = le64(seen[i]), to[i] = le64(wanted[i]);
     u128 expected, value;

@@ -45,11 +45,13 @@ static void *new_zeroed(size_t alignment, size_t size)
 
 struct vcpu *cpu_new(unsigned index, struct bus *bus, struct log *log)
 {
-    struct vcpu *cpu = new_zeroed(64, sizeof(*cpu));
-    if (!cpu) return NULL;
-    cpu->tlb = new_zeroed(4096, sizeof(*cpu->tlb));
+    const size_t tlb_at = (sizeof(struct vcpu) + CPU_ROOM_BEHIND + 4095) & ~(size_t)4095;
+    u8 *room = new_zeroed(4096, CPU_ROOM_BELOW + tlb_at + sizeof(struct tlb));
+    if (!room) return NULL;
+    struct vcpu *cpu = (struct vcpu *)(room + CPU_ROOM_BELOW);
+    cpu->tlb = (struct tlb *)((u8 *)cpu + tlb_at);
     cpu->blocks = block_cache_new();
-    if (!cpu->tlb || !cpu->blocks) {
+    if (!cpu->blocks) {
         cpu_free(cpu);
         return NULL;
     }
@@ -69,8 +71,7 @@ void cpu_free(struct vcpu *cpu)
 {
     if (!cpu) return;
     free(cpu->blocks);
-    free(cpu->tlb);
-    free(cpu);
+    free((u8 *)cpu - CPU_ROOM_BELOW);
 }
 
 /* --- from outside --- */
@@ -270,15 +271,29 @@ static bool run_step(struct vcpu *cpu)
     return cpu_step_hooks_after(cpu) || deliver_trap(cpu);
 }
 
+/* Lets the translator run, else the interpreter. False: stopped, see cpu->exception. */
+static bool run_guest(struct vcpu *cpu, bool one)
+{
+    if (cpu->engine && !one) {
+        enum engine_result result = cpu->engine(cpu);
+        if (result == ENGINE_RAN || result == ENGINE_FAULT) return result == ENGINE_RAN;
+        if (result == ENGINE_ONE_BLOCK) atomic_store(&cpu->run_until, 0);
+    }
+    const struct insn *insn = interp_enter(cpu, one);
+    return insn && insn->fn(cpu, insn);
+}
+
 /* Blocks until something is to be done here, or ONE instruction. False: triple fault. */
 static bool run_blocks(struct vcpu *cpu, bool one)
 {
     cpu->shadow = 0;
     cpu->leave_block = false;
-    const struct insn *insn = interp_enter(cpu, one);
-    if ((!insn || !insn->fn(cpu, insn)) && !deliver(cpu)) return false;
-    cpu->leave_block = false;
-    return likely(!cpu->pending_db) || debug_trap_due(cpu) || deliver_trap(cpu);
+    if (!run_guest(cpu, one) && !deliver(cpu)) return false;
+    if (unlikely(cpu->leave_block)) {
+        cpu->leave_block = false;
+        if (cpu->pending_db && !debug_trap_due(cpu)) return deliver_trap(cpu);
+    }
+    return true;
 }
 
 /* How far blocks may follow one another: always a block's length short of the limit. */

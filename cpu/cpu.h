@@ -199,6 +199,21 @@ struct tlb {
 struct cpu_model;
 struct block_cache;
 
+/* What a translator did when cpu_run offered it the processor. */
+enum engine_result {
+    ENGINE_RAN,       /* some instructions */
+    ENGINE_FAULT,     /* the same, and one of them recorded an exception: current_insn */
+    ENGINE_ONE_BLOCK, /* nothing; interpret a block, then ask again */
+    ENGINE_DECLINED,  /* nothing; not in this mode */
+};
+
+/*
+ * A vcpu lies between two rooms of the same allocation: below it the translator's host stack pointer
+ * points at it, so signal handlers need a place; behind it are the translator's own data.
+ */
+#define CPU_ROOM_BELOW KIB(64)
+#define CPU_ROOM_BEHIND KIB(80)
+
 struct vcpu {
     STATE_MEMBERS(VCPU_STATE)
 
@@ -251,6 +266,9 @@ struct vcpu {
     struct smp_group *group;     /* all processors of the machine; see smp.h */
 
     struct block_cache *blocks;  /* the interpreter's decoded blocks */
+    enum engine_result (*engine)(struct vcpu *cpu); /* a translator, or NULL */
+    void (*engine_unmapped)(struct vcpu *cpu, u64 page, bool all); /* told of TLB flushes: a page's, or
+                                    ALL (page 1: globals too) */
     void *jit;                   /* the translator's per-processor data; cpu/ never looks inside */
     i64 budget;                  /* instructions until CPU_EXIT_BUDGET; INT64_MAX: none */
     u32 watch_pages;             /* data breakpoints armed */

@@ -68,10 +68,18 @@ static ALWAYS_INLINE bool fma_scalar(struct vcpu *cpu, const struct insn *insn, 
     bool done = false;
     if (host && fma_host_usable(cpu)) {
         u64 a[2] = { source[x], 0 }, b[2] = { source[y], 0 }, c[2] = { source[z], 0 };
-        sse_host_begin(cpu);
-        host(a, a, b, c);
-        done = sse_host_end(cpu, &flags);
-        r = a[0];
+        bool relaxed = sse_relaxed(cpu) && sse_is_tame(a[0], size) && sse_is_tame(b[0], size) &&
+                       sse_is_tame(c[0], size);
+        u64 result[2];
+        host(result, a, b, c);
+        done = relaxed && sse_is_plain(result[0], size);
+        flags = 0;
+        if (unlikely(!done)) {
+            sse_host_begin(cpu);
+            host(result, a, b, c);
+            done = sse_host_end(cpu, &flags);
+        }
+        r = result[0];
     }
     if (!done) {
         struct fp_env env = sse_env(cpu);

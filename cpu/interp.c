@@ -8,8 +8,9 @@
  * write to a page's decoded granules moves the page's generation on and so voids its blocks.
  * Memory is bounded: when the slots are used up all blocks are forgotten.
  *
- * Not kept: instructions that straddle two pages, code in devices, code another processor may be
- * writing while its page is being protected (smp.h). Those are decoded each time they run.
+ * An instruction that straddles two pages is a block of its own, behind a guard that checks the
+ * second page. Not kept: code in devices, code another processor may be writing while its page is
+ * being protected (smp.h). That is decoded each time it runs.
  */
 #if defined(__GNUC__) && !defined(__clang__) && defined(__OPTIMIZE__)
 #pragma GCC optimize("optimize-sibling-calls", "no-partial-inlining", "no-ipa-icf")
@@ -194,6 +195,64 @@ static unsigned block_fill(struct vcpu *cpu, struct block *block, struct code_pa
     return n + 1;
 }
 
+/* The first slot of a block that lies in two pages. */
+struct straddle_guard {
+    insn_fn fn;
+    u64 slow;                /* where the second page must lead, as in struct jump_entry */
+    struct code_page *page;  /* the second */
+    u32 generation;
+    u16 pos;
+};
+_Static_assert(sizeof(struct straddle_guard) <= sizeof(struct insn), "a guard takes one slot");
+
+/* Linear address of the page behind the running code's. */
+static u64 next_page(const struct vcpu *cpu)
+{
+    u64 next = cpu->regs[REG_IP_BASE] + PAGE_SIZE;
+    return cpu->code_size == CODE64 ? next : (u32)next;
+}
+
+static bool interp_straddle(struct vcpu *cpu, const struct insn *insn)
+{
+    const struct straddle_guard *guard = (const struct straddle_guard *)insn;
+    if (unlikely(atomic_load_explicit(&guard->page->generation, memory_order_acquire) !=
+                 guard->generation) ||
+        unlikely(!jump_mapped(cpu, next_page(cpu), guard->slow))) {
+        ((struct block *)(insn - 1))->generation--; /* void: decode it anew */
+        cpu->rip = cpu->regs[REG_IP_BASE] + guard->pos;
+        return true;
+    }
+    INTERP_NEXT;
+}
+
+/* Fills BLOCK with a guard and the instruction at POS that goes on in the next page. */
+static unsigned block_fill_straddle(struct vcpu *cpu, struct block *block, const u8 *host, unsigned pos)
+{
+    unsigned room = PAGE_SIZE - pos;
+    bool faulted;
+    u64 physical;
+    u8 bytes[15];
+    if (room >= 15 || !(cpu->mode_key & MODE_FLAT)) return 0;
+    const u8 *second = tlb_fetch(cpu, next_page(cpu), &faulted, &physical);
+    if (!second) return 0;
+    struct code_page *page = &cpu->memory->code_pages[arena_page(cpu->memory, second)];
+    u32 generation = atomic_load(&page->generation);
+    if (!code_protect(cpu, host + pos, room) || !code_protect(cpu, second, 15 - room)) return 0;
+
+    struct insn *insn = &block->insns[1];
+    memcpy(bytes, host + pos, room);
+    memcpy(bytes + room, second, 15 - room);
+    decode_insn(insn, bytes, 15, (enum code_size)cpu->code_size, (u16)pos, &cpu->features);
+    insn_prepare(cpu, insn, 0);
+    insn_terminate(insn + 1, pos + insn->length, 1);
+    *(struct straddle_guard *)&block->insns[0] = (struct straddle_guard){
+        .fn = interp_straddle, .slow = (physical & PHYSICAL_PAGE) | TLB_EXECUTABLE, .page = page,
+        .generation = generation, .pos = (u16)pos};
+    block->count = 1;
+    block->bytes = insn->length;
+    return 3;
+}
+
 static struct block *block_build(struct vcpu *cpu, u64 key, const u8 *host, unsigned pos)
 {
     struct block_cache *cache = cpu->blocks;
@@ -208,6 +267,7 @@ static struct block *block_build(struct vcpu *cpu, u64 key, const u8 *host, unsi
     *block = (struct block){.page = page, .key = key, .arena_page = number,
                             .generation = atomic_load(&page->generation)};
     unsigned slots = block_fill(cpu, block, page, host, pos);
+    if (!slots) slots = block_fill_straddle(cpu, block, host, pos);
     if (!slots) return NULL;
 
     u32 *bucket = block_bucket(cache, key);

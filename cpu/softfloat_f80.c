@@ -148,8 +148,19 @@ struct f80 f80_rem(struct f80 a, struct f80 b, bool nearest, unsigned *quotient,
     return f80_pack(make_remainder(env, x.sign, y.exp, rest));
 }
 
+static bool is_normal(struct f80 a)
+{
+    return (a.exponent & 0x7fff) - 1u < 0x7ffe && a.mantissa >> 63;
+}
+
 enum fp_relation f80_compare(struct f80 a, struct f80 b, bool quiet, struct fp_env *env)
 {
+    if (likely(is_normal(a) && is_normal(b))) {
+        if (a.exponent == b.exponent && a.mantissa == b.mantissa) return FP_EQUAL;
+        if ((a.exponent ^ b.exponent) & 0x8000) return a.exponent & 0x8000 ? FP_LESS : FP_GREATER;
+        bool above = a.exponent == b.exponent ? a.mantissa > b.mantissa : a.exponent > b.exponent;
+        return above != (bool)(a.exponent & 0x8000) ? FP_GREATER : FP_LESS;
+    }
     return fp_value_compare(env, f80_unpack(a), f80_unpack(b), quiet);
 }
 

@@ -187,13 +187,16 @@ struct f80 f80_yl2x(struct f80 a, struct f80 b, struct fp_env *env)
     struct fp_value x = f80_unpack(a), y = f80_unpack(b);
     if (fp_is_nan(x) || fp_is_nan(y)) return f80_pack(fp_propagate(env, x, y));
     if (x.sign && x.kind != FP_ZERO) return f80_pack(fp_invalid(env));
+    if (x.kind == FP_ZERO && y.kind == FP_FINITE) return yl2x_special(x, y, env); /* ZE and no DE */
     note_denormal(env, x);
     note_denormal(env, y);
     if (x.kind != FP_FINITE || y.kind != FP_FINITE) return yl2x_special(x, y, env);
-    if (x.sig == 1ull << 63) { /* a power of two: exact but for y's own bits */
-        struct fp_value exponent = fp_value_from_int(x.exp);
+    if (x.sig == 1ull << 63) { /* a power of two: exact, though PE says otherwise */
         y.denormal = false;
-        return f80_pack(fp_value_mul(env, &fp_f80, 64, y, exponent));
+        struct fp_value r = fp_value_mul(env, &fp_f80, 64, y, fp_value_from_int(x.exp));
+        if (x.exp) env->flags |= FP_PE;
+        if (r.kind == FP_FINITE && !(r.sig >> 63)) env->flags |= FP_UE;
+        return f80_pack(r);
     }
     return finish(env, mul(from_value(y), log2_wide(from_value(x))));
 }

@@ -158,6 +158,10 @@ static ALWAYS_INLINE bool sse_scalar_sqrt(struct vcpu *cpu, const struct insn *i
     u64 b, r;
     unsigned flags;
     TRY(sse_scalar_read(cpu, insn, 2, size, &b));
+    if (host && sse_relaxed(cpu) && sse_is_plain(b, size) && !(b >> (size * 8 - 1))) {
+        sse_scalar_write(cpu, insn, size, host(b, b));
+        return true;
+    }
     if (sse_host_usable(cpu) && host) {
         sse_host_begin(cpu);
         r = host(b, b);
@@ -335,12 +339,12 @@ static const u8 predicate_holds[16] = {
 #undef UN
 #define QUIET_PREDICATES 0x9999u /* 0 3 4 7 and, in the second eight, 8 11 12 15 */
 
-static ALWAYS_INLINE bool predicate_true(struct fp_env *env, unsigned predicate, unsigned size,
-                                         u64 a, u64 b)
+static ALWAYS_INLINE u64 compare_element(const struct vcpu *cpu, unsigned predicate, unsigned size,
+                                         u64 a, u64 b, unsigned *flags)
 {
     bool quiet = (QUIET_PREDICATES >> (predicate & 15) & 1) ^ (predicate >> 4);
-    enum fp_relation relation = sse_compare(env, size, a, b, quiet);
-    return predicate_holds[predicate & 15] >> (relation + 1) & 1;
+    enum fp_relation relation = sse_compare(cpu, size, a, b, quiet, flags);
+    return 0 - (u64)(predicate_holds[predicate & 15] >> (relation + 1) & 1);
 }
 
 static ALWAYS_INLINE unsigned predicate_of(const struct insn *insn)
@@ -351,18 +355,16 @@ static ALWAYS_INLINE unsigned predicate_of(const struct insn *insn)
 static ALWAYS_INLINE bool sse_compare_packed(struct vcpu *cpu, const struct insn *insn,
                                              unsigned size)
 {
-    union vec ta, tb, r;
+    union vec ta, tb, r = { { 0 } };
     const union vec *b = vec_source(cpu, insn, 2, insn->vl, &tb);
     TRY(b);
     const union vec *a = vec_source(cpu, insn, 1, insn->vl, &ta);
     TRY(a);
-    struct fp_env env = sse_env(cpu);
-    unsigned predicate = predicate_of(insn);
+    unsigned predicate = predicate_of(insn), flags = 0;
     for (unsigned i = 0; i < insn->vl / size; i++)
-        sse_set_element(&r, i, size,
-                        0 - (u64)predicate_true(&env, predicate, size, sse_element(a, i, size),
-                                                sse_element(b, i, size)));
-    TRY(sse_raise(cpu, env.flags));
+        sse_set_element(&r, i, size, compare_element(cpu, predicate, size, sse_element(a, i, size),
+                                                     sse_element(b, i, size), &flags));
+    TRY(sse_raise(cpu, flags));
     return vec_result(cpu, insn, &r);
 }
 bool sem_CMPPS(struct vcpu *cpu, const struct insn *insn)
@@ -378,11 +380,11 @@ static ALWAYS_INLINE bool sse_compare_scalar(struct vcpu *cpu, const struct insn
                                              unsigned size)
 {
     u64 b;
+    unsigned flags = 0;
     TRY(sse_scalar_read(cpu, insn, 2, size, &b));
     u64 a = sse_element(cpu_vec(cpu, insn->operand[1].reg), 0, size);
-    struct fp_env env = sse_env(cpu);
-    u64 r = 0 - (u64)predicate_true(&env, predicate_of(insn), size, a, b);
-    TRY(sse_raise(cpu, env.flags));
+    u64 r = compare_element(cpu, predicate_of(insn), size, a, b, &flags);
+    TRY(sse_raise(cpu, flags));
     sse_scalar_write(cpu, insn, size, r);
     return true;
 }
@@ -400,11 +402,11 @@ static ALWAYS_INLINE bool sse_compare_flags(struct vcpu *cpu, const struct insn 
 {
     static const u8 eflags[4] = { FLAG_CF, FLAG_ZF, 0, FLAG_ZF | FLAG_PF | FLAG_CF };
     u64 b;
+    unsigned flags = 0;
     TRY(sse_scalar_read(cpu, insn, 1, size, &b));
-    struct fp_env env = sse_env(cpu);
     u64 a = sse_element(cpu_vec(cpu, insn->operand[0].reg), 0, size);
-    enum fp_relation relation = sse_compare(&env, size, a, b, quiet);
-    TRY(sse_raise(cpu, env.flags));
+    enum fp_relation relation = sse_compare(cpu, size, a, b, quiet, &flags);
+    TRY(sse_raise(cpu, flags));
     flags_put(cpu, eflags[relation + 1]);
     return true;
 }
@@ -435,6 +437,22 @@ static ALWAYS_INLINE u64 round_element(struct fp_env *env, const struct insn *in
     enum fp_rounding rounding = imm & 4 ? env->rounding : imm & 3;
     return fp_rint(sse_format(size), a, rounding, !(imm & 8), env);
 }
+/* Under the default rounding mode; NULL: not this host. */
+typedef u64 (*host_round)(u64 a);
+static host_round host_rounds(unsigned size, unsigned imm)
+{
+#if HOST_X86_64
+    static const host_round with[2][4] = {
+        { x64_roundss_nearest, x64_roundss_down, x64_roundss_up, x64_roundss_zero },
+        { x64_roundsd_nearest, x64_roundsd_down, x64_roundsd_up, x64_roundsd_zero },
+    };
+    if (x64_has_sse41()) return with[size == 8][imm & 4 ? FP_NEAREST : imm & 3];
+#endif
+    (void)size;
+    (void)imm;
+    return NULL;
+}
+
 static ALWAYS_INLINE bool sse_round_packed(struct vcpu *cpu, const struct insn *insn, unsigned size)
 {
     union vec t, r;
@@ -450,6 +468,11 @@ static ALWAYS_INLINE bool sse_round_scalar(struct vcpu *cpu, const struct insn *
 {
     u64 a;
     TRY(sse_scalar_read(cpu, insn, 2, size, &a));
+    host_round host = host_rounds(size, simd_imm8(insn));
+    if (host && sse_relaxed(cpu) && sse_is_tame(a, size)) {
+        sse_scalar_write(cpu, insn, size, host(a));
+        return true;
+    }
     struct fp_env env = sse_env(cpu);
     u64 r = round_element(&env, insn, size, a);
     TRY(sse_raise(cpu, env.flags));

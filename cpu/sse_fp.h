@@ -137,9 +137,10 @@ static ALWAYS_INLINE unsigned sse_last_source(const struct insn *insn)
                                                                                                : 2;
 }
 
-/* A against B as C compares, when that raises nothing; else in software. */
-static ALWAYS_INLINE enum fp_relation sse_compare(struct fp_env *env, unsigned size, u64 a, u64 b,
-                                                  bool quiet)
+/* A against B as C compares, when that raises nothing; else in software. *FLAGS gets what is
+ * raised. */
+static ALWAYS_INLINE enum fp_relation sse_compare(const struct vcpu *cpu, unsigned size, u64 a,
+                                                  u64 b, bool quiet, unsigned *flags)
 {
     if (likely(sse_is_tame(a, size) && sse_is_tame(b, size))) {
         double x, y;
@@ -156,7 +157,10 @@ static ALWAYS_INLINE enum fp_relation sse_compare(struct fp_env *env, unsigned s
         }
         return x < y ? FP_LESS : x > y ? FP_GREATER : FP_EQUAL;
     }
-    return fp_compare(sse_format(size), a, b, quiet, env);
+    struct fp_env env = sse_env(cpu);
+    enum fp_relation relation = fp_compare(sse_format(size), a, b, quiet, &env);
+    *flags |= env.flags;
+    return relation;
 }
 
 #endif

@@ -52,6 +52,7 @@ static void list_slot(struct tlb *tlb, unsigned mode, unsigned slot, struct tlb_
 void tlb_flush_non_global(struct vcpu *cpu)
 {
     struct tlb *tlb = cpu->tlb;
+    if (cpu->engine_unmapped) cpu->engine_unmapped(cpu, 0, true);
     for (unsigned mode = 0; mode < TLB_MODES; mode++) {
         for (unsigned i = 0; i < tlb->touched_count[mode]; i++) {
             unsigned slot = tlb->touched[mode][i];
@@ -68,6 +69,7 @@ void tlb_flush_all(struct vcpu *cpu)
 {
     struct tlb *tlb = cpu->tlb;
     tlb_flush_non_global(cpu);
+    if (cpu->engine_unmapped) cpu->engine_unmapped(cpu, 1, true);
     for (unsigned mode = 0; mode < TLB_MODES; mode++) {
         for (unsigned i = 0; i < tlb->touched_global_count[mode]; i++) {
             unsigned slot = tlb->touched_global[mode][i];
@@ -107,12 +109,15 @@ void tlb_flush_page(struct vcpu *cpu, u64 linear)
     struct tlb *tlb = cpu->tlb;
     u64 page = linear & PAGE_MASK, region = linear >> 21;
     unsigned slot = page >> 12 & (TLB_ENTRIES - 1);
+    if (cpu->engine_unmapped) cpu->engine_unmapped(cpu, page, false);
     for (unsigned mode = 0; mode < TLB_MODES; mode++)
         if (tlb->slow_tag[mode][slot] == page) entry_drop(tlb, mode, slot);
-    if (unlikely(tlb->large_2m[region >> 6 & 63] >> (region & 63) & 1))
-        drop_large(tlb, linear, 22, slot & ~1023u, 1024);
-    if (unlikely(tlb->large_1g >> (linear >> 30 & 63) & 1))
-        drop_large(tlb, linear, 30, 0, TLB_ENTRIES);
+    bool large = tlb->large_2m[region >> 6 & 63] >> (region & 63) & 1;
+    bool huge = tlb->large_1g >> (linear >> 30 & 63) & 1;
+    if (likely(!large && !huge)) return;
+    if (large) drop_large(tlb, linear, 22, slot & ~1023u, 1024);
+    if (huge) drop_large(tlb, linear, 30, 0, TLB_ENTRIES);
+    if (cpu->engine_unmapped) cpu->engine_unmapped(cpu, 1, true);
 }
 
 /* Everything anew, whatever the memory held. */

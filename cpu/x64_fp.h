@@ -130,7 +130,24 @@ X64_SSE_BINARY(addpd) X64_SSE_BINARY(subps) X64_SSE_BINARY(subpd) X64_SSE_BINARY
                                                     X64_TO_INT(cvttsd2si32, "cvttsd2si", i32)
                                                         X64_TO_INT(cvttsd2si64, "cvttsd2si", i64)
 
-    /* The same answer throughout the process. */
+    /* SSE4.1; the immediate's rounding, PE as usual. */
+#define X64_ROUND(name, op, imm, mask)                                                             \
+    static inline u64 x64_##name(u64 a)                                                            \
+    {                                                                                              \
+        __m128i x = _mm_cvtsi64_si128((i64)a);                                                     \
+        __asm__ volatile(op " $" #imm ", %0, %0" : "+x"(x));                                       \
+        return (u64)_mm_cvtsi128_si64(x) & mask;                                                   \
+    }
+X64_ROUND(roundss_nearest, "roundss", 0, X64_32) X64_ROUND(roundss_down, "roundss", 1, X64_32)
+X64_ROUND(roundss_up, "roundss", 2, X64_32) X64_ROUND(roundss_zero, "roundss", 3, X64_32)
+X64_ROUND(roundsd_nearest, "roundsd", 0, X64_64) X64_ROUND(roundsd_down, "roundsd", 1, X64_64)
+X64_ROUND(roundsd_up, "roundsd", 2, X64_64) X64_ROUND(roundsd_zero, "roundsd", 3, X64_64)
+
+/* The same answer throughout the process. */
+static ALWAYS_INLINE bool x64_has_sse41(void)
+{
+    return __builtin_cpu_supports("sse4.1");
+}
     static ALWAYS_INLINE bool x64_has_sse3(void) { return __builtin_cpu_supports("sse3"); }
 static ALWAYS_INLINE bool x64_has_fma(void) { return __builtin_cpu_supports("fma"); }
 

@@ -74,13 +74,14 @@ sub send { my ($self, $text) = @_; syswrite $self->{in}, $text; }
 sub shell {
     my ($self, $command, $timeout) = @_;
     my $tag = 'T' . ++$self->{tags};
-    $self->send("$command; echo \"$tag:\"\$?\n");
-    return undef unless $self->expect(qr/\n$tag:(\d+)\r?\n/, $timeout || 60);
-    my $all = substr $self->{text}, 0, $self->{mark};
-    $all =~ /.*\Q$command\E[^\n]*\n(.*)\n$tag:(\d+)\r?\n\z/s;
-    $self->{status} = $2;
-    my $output = defined $1 ? $1 : '';
+    # Quoted apart, so that the echo of what we type is not taken for the answer.
+    $self->send("echo 'B'$tag; $command; echo 'E'$tag:\$?\n");
+    return undef unless $self->expect(qr/(?:^|\n)B$tag\r*\n(.*?)E$tag:(\d+)\r*\n/s, $timeout || 60);
+    substr($self->{text}, 0, $self->{mark}) =~ /(?:^|\n)B$tag\r*\n(.*?)E$tag:(\d+)\r*\n\z/s;
+    my ($output, $status) = ($1, $2);
+    $self->{status} = $status;
     $output =~ s/\r//g;
+    chomp $output;
     return $output;
 }
 

@@ -73,7 +73,7 @@ static void put_vex(struct rng *rng, struct encoded *to, const struct encoding *
         if (!strcmp(e->prefix, prefixes[i].name)) pp = prefixes[i].pp;
     if (strstr(e->map, "_128")) l = 0;
     if (strstr(e->map, "_256")) l = 1;
-    if (row->operand[0]) vvvv = rng_below(rng, 16);
+    if (row->operand[0]) vvvv = rng_below(rng, 2) ? 15 : rng_below(rng, 16);
     unsigned b2 = w << 7 | vvvv << 3 | l << 2 | pp, rxb = rng_below(rng, 8);
     if (map == 1 && !w && rng_below(rng, 2)) {
         byte(to, 0xc5);

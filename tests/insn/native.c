@@ -121,6 +121,11 @@ void native_code(const u8 *bytes, unsigned length, unsigned pos)
     memcpy(native.code_writable + pos, bytes, length);
 }
 
+void native_code_end(const u8 *bytes, unsigned length)
+{
+    memcpy(native.code_writable + 4096 - length, bytes, length);
+}
+
 static u8 *map_at(u64 address, u64 size, int rights, int flags, int fd)
 {
     void *got = mmap((void *)(uintptr_t)address, size, rights, flags | MAP_FIXED_NOREPLACE, fd, 0);
@@ -181,6 +186,7 @@ void native_code(const u8 *bytes, unsigned length, unsigned pos)
     (void)length;
     (void)pos;
 }
+void native_code_end(const u8 *bytes, unsigned length) { native_code(bytes, length, 0); }
 struct native_fault native_run(struct native_state *state)
 {
     (void)state;

@@ -40,6 +40,8 @@ void native_close(void);
 void native_data_ready(void); /* after the data pages were filled: the last becomes read-only */
 /* LENGTH bytes at NATIVE_CODE + pos; everything behind is INT3. */
 void native_code(const u8 *bytes, unsigned length, unsigned pos);
+/* LENGTH bytes at the end of the page; behind it there is nothing. */
+void native_code_end(const u8 *bytes, unsigned length);
 /* Runs the instruction at state->rip to its end (all of a REP), and gives back what it left. */
 struct native_fault native_run(struct native_state *state);
 

@@ -424,8 +424,7 @@ static bool near(struct f80 a, struct f80 b)
         }                                                                                          \
     }
 TRANS(f2xm1, va.kind != FP_FINITE || va.exp < 0, x64_f2xm1(a, &status), mine = f80_2xm1(a, env))
-/* A whole logarithm is exact; with denormal operands processors report PE all the same. */
-TRANS(fyl2x, !va.denormal && !vb.denormal, x64_fyl2x(a, b, &status), mine = f80_yl2x(a, b, env))
+TRANS(fyl2x, true, x64_fyl2x(a, b, &status), mine = f80_yl2x(a, b, env))
 TRANS(fyl2xp1, va.kind != FP_INFINITE && (va.kind != FP_FINITE || va.exp < -2),
       x64_fyl2xp1(a, b, &status), mine = f80_yl2xp1(a, b, env))
 TRANS(fpatan, true, x64_fpatan(a, b, &status), mine = f80_atan2(b, a, env))

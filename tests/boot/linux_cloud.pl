@@ -1,0 +1,30 @@
+#!/usr/bin/perl
+# Debian's cloud kernel by -kernel: busybox shell, network, tsc as clocksource, no complaints; SMP in the long run.
+use strict;
+use warnings;
+use Guest;
+use Debian;
+use Test::More;
+
+my ($kernel, $initrd) = Debian::kernel('amd64', '', 'linux-image-cloud-amd64');
+plan skip_all => 'the distribution\'s kernel cannot be fetched here' unless $kernel;
+
+for my $cpus ($ENV{LENGTH} eq 'long' ? (1, 2, 4) : (1)) {
+    my $g = Guest->start(args => ['-m', '512', '-smp', $cpus, '-kernel', $kernel, '-initrd', $initrd, '-nic', 'user,model=virtio-net-pci',
+        '-append', 'console=ttyS0 quiet']);
+    my $up = ok($g->expect(qr/lyrebird:[^\n]*# /, 240), "-smp $cpus: shell") or diag $g->tail;
+    SKIP: {
+        skip 'no shell', 6 unless $up;
+        is($g->shell('nproc'), $cpus, "-smp $cpus: processors");
+        is($g->shell('cat /sys/devices/system/clocksource/clocksource0/current_clocksource'), 'tsc', "-smp $cpus: clocksource");
+        my $complaints = $g->shell('dmesg | grep -iE "warning:|bug:|lockup|unstable|stall|call trace|oops" | head');
+        is($complaints, '', "-smp $cpus: nothing to complain about in dmesg");
+        like($g->shell('ip -4 addr show eth0'), qr/inet 10\.0\.2\.15/, "-smp $cpus: network address by DHCP");
+        $g->shell('ping -c 2 -W 5 10.0.2.2', 30);
+        is($g->{status}, 0, "-smp $cpus: the gateway answers ping");
+        $g->send("poweroff -f\n");
+        is($g->wait_exit(60), 0, "-smp $cpus: power-off, exit status 0");
+    }
+    $g->stop;
+}
+done_testing;
