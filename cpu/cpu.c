@@ -289,7 +289,7 @@ static bool run_blocks(struct vcpu *cpu, bool one)
     cpu->shadow = 0;
     cpu->leave_block = false;
     if (!run_guest(cpu, one) && !deliver(cpu)) return false;
-    if (unlikely(cpu->leave_block)) {
+    if (unlikely(cpu->leave_block || one)) {
         cpu->leave_block = false;
         if (cpu->pending_db && !debug_trap_due(cpu)) return deliver_trap(cpu);
     }
@@ -308,7 +308,7 @@ static int run_round(struct vcpu *cpu, u64 limit)
 {
     bool step = (cpu->mode_key & MODE_STEP) || cpu->debug_step;
     allow_chaining(cpu, limit, step);
-    bool one = limit - cpu->icount < BLOCK_INSNS;
+    bool one = limit - cpu->icount < BLOCK_INSNS || cpu->pending_db; /* held off by MOV SS */
     if (unlikely(wanted(cpu))) {
         int exit = attend(cpu);
         if (exit != EXIT_NONE) return exit;

@@ -12,7 +12,6 @@
 
 static bool is_gpr(const struct operand *o) { return o->kind == OPERAND_GPR; }
 static bool is_high(const struct operand *o) { return o->kind == OPERAND_GPR8H; }
-static bool is_reg(const struct operand *o) { return is_gpr(o) || is_high(o); }
 static bool is_mem(const struct operand *o) { return o->kind == OPERAND_MEMORY; }
 static bool is_imm(const struct operand *o) { return o->kind == OPERAND_IMMEDIATE; }
 /* R9..R11 have no host register of their own. */

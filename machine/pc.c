@@ -7,6 +7,7 @@
 
 #include "cpu/cpu.h"
 #include "cpu/smp.h"
+#include "devices/ferr.h"
 #include "devices/hpet.h"
 #include "devices/i440fx.h"
 #include "devices/i8042.h"
@@ -222,6 +223,25 @@ static bool add_timers(struct pc *pc, struct error *error)
     return add_hpet(pc, error);
 }
 
+static void ferr_raised(void *opaque)
+{
+    struct pc *pc = opaque;
+    machine_lock(pc->machine);
+    ferr_assert(pc->ferr);
+    machine_unlock(pc->machine);
+}
+
+static bool add_ferr(struct pc *pc, struct error *error)
+{
+    if (!(pc->ferr = add(pc, "ferr", error))) return false;
+    ferr_connect_irq(pc->ferr, pc_irq(pc, 13));
+    for (unsigned i = 0; i < pc->machine->vcpu_count; i++) {
+        pc->machine->vcpu[i].cpu->ferr = ferr_raised;
+        pc->machine->vcpu[i].cpu->ferr_opaque = pc;
+    }
+    return true;
+}
+
 static bool add_input(struct pc *pc, struct error *error)
 {
     struct device *controller = add(pc, "i8042", error);
@@ -288,7 +308,7 @@ bool pc_build(struct machine *m, struct error *error)
     /* Flash needs its drives, so these come before memory. */
     return pc_open_drives(pc, error) && pc_build_memory(pc, error) && add_processors(pc, error) &&
            add_interrupts(pc, error) && add_chipset(pc, error) && add_timers(pc, error) &&
-           add_input(pc, error) && pc_add_ports(pc, error) && pc_add_disks(pc, error) &&
+           add_ferr(pc, error) && add_input(pc, error) && pc_add_ports(pc, error) && pc_add_disks(pc, error) &&
            pc_add_display(pc, error) && pc_add_network(pc, error) && pc_add_user_devices(pc, error) &&
            pc_describe(pc, error);
 }

@@ -1,0 +1,371 @@
+/*
+ * The translator seen from the main loop, and what translated code calls.
+ *
+ * A block is translated at its third entry; until then the interpreter runs it. Whatever translated
+ * code can't do itself it leaves to jit_slow with the guest's registers in struct vcpu: the
+ * interpreter's function for the instruction runs there, so that devices, page crossings, faults and
+ * rare instructions are the interpreter's.
+ */
+#include "jit/jit_int.h"
+
+#include "cpu/smp.h"
+
+#include <cpuid.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define HOST_CAN_TRANSLATE 1
+#else
+#define HOST_CAN_TRANSLATE 0
+#endif
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#undef HOST_CAN_TRANSLATE
+#define HOST_CAN_TRANSLATE 0
+#endif
+#endif
+
+#define TB_SIZE_DEFAULT MIB(64)
+#define TB_SIZE_MIN KIB(256)
+#define THRESHOLD_DEFAULT 3u
+#define THRESHOLD_MODIFIED 200u /* for pages whose code keeps being written */
+#define MODIFIED_WRITES 16u
+
+_Static_assert(sizeof(struct jit_state) + 64 <= CPU_ROOM_BEHIND, "room behind struct vcpu");
+
+/* --- flags: the translator's form and the interpreter's --- */
+
+static void flags_to_native(struct vcpu *cpu, struct jit_state *s)
+{
+    u32 f = flags_get(cpu);
+    s->flags = (u16)((f & 0xd5) << 8 | 2 << 8 | (f >> 11 & 1));
+}
+static void flags_from_native(struct vcpu *cpu, const struct jit_state *s)
+{
+    flags_put(cpu, (s->flags >> 8 & 0xd5) | (s->flags & 1u) << 11);
+}
+
+/* --- finding blocks --- */
+
+static bool mode_possible(const struct vcpu *cpu)
+{
+    if (!(cpu->mode_key & MODE_FLAT) || (cpu->mode_key & MODE_STEP)) return false;
+    return cpu->code_size == CODE64 || (cpu->code_size == CODE32 && !cpu_vm86(cpu));
+}
+
+static bool hot_enough(struct jit_cpu *j, u64 key, const struct code_page *page)
+{
+    unsigned wanted = j->jit->options.threshold;
+    if (atomic_load_explicit(&page->writes, memory_order_relaxed) >= MODIFIED_WRITES)
+        wanted = THRESHOLD_MODIFIED;
+    u8 *counter = &j->counters[key * 0x9e3779b97f4a7c15ull >> 48 & (COUNTER_SLOTS - 1)];
+    if (++*counter < wanted) return false;
+    *counter = 0;
+    return true;
+}
+
+static struct jblock *block_make(struct jit_cpu *j, u64 key, const u8 *page, unsigned pos)
+{
+    struct vcpu *cpu = j->cpu;
+    if (cpu->group && !smp_protected(cpu, atomic_load(&cpu->group->protect_epoch))) return NULL;
+    if (j->block_count >= j->block_limit || j->site_count + 2 * BLOCK_MAX + 4 > j->site_limit ||
+        j->hot_end - j->hot < (ptrdiff_t)KIB(32) || j->cold_end - j->cold < (ptrdiff_t)KIB(16)) {
+        cache_reset(j);
+        j->jit->stats.flushes++;
+    }
+    struct code_page *code_page = &cpu->memory->code_pages[arena_page(cpu->memory, page)];
+    struct jblock *block = &j->blocks[j->block_count];
+    *block = (struct jblock){.key = key, .page_generation = &code_page->generation,
+                             .generation = atomic_load(&code_page->generation)};
+    if (!jit_translate(j, block, page, pos)) return NULL;
+    cache_add(j, j->block_count++);
+    return block;
+}
+
+/* The block at rip, or NULL: the interpreter's turn. */
+static struct jblock *block_at(struct jit_cpu *j)
+{
+    struct vcpu *cpu = j->cpu;
+    bool faulted;
+    u64 physical, linear = cpu->rip;
+    if (unlikely(!mode_possible(cpu))) return NULL;
+    const u8 *host = tlb_fetch(cpu, linear, &faulted, &physical);
+    if (faulted || !host) return NULL;
+    unsigned pos = linear & (PAGE_SIZE - 1);
+    u64 number = arena_page(cpu->memory, host);
+    u64 key = number << 28 | (u64)pos << 16 | (cpu->mode_key & ~(unsigned)MODE_NO_FPU);
+    struct jblock *block = cache_find(j, key);
+    if (!block && hot_enough(j, key, &cpu->memory->code_pages[number]))
+        block = block_make(j, key, host - pos, pos);
+    if (block) cpu->regs[REG_IP_BASE] = linear & PAGE_MASK;
+    return block;
+}
+
+/* --- what translated code calls --- */
+
+static bool must_leave(const struct vcpu *cpu)
+{
+    return cpu->leave_block ||
+           atomic_load_explicit(&cpu->memory->map_generation, memory_order_relaxed) !=
+               cpu->map_generation;
+}
+
+static bool hurried(const struct vcpu *cpu)
+{
+    return cpu->icount >= atomic_load_explicit(&cpu->run_until, memory_order_relaxed);
+}
+
+/* Back to the main loop. */
+static const u8 *stop(struct jit_cpu *j, enum engine_result result)
+{
+    j->result = result;
+    return NULL;
+}
+
+static const u8 *fault(struct jit_cpu *j, const struct jsite *site)
+{
+    j->cpu->current_insn = &site->insn;
+    j->cpu->icount += site->index;
+    return stop(j, ENGINE_FAULT);
+}
+
+static bool row_allows(struct vcpu *cpu, const struct insn *insn)
+{
+    u32 attributes = insn_row(insn->row)->attributes;
+    if (attributes & (ATTR_X87 | ATTR_MMX | ATTR_SSE | ATTR_AVX)) TRY(fpu_check(cpu, insn));
+    if ((attributes & ATTR_PROTECTED) && !cpu_protected(cpu)) return cpu_ud(cpu);
+    if ((attributes & ATTR_CPL0) && cpu->cpl) return cpu_gp0(cpu);
+    return true;
+}
+
+static const u8 *run_and_resume(struct jit_cpu *j, const struct jsite *site)
+{
+    struct vcpu *cpu = j->cpu;
+    const struct insn *insn = &site->insn;
+    cpu->current_insn = insn;
+    if (unlikely((site->kind == SITE_HELPER && !row_allows(cpu, insn)) ||
+                 !sem_table[insn->op](cpu, insn)))
+        return fault(j, site);
+    if (site->kind == SITE_HELPER) j->state->vectors_live = 0;
+    if (unlikely(must_leave(cpu))) {
+        cpu->rip = cpu_next_ip(cpu, insn);
+        cpu->icount += site->index + 1u;
+        return stop(j, ENGINE_RAN);
+    }
+    flags_to_native(cpu, j->state);
+    return site->resume;
+}
+
+/* On to rip; SITE may be linked to what is found. */
+static const u8 *go_on(struct jit_cpu *j, struct jsite *site)
+{
+    struct vcpu *cpu = j->cpu;
+    if (unlikely(hurried(cpu)) || must_leave(cpu)) return stop(j, ENGINE_RAN);
+    u32 flushes = j->flushes;
+    u64 from = cpu->regs[REG_IP_BASE];
+    const struct jblock *block = block_at(j);
+    if (!block) return stop(j, ENGINE_RAN);
+    bool valid = flushes == j->flushes;
+    if (!j->jit->options.no_link && site && valid && site->patch) {
+        const struct jblock *own = &j->blocks[site->block];
+        /* The page must still be what it was when the branch was made. */
+        if (from == cpu->regs[REG_IP_BASE] && own->generation == block->generation &&
+            own->key >> 28 == block->key >> 28 && (u16)own->key == (u16)block->key) {
+            const u8 *to = block->pos <= own->pos ? block->checked : block->entry;
+            st32(site->patch, (u32)(to - (code_rx(j, site->patch) + 4)));
+            site->patch = NULL;
+        }
+    } else if (!j->jit->options.no_link) {
+        jumps_add(j, cpu->rip, block->checked);
+    }
+    jumps_mode(j);
+    flags_to_native(cpu, j->state);
+    return block->checked;
+}
+
+static const u8 *run_and_end(struct jit_cpu *j, struct jsite *site)
+{
+    struct vcpu *cpu = j->cpu;
+    const struct insn *insn = &site->insn;
+    cpu->current_insn = insn;
+    cpu->rip = cpu_next_ip(cpu, insn);
+    if (unlikely(!row_allows(cpu, insn) || !sem_table[insn->op](cpu, insn))) return fault(j, site);
+    cpu->icount += site->index + 1u;
+    if (cpu->shadow || cpu->pending_db || cpu->activity != CPU_RUNNING ||
+        atomic_load_explicit(&cpu->requests, memory_order_relaxed) || !mode_possible(cpu))
+        return stop(j, ENGINE_RAN);
+    j->state->vectors_live = 0;
+    return go_on(j, site);
+}
+
+/* Not canonical: the branch's own #GP, raised by its semantics. */
+static const u8 *lookup(struct jit_cpu *j, struct jsite *site)
+{
+    struct vcpu *cpu = j->cpu;
+    if (likely(cpu_is_canonical(cpu->rip))) return go_on(j, site);
+    cpu->icount -= site->index + 1u;
+    if (site->insn.op == OP_CALL) cpu->regs[RSP] += 8;
+    return run_and_end(j, site);
+}
+
+/* Wanted by the block at site->target; icount is behind by site->index. */
+static const u8 *load_vectors(struct jit_cpu *j, const struct jsite *site)
+{
+    struct vcpu *cpu = j->cpu;
+    bool sse = !(cpu->cr0 & (CR0_EM | CR0_TS)) && (cpu->cr4 & CR4_OSFXSR) &&
+               (cpu->mxcsr & 0x1f80) == 0x1f80;
+    bool avx = (cpu->cr4 & CR4_OSXSAVE) && (cpu->xcr0 & 6) == 6 && cpu_protected(cpu) && j->host.avx;
+    j->state->vectors_live = sse ? avx ? 3 : 1 : 0;
+    if ((j->state->vectors_live & site->want) == site->want && sse) {
+        cpu->xsave_in_use |= site->want == 3 ? 6 : 2;
+        flags_to_native(cpu, j->state);
+        return site->resume;
+    }
+    j->state->vectors_live = 0;
+    cpu->rip = cpu->regs[REG_IP_BASE] + site->target;
+    cpu->icount += site->index;
+    return stop(j, ENGINE_ONE_BLOCK);
+}
+
+const u8 *jit_slow(struct vcpu *cpu, u32 number)
+{
+    struct jit_cpu *j = cpu->jit;
+    struct jsite *site = &j->sites[number];
+    struct jit_stats *stats = &j->jit->stats;
+    flags_from_native(cpu, j->state);
+    switch (site->kind) {
+    case SITE_ACCESS: stats->accesses++; return run_and_resume(j, site);
+    case SITE_HELPER: stats->helpers++; return run_and_resume(j, site);
+    case SITE_END: stats->ends++; return run_and_end(j, site);
+    case SITE_LINK:
+        stats->links++;
+        cpu->rip = cpu->regs[REG_IP_BASE] + site->target;
+        return go_on(j, site);
+    case SITE_LOOKUP: stats->lookups++; return lookup(j, site);
+    default: stats->vectors++; return load_vectors(j, site);
+    }
+}
+
+/* --- what the main loop calls --- */
+
+static enum engine_result jit_engine(struct vcpu *cpu)
+{
+    struct jit_cpu *j = cpu->jit;
+    if (!mode_possible(cpu)) return ENGINE_DECLINED;
+    const struct jblock *block = block_at(j);
+    if (!block || hurried(cpu)) {
+        j->jit->stats.refused++;
+        return ENGINE_ONE_BLOCK;
+    }
+    j->jit->stats.entries++;
+    jumps_mode(j);
+    flags_to_native(cpu, j->state);
+    j->state->vectors_live = 0;
+    j->result = ENGINE_RAN;
+    ((x64_enter_fn)(uintptr_t)j->enter)(cpu, block->checked);
+    flags_from_native(cpu, j->state);
+    j->state->vectors_live = 0;
+    return j->result;
+}
+
+/* --- making --- */
+
+static void host_look(struct host_features *host)
+{
+    static const struct { u32 leaf, subleaf; u8 reg, bit; } where[] = {
+        [FEATURE_NONE] = {0, 0, 0, 0},
+#define EAX 0
+#define EBX 1
+#define ECX 2
+#define EDX 3
+#define FEATURE(id, name, leaf, subleaf, reg, bit) {leaf, subleaf, reg, bit},
+#include "cpu/features.def"
+#undef FEATURE
+    };
+    for (unsigned f = 1; f < ARRAY_SIZE(where); f++) {
+        unsigned r[4] = {0};
+        if (!__get_cpuid_count(where[f].leaf, where[f].subleaf, &r[0], &r[1], &r[2], &r[3])) continue;
+        if (r[where[f].reg] >> where[f].bit & 1) host->set.bits[f >> 6] |= 1ull << (f & 63);
+    }
+    host->avx = __builtin_cpu_supports("avx");
+}
+
+struct jit *jit_new(const struct jit_options *options, struct log *log)
+{
+    struct jit *jit = calloc(1, sizeof(*jit));
+    if (!jit) return NULL;
+    if (options) jit->options = *options;
+    if (!jit->options.tb_size) jit->options.tb_size = TB_SIZE_DEFAULT;
+    if (jit->options.tb_size < TB_SIZE_MIN) jit->options.tb_size = TB_SIZE_MIN;
+    if (jit->options.tb_size > GIB(1)) jit->options.tb_size = GIB(1);
+    if (!jit->options.threshold) jit->options.threshold = THRESHOLD_DEFAULT;
+    if (jit->options.threshold > THRESHOLD_MODIFIED) jit->options.threshold = THRESHOLD_MODIFIED;
+    jit->log = log;
+    return jit;
+}
+
+void jit_free(struct jit *jit) { free(jit); }
+const struct jit_stats *jit_statistics(const struct jit *jit) { return &jit->stats; }
+
+static void *reserve(size_t size)
+{
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+static bool make_memory(struct jit_cpu *j, struct error *error)
+{
+    size_t size = (size_t)j->jit->options.tb_size & ~(size_t)4095;
+    j->block_limit = (u32)(size / 128);
+    j->site_limit = (u32)(size / 32);
+    if (!code_memory_new(&j->code, size))
+        return error_set(error, "no executable memory on this host; interpreting");
+    j->blocks = reserve(j->block_limit * sizeof(*j->blocks));
+    j->sites = reserve(j->site_limit * sizeof(*j->sites));
+    if (!j->blocks || !j->sites) return error_set(error, "no memory for the translator; interpreting");
+    j->hot = j->code.rw;
+    j->hot_end = j->cold = j->code.rw + size / 4 * 3;
+    j->cold_end = j->code.rw + size;
+    return true;
+}
+
+bool jit_attach(struct vcpu *cpu, struct jit *jit, struct error *error)
+{
+    if (!HOST_CAN_TRANSLATE)
+        return error_set(error, "this build or host has no translator; interpreting");
+    struct jit_cpu *j = calloc(1, sizeof(*j));
+    if (!j) return error_set(error, "no memory for the translator; interpreting");
+    j->jit = jit;
+    j->cpu = cpu;
+    j->state = jit_state_of(cpu);
+    host_look(&j->host);
+    cpu->jit = j;
+    if (!make_memory(j, error)) {
+        jit_detach(cpu);
+        return false;
+    }
+    j->state->host_mxcsr = 0x1f80;
+    x64_thunks(j);
+    j->hot_start = j->hot;
+    j->cold_start = j->cold;
+    cache_reset(j);
+    j->flushes = 0;
+    cpu->engine = jit_engine;
+    cpu->engine_unmapped = jumps_unmapped;
+    return true;
+}
+
+void jit_detach(struct vcpu *cpu)
+{
+    struct jit_cpu *j = cpu->jit;
+    if (!j) return;
+    cpu->engine = NULL;
+    cpu->engine_unmapped = NULL;
+    code_memory_free(&j->code);
+    if (j->blocks) munmap(j->blocks, j->block_limit * sizeof(*j->blocks));
+    if (j->sites) munmap(j->sites, j->site_limit * sizeof(*j->sites));
+    free(j);
+    cpu->jit = NULL;
+}
