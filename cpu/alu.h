@@ -25,7 +25,8 @@ static ALWAYS_INLINE u64 alu_result(const struct vcpu *cpu, unsigned op, u64 a, 
     }
 }
 
-static ALWAYS_INLINE void alu_flags(struct vcpu *cpu, unsigned op, u64 a, u64 b, u64 r, unsigned size)
+static ALWAYS_INLINE void alu_flags(struct vcpu *cpu, unsigned op, u64 a, u64 b, u64 r,
+                                    unsigned size)
 {
     switch (op) {
     case OP_ADD:
@@ -48,7 +49,8 @@ static ALWAYS_INLINE void alu_step_flags(struct vcpu *cpu, u64 r, bool up, unsig
 }
 
 /* COUNT is already masked to 5 or 6 bits and not zero; A is zero-extended. */
-static ALWAYS_INLINE u64 alu_shift(struct vcpu *cpu, unsigned op, u64 a, unsigned count, unsigned size)
+static ALWAYS_INLINE u64 alu_shift(struct vcpu *cpu, unsigned op, u64 a, unsigned count,
+                                   unsigned size)
 {
     unsigned bits = size * 8;
     u64 r;
@@ -72,7 +74,8 @@ static ALWAYS_INLINE u64 alu_shift(struct vcpu *cpu, unsigned op, u64 a, unsigne
     return r;
 }
 
-static ALWAYS_INLINE u64 alu_rotate(struct vcpu *cpu, unsigned op, u64 a, unsigned count, unsigned size)
+static ALWAYS_INLINE u64 alu_rotate(struct vcpu *cpu, unsigned op, u64 a, unsigned count,
+                                    unsigned size)
 {
     unsigned bits = size * 8, n = count & (bits - 1);
     u64 r;

@@ -153,6 +153,8 @@ struct tlb {
     u16 touched_global[TLB_MODES][TLB_ENTRIES]; /* slots filled with globals since the last full flush */
     u16 touched_global_count[TLB_MODES];
     struct { u64 page; u8 *host; } table[64]; /* page tables: physical page → arena; 1 is empty */
+    struct { u64 key, rights, nx; u8 *host; } directory[64]; /* page tables by 2 MiB region (mmu.c) */
+    u64 directory_epoch; /* in the keys: moving it on empties the cache */
     u64 large_2m[64];  /* regions where slices of 2 and 4 MiB pages may be: a bit each 2 MiB, hashed */
     u64 large_1g;      /* and of 1 GiB pages */
 };
@@ -212,7 +214,7 @@ enum engine_result {
  * points at it, so signal handlers need a place; behind it are the translator's own data.
  */
 #define CPU_ROOM_BELOW KIB(64)
-#define CPU_ROOM_BEHIND KIB(80)
+#define CPU_ROOM_BEHIND KIB(160)
 
 struct vcpu {
     STATE_MEMBERS(VCPU_STATE)

@@ -40,7 +40,7 @@ struct block_cache *block_cache_new(void)
 void block_cache_flush(struct block_cache *cache)
 {
     memset(cache->hash, 0, sizeof(cache->hash));
-    for (unsigned i = 0; i < BLOCK_JUMPS; i++) cache->jumps[i].key = ~0ull, cache->jumps[i].slow = 1;
+    for (unsigned i = 0; i < BLOCK_JUMPS; i++) cache->jumps[i] = (struct jump_entry){.key = ~0ull};
     cache->used = 1;
     cache->link_from = NULL;
 }
@@ -127,7 +127,8 @@ static bool code_protect(struct vcpu *cpu, const u8 *host, unsigned length)
 }
 
 /* Decodes the instruction at POS of the page HOST into INSN once its bytes are protected. */
-static bool block_decode(struct vcpu *cpu, struct insn *insn, struct code_page *page, const u8 *host,
+static bool block_decode(struct vcpu *cpu, struct insn *insn, struct code_page *page,
+                         const u8 *host,
                          unsigned pos)
 {
     for (;;) {
@@ -226,7 +227,8 @@ static bool interp_straddle(struct vcpu *cpu, const struct insn *insn)
 }
 
 /* Fills BLOCK with a guard and the instruction at POS that goes on in the next page. */
-static unsigned block_fill_straddle(struct vcpu *cpu, struct block *block, const u8 *host, unsigned pos)
+static unsigned block_fill_straddle(struct vcpu *cpu, struct block *block, const u8 *host,
+                                    unsigned pos)
 {
     unsigned room = PAGE_SIZE - pos;
     bool faulted;

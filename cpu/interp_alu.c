@@ -24,12 +24,14 @@ static ALWAYS_INLINE bool alu_to_register(struct vcpu *cpu, const struct insn *i
     return true;
 }
 
-static ALWAYS_INLINE bool alu_rr(struct vcpu *cpu, const struct insn *insn, unsigned op, unsigned size)
+static ALWAYS_INLINE bool alu_rr(struct vcpu *cpu, const struct insn *insn, unsigned op,
+                                 unsigned size)
 {
     return alu_to_register(cpu, insn, op, size, gpr_read(cpu, insn->operand[1].reg, size));
 }
 
-static ALWAYS_INLINE bool alu_ri(struct vcpu *cpu, const struct insn *insn, unsigned op, unsigned size)
+static ALWAYS_INLINE bool alu_ri(struct vcpu *cpu, const struct insn *insn, unsigned op,
+                                 unsigned size)
 {
     return alu_to_register(cpu, insn, op, size, insn->imm);
 }
@@ -124,7 +126,8 @@ static ALWAYS_INLINE u64 unary(struct vcpu *cpu, unsigned op, u64 a, unsigned si
     return r;
 }
 
-static ALWAYS_INLINE bool unary_r(struct vcpu *cpu, const struct insn *insn, unsigned op, unsigned size)
+static ALWAYS_INLINE bool unary_r(struct vcpu *cpu, const struct insn *insn, unsigned op,
+                                  unsigned size)
 {
     unsigned reg = insn->operand[0].reg;
     gpr_write(cpu, reg, size, unary(cpu, op, gpr_read(cpu, reg, size), size));

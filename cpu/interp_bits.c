@@ -20,13 +20,15 @@ static ALWAYS_INLINE bool shift_by(struct vcpu *cpu, const struct insn *insn, un
 }
 
 /* The count is not zero. */
-static ALWAYS_INLINE bool shift_imm(struct vcpu *cpu, const struct insn *insn, unsigned op, unsigned size)
+static ALWAYS_INLINE bool shift_imm(struct vcpu *cpu, const struct insn *insn, unsigned op,
+                                    unsigned size)
 {
     return shift_by(cpu, insn, op, size, insn->imm & (size == 8 ? 63 : 31));
 }
 
 /* A count of zero is left to the generic way. */
-static ALWAYS_INLINE bool shift_cl(struct vcpu *cpu, const struct insn *insn, unsigned op, unsigned size)
+static ALWAYS_INLINE bool shift_cl(struct vcpu *cpu, const struct insn *insn, unsigned op,
+                                   unsigned size)
 {
     unsigned count = cpu->regs[RCX] & (size == 8 ? 63 : 31);
     return likely(count) && shift_by(cpu, insn, op, size, count);

@@ -79,7 +79,8 @@ static ALWAYS_INLINE bool jmp_m(struct vcpu *cpu, const struct insn *insn, unsig
     return likely(from != NULL) && set_target(cpu, insn, mem_load_host(from, size), size);
 }
 
-static ALWAYS_INLINE bool call_to(struct vcpu *cpu, const struct insn *insn, unsigned size, u64 target)
+static ALWAYS_INLINE bool call_to(struct vcpu *cpu, const struct insn *insn, unsigned size,
+                                  u64 target)
 {
     if (size == 8 && unlikely(!cpu_is_canonical(target))) return false;
     return likely(push_next(cpu, insn, size)) && set_target(cpu, insn, target, size);

@@ -29,7 +29,8 @@ static ALWAYS_INLINE u64 hot_ea(const struct vcpu *cpu, const struct insn *insn,
 }
 
 /* Host address of SIZE bytes at LINEAR, or NULL when the slow way must be taken. */
-static ALWAYS_INLINE void *hot_pointer(const struct vcpu *cpu, u64 linear, unsigned size, bool write)
+static ALWAYS_INLINE void *hot_pointer(const struct vcpu *cpu, u64 linear, unsigned size,
+                                       bool write)
 {
     const struct tlb_entry *e = tlb_slot(cpu->tlb_now, linear);
     u64 tag = atomic_load_explicit(write ? &e->tag_write : &e->tag_read, memory_order_relaxed);

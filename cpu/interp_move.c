@@ -128,7 +128,8 @@ static insn_fn pick_widen(const struct vcpu *cpu, const struct insn *insn)
 
 /* --- LEA: no segment, so its kind depends on the address size only --- */
 
-static ALWAYS_INLINE bool lea(struct vcpu *cpu, const struct insn *insn, enum ea_kind kind, unsigned size)
+static ALWAYS_INLINE bool lea(struct vcpu *cpu, const struct insn *insn, enum ea_kind kind,
+                              unsigned size)
 {
     gpr_write(cpu, insn->operand[0].reg, size, hot_ea(cpu, insn, kind));
     return true;
@@ -148,7 +149,8 @@ static insn_fn pick_lea(const struct insn *insn)
 
 /* --- by condition --- */
 
-static ALWAYS_INLINE bool cmov_rr(struct vcpu *cpu, const struct insn *insn, unsigned cc, unsigned size)
+static ALWAYS_INLINE bool cmov_rr(struct vcpu *cpu, const struct insn *insn, unsigned cc,
+                                  unsigned size)
 {
     unsigned to = insn->operand[0].reg;
     u64 value = cpu->regs[insn->operand[1].reg], old = cpu->regs[to];
@@ -230,7 +232,8 @@ HANDLER(leave_8, leave(cpu, 8))
 
 static insn_fn pick_stack(const struct vcpu *cpu, const struct insn *insn)
 {
-    if (!(cpu->mode_key & MODE_FLAT) || cpu->stack_size != insn->size || insn->size < 4) return NULL;
+    if (!(cpu->mode_key & MODE_FLAT) || cpu->stack_size != insn->size || insn->size < 4)
+        return NULL;
     bool wide = insn->size == 8;
     if (insn->op == OP_LEAVE) return wide ? leave_8 : leave_4;
     if (operand_is_gpr(insn, 0)) {

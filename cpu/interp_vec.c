@@ -37,7 +37,8 @@ CHECKED(checked_x87, !(cpu->cr0 & (CR0_EM | CR0_TS)) && !(cpu->fsw & FSW_SUMMARY
         INTERP_NEXT;                                                                               \
     }
 
-static ALWAYS_INLINE void vector_put(struct vcpu *cpu, const struct insn *insn, unsigned size, bool vex,
+static ALWAYS_INLINE void vector_put(struct vcpu *cpu, const struct insn *insn, unsigned size,
+                                     bool vex,
                                      const u64 *q)
 {
     u64 *to = cpu_vec(cpu, insn->operand[0].reg)->q;
@@ -69,7 +70,8 @@ static ALWAYS_INLINE bool vector_store(struct vcpu *cpu, const struct insn *insn
     return true;
 }
 
-static ALWAYS_INLINE bool vector_copy(struct vcpu *cpu, const struct insn *insn, unsigned size, bool vex)
+static ALWAYS_INLINE bool vector_copy(struct vcpu *cpu, const struct insn *insn, unsigned size,
+                                      bool vex)
 {
     if (unlikely(!vector_ready(cpu, vex))) return false;
     u64 q[4];
@@ -78,7 +80,8 @@ static ALWAYS_INLINE bool vector_copy(struct vcpu *cpu, const struct insn *insn,
     return true;
 }
 
-static ALWAYS_INLINE bool vector_clear(struct vcpu *cpu, const struct insn *insn, unsigned size, bool vex)
+static ALWAYS_INLINE bool vector_clear(struct vcpu *cpu, const struct insn *insn, unsigned size,
+                                       bool vex)
 {
     static const u64 zero[4];
     if (unlikely(!vector_ready(cpu, vex))) return false;
@@ -115,8 +118,10 @@ static insn_fn pick_vector_move(const struct vcpu *cpu, const struct insn *insn,
     enum ea_kind kind = hot_kind(cpu, insn);
     if (kind == EA_NONE || kind == EA_SEG) return NULL;
     bool aligned = insn_row(insn->row)->attributes & ATTR_ALIGNED;
-    if (to == OPERAND_VECTOR && from == OPERAND_MEMORY) return table_load[width][kind == EA_32][aligned];
-    if (to == OPERAND_MEMORY && from == OPERAND_VECTOR) return table_store[width][kind == EA_32][aligned];
+    if (to == OPERAND_VECTOR && from == OPERAND_MEMORY)
+        return table_load[width][kind == EA_32][aligned];
+    if (to == OPERAND_MEMORY && from == OPERAND_VECTOR)
+        return table_store[width][kind == EA_32][aligned];
     return NULL;
 }
 
@@ -150,7 +155,8 @@ insn_fn interp_pick_vector(const struct vcpu *cpu, const struct insn *insn)
     insn_fn fn = pick_vector(cpu, insn);
     if (fn) return fn;
     if (insn->op == OP_FWAIT || (attributes & ATTR_CPL0)) return interp_checked;
-    if (attributes & (ATTR_X87 | ATTR_MMX)) return attributes & ATTR_SSE ? interp_checked : checked_x87;
+    if (attributes & (ATTR_X87 | ATTR_MMX))
+        return attributes & ATTR_SSE ? interp_checked : checked_x87;
     if (attributes & ATTR_AVX) return checked_avx;
     return attributes & ATTR_PROTECTED ? interp_checked : checked_sse;
 }

@@ -152,6 +152,13 @@ bool stack_write_at(struct vcpu *cpu, i64 offset, unsigned size, u64 value)
     return lin_write(cpu, linear, size, value);
 }
 
+bool stack_probe_write(struct vcpu *cpu, i64 offset, unsigned size)
+{
+    u64 linear;
+    TRY(stack_linear(cpu, offset, size, true, &linear));
+    return tlb_probe(cpu, linear, size, true, cpu->tlb_mode);
+}
+
 bool stack_push(struct vcpu *cpu, unsigned size, u64 value)
 {
     TRY(stack_write_at(cpu, -(i64)size, size, value));

@@ -183,6 +183,7 @@ bool stack_pop(struct vcpu *cpu, unsigned size, u64 *value);
 /* Reads/writes at SS:(rSP + offset) without moving it. */
 bool stack_read_at(struct vcpu *cpu, i64 offset, unsigned size, u64 *value);
 bool stack_write_at(struct vcpu *cpu, i64 offset, unsigned size, u64 value);
+bool stack_probe_write(struct vcpu *cpu, i64 offset, unsigned size); /* faults as a write would */
 /* rSP += DELTA with the stack's width. */
 static inline void stack_move(struct vcpu *cpu, i64 delta)
 {

@@ -30,7 +30,7 @@ struct place {
     u64 physical;
 };
 
-static void place_find(struct vcpu *cpu, u64 physical, struct place *place)
+static ALWAYS_INLINE void place_find(struct vcpu *cpu, u64 physical, struct place *place)
 {
     physical &= cpu->a20_mask & cpu->physical_mask;
     u64 page = physical & PAGE_MASK;
@@ -96,7 +96,7 @@ static u32 fault_code(const struct vcpu *cpu, const struct progress *p, u32 code
 }
 
 /* Rights once the whole chain is known (SDM 4.6.1). */
-static bool allowed(const struct vcpu *cpu, const struct progress *p)
+static ALWAYS_INLINE bool allowed(const struct vcpu *cpu, const struct progress *p)
 {
     bool user = p->rights & PTE_U, writable = p->rights & PTE_W;
     if (p->access == ACCESS_EXECUTE && p->nx) return false;
@@ -121,13 +121,13 @@ static enum leaf walk_leaf(struct vcpu *cpu, const struct progress *p, const str
         if (!place_set(cpu, place, size, entry, bits)) return LEAF_CHANGED;
         entry |= bits;
     }
-    struct progress as_write = *p, as_code = *p;
-    as_write.access = ACCESS_WRITE;
-    as_code.access = ACCESS_EXECUTE;
+    struct progress other = *p;
     walk->user = p->rights & PTE_U;
-    walk->flags = ((entry & PTE_D) && allowed(cpu, &as_write) ? TLB_WRITABLE : 0) |
-                  (allowed(cpu, &as_code) ? TLB_EXECUTABLE : 0) |
-                  ((entry & PTE_G) && (cpu->cr4 & CR4_PGE) ? TLB_GLOBAL : 0);
+    walk->flags = (entry & PTE_G) && (cpu->cr4 & CR4_PGE) ? TLB_GLOBAL : 0;
+    other.access = ACCESS_WRITE;
+    if ((entry & PTE_D) && allowed(cpu, &other)) walk->flags |= TLB_WRITABLE;
+    other.access = ACCESS_EXECUTE;
+    if (allowed(cpu, &other)) walk->flags |= TLB_EXECUTABLE;
     return LEAF_DONE;
 }
 
@@ -136,6 +136,34 @@ static void walk_large(struct walk *walk, u64 base, u64 linear, unsigned shift)
     walk->physical = (base + (linear & ((1ull << shift) - 1))) & PAGE_MASK;
     walk->large_shift = shift;
     walk->flags |= TLB_LARGE;
+}
+
+/*
+ * Page tables of regions walked lately, with what the levels above allow: the paging-structure cache
+ * the SDM permits (4.10.3). Keys hold the epoch, so that any flush empties it.
+ */
+static u64 directory_key(const struct tlb *tlb, u64 linear)
+{
+    return (linear >> 21 & 0x7ffffff) | (tlb->directory_epoch + 1) << 27;
+}
+
+static bool directory_find(const struct tlb *tlb, u64 linear, struct progress *p, u8 **table)
+{
+    unsigned slot = linear >> 21 & (ARRAY_SIZE(tlb->directory) - 1);
+    if (p->probe_only || tlb->directory[slot].key != directory_key(tlb, linear)) return false;
+    p->rights = tlb->directory[slot].rights;
+    p->nx = tlb->directory[slot].nx;
+    *table = tlb->directory[slot].host;
+    return true;
+}
+
+static void directory_keep(struct tlb *tlb, u64 linear, const struct progress *p, u8 *table)
+{
+    unsigned slot = linear >> 21 & (ARRAY_SIZE(tlb->directory) - 1);
+    tlb->directory[slot].key = directory_key(tlb, linear);
+    tlb->directory[slot].rights = p->rights;
+    tlb->directory[slot].nx = p->nx;
+    tlb->directory[slot].host = table;
 }
 
 static bool fault(const struct vcpu *cpu, const struct progress *p, u32 code, struct walk *walk)
@@ -157,10 +185,17 @@ static bool walk_wide(struct vcpu *cpu, u64 linear, unsigned level, u64 table, s
 again:
     *p = start;
     table = top;
-    for (level = pae ? 2 : 4;; level--) {
+    u8 *last = NULL;
+    for (level = directory_find(cpu->tlb, linear, p, &last) ? 1 : pae ? 2 : 4;; level--) {
         unsigned shift = 3 + 9 * level;
         struct place place;
-        place_find(cpu, table + (linear >> shift & 511) * 8, &place);
+        if (last) {
+            place.host = last + (linear >> 12 & 511) * 8;
+        } else {
+            place_find(cpu, table + (linear >> shift & 511) * 8, &place);
+            if (level == 1 && place.host && !p->probe_only)
+                directory_keep(cpu->tlb, linear, p, place.host - (linear >> 12 & 511) * 8);
+        }
         u64 entry = place_read(cpu, &place, 8);
         bool large = (entry & PTE_PS) && level > 1;
         if (!(entry & PTE_P)) return fault(cpu, p, 0, walk);

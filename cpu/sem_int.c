@@ -275,14 +275,13 @@ static bool enter_pushes(struct vcpu *cpu, unsigned size, unsigned level, u64 *f
 /* imm: bytes of locals, imm2: nesting level. The last step probes the new top of stack. */
 bool sem_ENTER(struct vcpu *cpu, const struct insn *insn)
 {
-    u64 sp = cpu->regs[RSP], frame, probe;
+    u64 sp = cpu->regs[RSP], frame;
     u16 locals = (u16)insn->imm;
     if (!enter_pushes(cpu, insn->size, insn->imm2 & 31, &frame)) {
         cpu->regs[RSP] = sp;
         return false;
     }
-    if (!stack_read_at(cpu, -(i64)locals, insn->size, &probe) ||
-        !stack_write_at(cpu, -(i64)locals, insn->size, probe)) {
+    if (!stack_probe_write(cpu, -(i64)locals, insn->size)) {
         cpu->regs[RSP] = sp;
         return false;
     }

@@ -73,7 +73,8 @@ static u8 *string_direct(const struct string *s, unsigned seg, unsigned reg, boo
         u64 room = (s->mask - ea) / s->size;
         if (*n > room) *n = room;
         if (*n > PAGE_SIZE) *n = PAGE_SIZE;
-        if (!*n || !seg_linear(cpu, seg, ea + (*n - 1) * s->size, s->size, write, &last)) return NULL;
+        if (!*n || !seg_linear(cpu, seg, ea + (*n - 1) * s->size, s->size, write, &last))
+            return NULL;
     }
     if (!seg_linear(cpu, seg, ea, s->size, write, &linear)) return NULL;
     const struct tlb_entry *e = tlb_slot(cpu->tlb_now, linear);

@@ -52,6 +52,7 @@ static void list_slot(struct tlb *tlb, unsigned mode, unsigned slot, struct tlb_
 void tlb_flush_non_global(struct vcpu *cpu)
 {
     struct tlb *tlb = cpu->tlb;
+    tlb->directory_epoch++;
     if (cpu->engine_unmapped) cpu->engine_unmapped(cpu, 0, true);
     for (unsigned mode = 0; mode < TLB_MODES; mode++) {
         for (unsigned i = 0; i < tlb->touched_count[mode]; i++) {
@@ -109,6 +110,7 @@ void tlb_flush_page(struct vcpu *cpu, u64 linear)
     struct tlb *tlb = cpu->tlb;
     u64 page = linear & PAGE_MASK, region = linear >> 21;
     unsigned slot = page >> 12 & (TLB_ENTRIES - 1);
+    tlb->directory_epoch++; /* INVLPG drops paging-structure caches whatever the address */
     if (cpu->engine_unmapped) cpu->engine_unmapped(cpu, page, false);
     for (unsigned mode = 0; mode < TLB_MODES; mode++)
         if (tlb->slow_tag[mode][slot] == page) entry_drop(tlb, mode, slot);

@@ -2,13 +2,13 @@
  * NOR flash with the Intel command set (CFI primary command set 1), one byte wide, 4 KiB blocks.
  * Specifications: Intel 28F-J3 data sheet; JEDEC JESD68 (CFI).
  *
- * The array is guest memory, read and executed directly; writes reach the chip as commands, and while
- * it shows anything but the array an I/O region lies over the memory. What changes goes to the drive
- * behind the guest's back, whole blocks at a time. A drive that can't be written makes a ROM.
+ * The array is guest memory, read and executed directly; writes reach the chip as commands, and
+ * while it shows anything but the array an I/O region lies over the memory. What changes goes to
+ * the drive behind the guest's back, whole blocks at a time. A read-only drive makes a ROM.
  *
- * Deviations: operations complete at once; clearing the status clears the ready bit too, as firmware
- * written for virtual machines looks for a status of zero to tell flash from ROM. Locking and
- * configuration commands are accepted and do nothing. Not modelled: suspend, protection registers.
+ * Deviations: operations complete at once; clearing the status clears the ready bit too, as
+ * firmware written for virtual machines looks for a status of zero to tell flash from ROM. Locking
+ * and configuration commands do nothing. Not modelled: suspend, protection registers.
  */
 #include "machine/device.h"
 #include "machine/drive.h"
@@ -103,7 +103,8 @@ static void pflash_done(struct drive_request *request, int error)
 
 static void pflash_mark(struct pflash *s, u32 offset, u32 length)
 {
-    u32 start = offset & ~(BLOCK_SIZE - 1), end = (offset + length + BLOCK_SIZE - 1) & ~(BLOCK_SIZE - 1);
+    u32 start = offset & ~(BLOCK_SIZE - 1);
+    u32 end = (offset + length + BLOCK_SIZE - 1) & ~(BLOCK_SIZE - 1);
     if (s->dirty_start == s->dirty_end) {
         s->dirty_start = start;
         s->dirty_end = end;
@@ -308,10 +309,11 @@ static bool pflash_init(struct device *device, struct error *error)
         return error_set(error, "%s: needs a drive", device->id);
     u64 size = drive_size(s->drive);
     if (!size || size % BLOCK_SIZE || size > FLASH_MOST)
-        return error_set(error, "%s: drive %s of %" PRIu64 " bytes; a multiple of 4 KiB up to 64 MiB fits",
-                         device->id, drive_id(s->drive), size);
+        return error_set(error, "%s: drive %s of %" PRIu64 " bytes; a multiple of 4 KiB up to "
+                         "64 MiB fits", device->id, drive_id(s->drive), size);
     if (s->base % BLOCK_SIZE || s->base > ~(u64)0 - size)
-        return error_set(error, "%s: base %" PRIx64 " is no multiple of 4 KiB", device->id, s->base);
+        return error_set(error, "%s: base %" PRIx64 " is no multiple of 4 KiB", device->id,
+                         s->base);
     s->size = (u32)size;
     s->data = bus_alloc_memory(device->bus, size, "pflash");
     if (!s->data) return error_set(error, "%s: no room for %" PRIu64 " bytes", device->id, size);

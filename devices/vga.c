@@ -2,11 +2,11 @@
  * VGA display adapter with the Bochs display extensions, as a PCI function: ports, DAC, life.
  * Manuals: IBM PS/2 Video Subsystem technical reference; FreeVGA; Bochs VBE_DISPI interface.
  *
- * Deviations: what the processor sees through chain-4 and odd/even addressing is compacted (address
- * A of a chain-4 window is byte A of linear memory), as on SVGA chips, so the CRTC's word and
- * doubleword modes only matter to the row-scan address bits. Not modelled: vertical interrupt, count
- * by two and by four, interlace, light pen, cursor and display skew, overscan border, blinking in
- * graphics modes, halved vertical counter (CRTC mode bit 2), monitor sensing, EDID.
+ * Deviations: what the processor sees through chain-4 and odd/even addressing is compacted (byte A
+ * of a chain-4 window is byte A of linear memory), as on SVGA chips, so the CRTC's word and
+ * doubleword modes only matter to the row-scan address bits. Not modelled: vertical interrupt,
+ * count by two and by four, interlace, light pen, cursor and display skew, overscan border, blink
+ * in graphics modes, halved vertical counter (CRTC mode bit 2), monitor sensing, EDID.
  */
 #include "devices/vga.h"
 
@@ -235,7 +235,8 @@ static bool vga_init(struct device *device, struct error *error)
     struct pci_device *pci = &s->pci;
     u32 mb = s->vgamem_mb;
     if (!mb || mb > VGAMEM_MOST || mb & (mb - 1))
-        return error_set(error, "VGA: vgamem_mb=%u is not a power of two up to %u", mb, VGAMEM_MOST);
+        return error_set(error, "VGA: vgamem_mb=%u is not a power of two up to %u", mb,
+                         VGAMEM_MOST);
     s->vram_size = mb << 20;
     s->vram = bus_alloc_memory(device->bus, s->vram_size, "vga");
     if (!s->vram) return error_set(error, "VGA: no room for %u MiB of video memory", mb);
@@ -305,7 +306,7 @@ static const struct property vga_properties[] = {
     PCI_PROPERTIES,
     {"vgamem_mb", PROPERTY_U32, offsetof(struct vga, vgamem_mb), "16", "video memory, MiB"},
     /* Set by the board; any kind of pointer does. */
-    {"display", PROPERTY_CHARDEV, offsetof(struct vga, display), NULL, "who shows it (the board's)"},
+    {"display", PROPERTY_CHARDEV, offsetof(struct vga, display), NULL, "who shows it"},
     {NULL, 0, 0, NULL, NULL},
 };
 

@@ -2,8 +2,8 @@
  * VGA: the Bochs display interface (dispi) and the PCI function's memory-mapped registers.
  * Facts: Bochs vbe_dispi interface, ids B0C0h to B0C5h; layout of the registers in BAR 2.
  *
- * Not modelled: bank granularity of 32 KiB, separate read and write banks, DDC, the EDID area (reads
- * as zeros). Mode registers written while a mode is on take effect at once.
+ * Not modelled: bank granularity of 32 KiB, separate read and write banks, DDC, the EDID area
+ * (reads as zeros). Mode registers written while a mode is on take effect at once.
  */
 #include "devices/vga.h"
 

@@ -94,8 +94,8 @@ static void planes_store(struct vga *s, u32 cell, unsigned planes, u32 value)
 }
 
 /*
- * Which cell (byte address within the planes) ADDRESS means, and which planes it can reach. ODD_EVEN
- * is the sequencer's bit for writes and the graphics controller's for reads.
+ * Which cell (byte address within the planes) ADDRESS means, and which planes it can reach.
+ * ODD_EVEN is the sequencer's bit for writes and the graphics controller's for reads.
  */
 static u32 cell_of(const struct vga *s, u32 address, bool odd_even, unsigned *planes)
 {

@@ -4,8 +4,8 @@
  * Code memory is one anonymous file mapped twice: writable here, executable there, never both. When it
  * is full everything is forgotten and begun anew.
  *
- * The jump cache leads from a linear address to code without asking the TLB: its keys carry a number
- * that is changed when the TLB is flushed, one for each mode in use. Kernel code in global pages
+ * The jump cache leads from a linear address to code without asking the TLB: its entries carry a
+ * number that is changed when the TLB is flushed, one for each mode in use. Kernel code in global pages
  * survives what drops other pages. INVLPG changes the numbers only when it may concern code.
  */
 #define _GNU_SOURCE
@@ -15,7 +15,6 @@
 #include <unistd.h>
 
 #define MODE_IDS 16u
-#define EPOCHS 2048u /* 4 bits of mode, 11 of epoch; bit 63 tells canonical halves apart */
 
 bool code_memory_new(struct code_memory *code, size_t size)
 {
@@ -92,25 +91,21 @@ void cache_add(struct jit_cpu *j, u32 number)
 
 void jumps_clear(struct jit_cpu *j)
 {
-    for (unsigned i = 0; i < JUMP_SLOTS; i++) {
-        j->state->jumps[i].key = 1ull << 63 | 1; /* not canonical under any number */
-        j->state->jumps[i].code = NULL;
-    }
-    memset(j->epochs, 0, sizeof(j->epochs));
+    for (unsigned i = 0; i < JUMP_SLOTS; i++) j->state->jumps[i].number = 0;
+    for (unsigned id = 0; id < MODE_IDS; id++) j->epochs[id]++;
     memset(j->pages, 0, sizeof(j->pages));
     memset(j->local, 0, sizeof(j->local));
     j->large = 0;
     j->mode_count = 0;
-    j->mode_key_now = 0xffff;
+    j->mode_key_now = ~0u;
 }
 
+/* Zero is nobody's. */
 static u64 mode_number(const struct jit_cpu *j, unsigned id)
 {
-    return (u64)(id << 11 | j->epochs[id]) << 48;
+    return (u64)(id + 1) << 32 | j->epochs[id];
 }
 
-/* An empty slot's key must match nothing: slot 1<<63|1 would need an address with bits 47..62 unlike
- * its bit 63 before the number is added, which jumps_add never enters and code never looks up. */
 void jumps_mode(struct jit_cpu *j)
 {
     unsigned key = j->cpu->mode_key & ~(unsigned)MODE_NO_FPU;
@@ -123,15 +118,15 @@ void jumps_mode(struct jit_cpu *j)
             j->mode_count = (u8)(id + 1);
         }
         j->mode_now = (u8)id;
-        j->mode_key_now = (u16)key;
+        j->mode_key_now = key;
     }
-    j->state->jump_key = mode_number(j, j->mode_now);
+    j->state->jump_number = mode_number(j, j->mode_now);
 }
 
 static void new_epoch(struct jit_cpu *j, unsigned id)
 {
     j->local[id] = false;
-    if (++j->epochs[id] == EPOCHS) jumps_clear(j);
+    if (!++j->epochs[id]) jumps_clear(j);
 }
 
 void jumps_add(struct jit_cpu *j, u64 linear, const u8 *code)
@@ -147,9 +142,8 @@ void jumps_add(struct jit_cpu *j, u64 linear, const u8 *code)
     if (!(slow & TLB_GLOBAL)) j->local[j->mode_now] = true;
     if (slow & TLB_LARGE) j->large |= 1ull << (linear >> 30 & 63);
     j->pages[linear >> 18 & 63] |= 1ull << (linear >> 12 & 63);
-    unsigned n = (u32)linear * JUMP_HASH >> 16 & 0xfff0;
-    j->state->jumps[n >> 4].key = linear ^ j->state->jump_key;
-    j->state->jumps[n >> 4].code = code;
+    j->state->jumps[(u32)linear * JUMP_HASH >> 20] = (struct jump){
+        .linear = linear, .number = j->state->jump_number, .page = linear & PAGE_MASK, .code = code};
 }
 
 /* vcpu.engine_unmapped. */

@@ -225,7 +225,8 @@ static const u8 *load_vectors(struct jit_cpu *j, const struct jsite *site)
     j->state->vectors_live = 0;
     cpu->rip = cpu->regs[REG_IP_BASE] + site->target;
     cpu->icount += site->index;
-    return stop(j, ENGINE_ONE_BLOCK);
+    j->refused = true; /* not now: the budget may end within a block */
+    return stop(j, ENGINE_RAN);
 }
 
 const u8 *jit_slow(struct vcpu *cpu, u32 number)
@@ -253,7 +254,8 @@ static enum engine_result jit_engine(struct vcpu *cpu)
 {
     struct jit_cpu *j = cpu->jit;
     if (!mode_possible(cpu)) return ENGINE_DECLINED;
-    const struct jblock *block = block_at(j);
+    const struct jblock *block = j->refused ? NULL : block_at(j);
+    j->refused = false;
     if (!block || hurried(cpu)) {
         j->jit->stats.refused++;
         return ENGINE_ONE_BLOCK;

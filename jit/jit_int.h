@@ -24,13 +24,13 @@ struct host_features {
 struct jit_state {
     u64 host_rsp;       /* C stack of the thread that runs the processor */
     u64 resume;         /* where translated code goes on */
-    u64 scratch;
-    u64 jump_key;       /* xored into addresses that are looked up in `jumps` */
+    u64 scratch[3];
+    u64 jump_number;    /* what entries of `jumps` must carry to be good now */
     u16 flags;          /* AH: SF ZF AF PF CF as LAHF has them; AL: OF */
     u8 vectors_live;    /* the guest's vector registers and MXCSR are in the host's: 1 SSE, 3 AVX too */
     u8 unused;
     u32 host_mxcsr;
-    struct { u64 key; const u8 *code; } jumps[JUMP_SLOTS];
+    struct jump { u64 linear, number, page; const u8 *code; } jumps[JUMP_SLOTS];
 };
 
 struct jblock {
@@ -92,10 +92,11 @@ struct jit_cpu {
     enum engine_result result;
     /* Jump cache validity: a number for each mode in use, and what has been entered since. */
     u16 modes[16];
-    u16 epochs[16];
+    u32 epochs[16];
     bool local[16];      /* entries of pages that are not global */
     u8 mode_count, mode_now;
-    u16 mode_key_now;
+    u32 mode_key_now;
+    bool refused;        /* the block at rip is the interpreter's, once */
     u64 pages[64];       /* hashed pages with entries */
     u64 large;           /* hashed GiB with entries from large pages */
     struct translation work;
@@ -122,7 +123,7 @@ void code_memory_free(struct code_memory *code);
 void cache_reset(struct jit_cpu *j);
 struct jblock *cache_find(struct jit_cpu *j, u64 key);
 void cache_add(struct jit_cpu *j, u32 block);
-void jumps_mode(struct jit_cpu *j);      /* state->jump_key for the processor's mode now */
+void jumps_mode(struct jit_cpu *j);      /* state->jump_number for the processor's mode now */
 void jumps_add(struct jit_cpu *j, u64 linear, const u8 *code);
 void jumps_clear(struct jit_cpu *j);
 void jumps_unmapped(struct vcpu *cpu, u64 page, bool all);

@@ -483,7 +483,9 @@ static bool pick_vector(const struct translation *t, struct uop *u, const struct
     if (attributes & ATTR_ALIGNED) u->align = u->msize;
     if (!(i->flags & INSN_VEX) && u->msize == 16 && !(attributes & ATTR_UNALIGNED)) u->align = 16;
     vector_gprs(u, i);
-    return true;
+    /* W means nothing to 32-bit code's general registers. */
+    return !(u->w && t->code_size != CODE64 && (u->reg_gpr || u->rm_gpr || i->op == OP_MOVD_MOVQ ||
+             i->op == OP_CVTSI2SS || i->op == OP_CVTSI2SD || (i->op >= OP_PINSRB && i->op <= OP_PEXTRQ)));
 }
 
 /* --- one instruction --- */
@@ -556,14 +558,16 @@ static bool may_end(const struct insn *i)
     return (i->flags & INSN_ENDS_BLOCK) && i->op != OP_Jcc;
 }
 
-void uops_select(struct translation *t, const u8 *bytes, const struct host_features *host)
+void uops_select(struct translation *t, const u8 *bytes, const struct host_features *host,
+                 bool no_vectors)
 {
     unsigned n;
     for (n = 0; n < t->count; n++) {
         const struct insn *i = &t->insns[n];
         struct uop *u = &t->uops[n];
         *u = (struct uop){.insn = i, .index = (u8)n};
-        if (pick(t, u, i, bytes, host)) {
+        bool plain = !(insn_row(i->row)->attributes & (ATTR_SSE | ATTR_AVX));
+        if ((plain || !no_vectors) && pick(t, u, i, bytes, host)) {
             if (u->op == UOP_VECTOR) {
                 t->vectors = true;
                 if (insn_row(i->row)->attributes & ATTR_AVX) t->avx = true;

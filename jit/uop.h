@@ -57,7 +57,8 @@ struct translation {
 
 /* Picks uops for the decoded instructions (translate.c); BYTES is the page they come from. */
 struct host_features;
-void uops_select(struct translation *t, const u8 *bytes, const struct host_features *host);
+void uops_select(struct translation *t, const u8 *bytes, const struct host_features *host,
+                 bool no_vectors);
 /* Backward pass: flive and what partial writers must preserve (flags.c). */
 void uops_flags(struct translation *t);
 const char *uop_name(unsigned op);

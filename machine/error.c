@@ -1,27 +1,43 @@
 /* One-line errors about what the user gave us. */
+#define _GNU_SOURCE /* vasprintf */
 #include "machine/error.h"
 
+#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
+
+/* One line, whatever names are in it; of a line that is too long the middle goes. */
+static void put(struct error *error, const char *text)
+{
+    size_t length = strlen(text), half = sizeof error->text / 2 - 2;
+    if (length < sizeof error->text) memcpy(error->text, text, length + 1);
+    else snprintf(error->text, sizeof error->text, "%.*s…%s", (int)half, text, text + length - half);
+    for (char *p = error->text; *p; p++)
+        if (iscntrl((unsigned char)*p)) *p = '?';
+}
 
 bool error_set(struct error *error, const char *format, ...)
 {
+    char *text;
     va_list args;
     va_start(args, format);
-    vsnprintf(error->text, sizeof error->text, format, args);
+    if (vasprintf(&text, format, args) < 0) abort();
     va_end(args);
+    put(error, text);
+    free(text);
     return false;
 }
 
 bool error_prefix(struct error *error, const char *format, ...)
 {
-    char line[sizeof error->text], prefix[256];
+    char *prefix, *text;
     va_list args;
     va_start(args, format);
-    vsnprintf(prefix, sizeof prefix, format, args);
+    if (vasprintf(&prefix, format, args) < 0 || asprintf(&text, "%s: %s", prefix, error->text) < 0) abort();
     va_end(args);
-    memcpy(line, error->text, sizeof line);
-    int n = snprintf(error->text, sizeof error->text, "%s: ", prefix);
-    snprintf(error->text + n, sizeof error->text - n, "%s", line);
+    put(error, text);
+    free(prefix);
+    free(text);
     return false;
 }

@@ -198,6 +198,7 @@ void machine_free(struct machine *m)
     vcpus_stop(m);
     lock_io(m);
     display_close(m);
+    for (unsigned i = 0; i < m->drive_count; i++) drive_drain(m->drives[i]);
     for (unsigned i = 0; i < m->drive_count; i++) drive_free(m->drives[i]);
     for (unsigned i = 0; i < m->chardev_count; i++) chardev_close(m->chardevs[i]);
     if (m->net) net_set_free(m->net);

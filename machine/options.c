@@ -2,6 +2,7 @@
 #define _GNU_SOURCE /* strchrnul */
 #include "machine/options.h"
 
+#include "cpu/cpuid.h"          /* -cpu help */
 #include "machine/device.h"     /* -device help */
 #include "machine/drive_host.h" /* cache and error policies */
 #include "machine/log.h"
@@ -174,6 +175,17 @@ static bool option_machine(struct options *o, const char *value, struct error *e
     return !keyvals_get(&kv, "accel") || option_accel(o, keyvals_get(&kv, "accel"), error);
 }
 
+static bool option_cpu(struct options *o, const char *value, struct error *error)
+{
+    const struct cpu_model *model;
+    (void)error;
+    o->cpu = value;
+    if (strcmp(value, "help")) return true;
+    for (unsigned i = 0; (model = cpu_model_by_index(i)); i++) printf("%-14s %s\n", model->name, model->title);
+    o->exit_now = 0;
+    return true;
+}
+
 static bool option_smp(struct options *o, const char *value, struct error *error)
 {
     struct keyvals kv;
@@ -192,6 +204,11 @@ static bool option_smp(struct options *o, const char *value, struct error *error
     if (cpus && !parse_unsigned(cpus, 1000000, &n)) return error_set(error, "-smp %s: bad number", cpus);
     if (!cpus) n = product;
     if (n < 1 || n > 64) return error_set(error, "-smp %s: 1 to 64 processors", value);
+    u64 most = n;
+    const char *maxcpus = keyvals_get(&kv, "maxcpus");
+    if (maxcpus && !parse_unsigned(maxcpus, 64, &most)) return error_set(error, "-smp maxcpus=%s: bad number, or more than 64", maxcpus);
+    if (most < n || !product || most % product)
+        return error_set(error, "-smp %s: sockets, cores and threads do not make this number of processors", value);
     o->smp = (unsigned)n;
     return true;
 }
@@ -216,8 +233,11 @@ static bool option_boot(struct options *o, const char *value, struct error *erro
     const char *text;
     if ((text = keyvals_get(&kv, "order"))) o->boot_order = text;
     if ((text = keyvals_get(&kv, "once"))) o->boot_once = text;
-    for (const char *p = o->boot_order; p && *p; p++)
-        if (!strchr("abcdnop", *p)) return error_set(error, "-boot order=%s: unknown drive letter '%c'", o->boot_order, *p);
+    const struct { const char *key, *order; } orders[] = {{"order", o->boot_order}, {"once", o->boot_once}};
+    for (unsigned i = 0; i < ARRAY_SIZE(orders); i++)
+        for (const char *p = orders[i].order; p && *p; p++)
+            if (!strchr("abcdnop", *p))
+                return error_set(error, "-boot %s=%s: unknown drive letter '%c'", orders[i].key, orders[i].order, *p);
     if ((text = keyvals_get(&kv, "menu")) && !parse_on_off(text, &o->boot_menu))
         return error_set(error, "-boot menu=%s: on or off expected", text);
     return true;
@@ -302,6 +322,8 @@ static bool option_drive(struct options *o, const char *value, struct error *err
         return error_set(error, "-drive snapshot=%s: on or off expected", text);
     if (!d->file && !d->cdrom && d->interface != IF_FLOPPY) return error_set(error, "-drive %s: file= is missing", value);
     if (d->cdrom) d->read_only = true;
+    if (d->id && (!*d->id || strlen(d->id) > 63)) return error_set(error, "-drive id=%s: 1 to 63 characters", d->id);
+    if (d->serial && strlen(d->serial) > 63) return error_set(error, "-drive serial=%s: at most 63 characters", d->serial);
     return true;
 }
 
@@ -338,7 +360,6 @@ SIMPLE_DRIVE(pflash, IF_PFLASH, -1, false)
         o->member = value;                                                                         \
         return true;                                                                               \
     }
-TEXT(cpu, cpu)
 TEXT(name, name)
 TEXT(kernel, kernel)
 TEXT(initrd, initrd)
@@ -389,8 +410,11 @@ static bool option_device(struct options *o, const char *value, struct error *er
 
 static bool option_uuid(struct options *o, const char *value, struct error *error)
 {
-    if (strlen(value) != 36 || value[8] != '-' || value[13] != '-' || value[18] != '-' || value[23] != '-')
-        return error_set(error, "-uuid %s: not a UUID", value);
+    static const char form[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
+    bool good = strlen(value) == strlen(form);
+    for (unsigned i = 0; good && form[i]; i++)
+        good = form[i] == '-' ? value[i] == '-' : isxdigit((unsigned char)value[i]) != 0;
+    if (!good) return error_set(error, "-uuid %s: not a UUID", value);
     o->uuid = value;
     return true;
 }
@@ -411,14 +435,22 @@ static bool option_vga(struct options *o, const char *value, struct error *error
     return error_set(error, "-vga %s: not supported (std, none)", value);
 }
 
+static bool is_date(const char *text)
+{
+    unsigned year, month, day, hour = 0, minute = 0, second = 0;
+    int end = 0, whole = 0;
+    int n = sscanf(text, "%4u-%2u-%2u%nT%2u:%2u:%2u%n", &year, &month, &day, &end, &hour, &minute, &second, &whole);
+    if (n == 6) end = whole;
+    return (n == 3 || n == 6) && !text[end] && year >= 1970 && month >= 1 && month <= 12 && day >= 1 && day <= 31 &&
+           hour < 24 && minute < 60 && second < 60;
+}
+
 static bool option_rtc(struct options *o, const char *value, struct error *error)
 {
     struct keyvals kv;
     if (!keyvals_parse(&kv, value, "base", error) || !keyvals_only(&kv, "rtc", "base clock driftfix", error)) return false;
     const char *base = keyvals_get(&kv, "base");
-    unsigned part[6];
-    if (base && strcmp(base, "utc") && strcmp(base, "localtime") &&
-        sscanf(base, "%4u-%2u-%2uT%2u:%2u:%2u", &part[0], &part[1], &part[2], &part[3], &part[4], &part[5]) < 3)
+    if (base && strcmp(base, "utc") && strcmp(base, "localtime") && !is_date(base))
         return error_set(error, "-rtc base=%s: utc, localtime or a date", base);
     const char *clock = keyvals_get(&kv, "clock");
     if (clock && strcmp(clock, "host") && strcmp(clock, "vm")) return error_set(error, "-rtc clock=%s: not supported", clock);
@@ -491,6 +523,18 @@ static bool parse_one(struct options *o, int argc, char **argv, int *at, struct 
     return error_set(error, "unknown option '%s' (-help lists them)", given);
 }
 
+/* The terminal has one reader; "mon:stdio" is the monitor and a serial port in one. */
+static bool stdio_once(const struct options *o, struct error *error)
+{
+    const char *texts[MAX_SERIAL + 3] = {o->parallel, o->monitor, o->debugcon};
+    unsigned users = o->nographic && !o->serial_count && !o->nodefaults;
+    for (unsigned i = 0; i < o->serial_count; i++) texts[3 + i] = o->serial[i];
+    for (unsigned i = 0; i < ARRAY_SIZE(texts); i++)
+        users += texts[i] && (!strcmp(texts[i], "stdio") || !strcmp(texts[i], "mon:stdio"));
+    return users <= 1 || error_set(error, "stdio: %u users of -serial, -parallel, -monitor, -debugcon%s (-serial mon:stdio shares it with the monitor)",
+                                   users, o->nographic ? ", -nographic" : "");
+}
+
 bool options_parse(struct options *o, int argc, char **argv, struct error *error)
 {
     *o = (struct options){.program = argv[0], .smp = 1, .ram = MIB(128), .cpu = "max", .rtc_base = "utc",
@@ -504,5 +548,5 @@ bool options_parse(struct options *o, int argc, char **argv, struct error *error
     }
     if (o->append && !o->kernel && o->exit_now < 0) return error_set(error, "-append needs -kernel");
     if (o->initrd && !o->kernel && o->exit_now < 0) return error_set(error, "-initrd needs -kernel");
-    return true;
+    return o->exit_now >= 0 || stdio_once(o, error);
 }

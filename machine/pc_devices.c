@@ -70,11 +70,15 @@ static bool add_floppy(struct pc *pc, struct error *error)
     struct device *floppy = machine_new_device(m, "isa-fdc");
     if (!floppy) return error_set(error, "this build has no i82077");
     unsigned next = 0;
+    bool taken[2] = {false};
     for (unsigned i = 0; i < m->drive_count; i++) {
         const struct drive_option *o = m->drive_options[i];
         if (o->interface != IF_FLOPPY) continue;
         unsigned unit = o->index >= 0 ? (unsigned)o->index : next;
-        if (unit > 1) return error_set(error, "%s: floppy index %u; 0 and 1 exist", o->file, unit);
+        const char *file = o->file ? o->file : "-drive if=floppy";
+        if (unit > 1) return error_set(error, "%s: floppy index %u; 0 and 1 exist", file, unit);
+        if (taken[unit]) return error_set(error, "%s: floppy index %u is taken", file, unit);
+        taken[unit] = true;
         device_set_pointer(floppy, place[unit], m->drives[i]);
         next = unit + 1;
     }
@@ -296,6 +300,17 @@ static const struct property *find_property(const struct device_class *class, co
     return NULL;
 }
 
+/* Does a chip have DRIVE already? */
+static bool drive_used(struct machine *m, const struct drive *drive)
+{
+    for (unsigned i = 0; i < m->drive_count; i++)
+        if (m->drives[i] == drive && m->drive_options[i]->interface != IF_NONE) return true;
+    for (unsigned i = 0; i < m->device_count; i++)
+        for (const struct property *p = m->devices[i]->class->properties; p && p->name; p++)
+            if (p->kind == PROPERTY_DRIVE && *(struct drive **)((char *)m->devices[i] + p->offset) == drive) return true;
+    return false;
+}
+
 static bool set_user_property(struct machine *m, struct device *device, const char *key,
                               const char *value, struct error *error)
 {
@@ -312,6 +327,8 @@ static bool set_user_property(struct machine *m, struct device *device, const ch
     else if (p->kind == PROPERTY_NETDEV) pointer = net_set_find(m->net, value);
     else if (p->kind == PROPERTY_CHARDEV && !(pointer = open_chardev(m, value, error))) return false;
     if (!pointer) return error_set(error, "-device %s: no such %s '%s'", device->class->name, key, value);
+    if (p->kind == PROPERTY_DRIVE && drive_used(m, pointer))
+        return error_set(error, "-device %s: drive '%s' has its place already (if=none leaves it free)", device->class->name, value);
     device_set_pointer(device, key, pointer);
     return true;
 }

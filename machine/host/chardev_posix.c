@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <termios.h>
 #include <unistd.h>
@@ -288,6 +289,9 @@ static struct chardev *open_unix(struct loop *loop, const char *text, struct err
     bool server = has_option(comma, "server");
     bool wait = server && !has_option(comma, "nowait") && !has_option(comma, "wait=off");
     if (comma && strstr(comma, "wait=off")) wait = false;
+    struct stat st;
+    if (server && !lstat(address.sun_path, &st) && !S_ISSOCK(st.st_mode))
+        return error_set(error, "%s: exists and is not a socket", address.sun_path), NULL;
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0) return error_set(error, "unix socket: %s", strerror(errno)), NULL;
     if (server) unlink(address.sun_path);

@@ -30,8 +30,9 @@ apt_update() { # ARCH SUITE
     stamp=$LYREBIRD_CACHE/apt-$1${2:+-$2}/updated
     [ -e "$stamp" ] && [ -z "$(find "$stamp" -mtime +0 2>/dev/null)" ] && return 0
     say "Reading the distribution's package list…"
-    apt_private "$1" "$2" -qq update >&2 || give_up "the distribution's package list cannot be had"
-    : > "$stamp"
+    if apt_private "$1" "$2" -qq update >&2; then : > "$stamp"
+    elif ls "$apt_dir"/lists/*Packages* >/dev/null 2>&1; then say "Some of the list cannot be had now; going on with what there is."
+    else give_up "the distribution's package list cannot be had"; fi
 }
 
 # Unpacks PACKAGE (or what a metapackage depends on) into a folder and prints its name.

@@ -54,7 +54,8 @@ static struct board *board_new(bool read_only)
     b->loop = loop_new();
     b->image = calloc(1, sizeof *b->image);
     b->image->image = (struct image){.size = SIZE, .read_only = read_only, .read = image_read,
-                                     .write = image_write, .flush = image_flush, .close = image_close};
+                                     .write = image_write, .flush = image_flush,
+                                     .close = image_close};
     for (u32 i = 0; i < SIZE; i++) b->image->bytes[i] = (u8)(i % 251 | 0x80);
     b->drive = drive_new(&b->image->image, &(struct drive_settings){.id = "flash"}, b->loop);
     b->flash = fixture_device(&b->f, &pflash_cfi01_class);

@@ -1,7 +1,7 @@
 /*
  * Declared state of every chip there is: what one saves another of its class loads and saves the
- * same, whatever the registers hold; a chip fresh from reset survives its `restored`; and `restored`
- * takes any state at all, as a snapshot file is hostile.
+ * same, whatever the registers hold; a chip fresh from reset survives its `restored`; and
+ * `restored` takes any state at all, as a snapshot file is hostile.
  */
 #include "tests/dev/fixture.h"
 
@@ -103,7 +103,8 @@ static bool bench_init(struct bench *b, const struct device_class *class, struct
     b->device = fixture_device(&b->f, class);
     connect(b);
     if (!device_init(b->device, error)) return false;
-    if (class->is_pci && !pci_bus_add(b->pci, (struct pci_device *)b->device, -1, error)) return false;
+    if (class->is_pci && !pci_bus_add(b->pci, (struct pci_device *)b->device, -1, error))
+        return false;
     device_reset(b->device);
     return true;
 }

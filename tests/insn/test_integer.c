@@ -287,6 +287,16 @@ static void test_straddle(void **state)
     assert_int_equal(f->cpu->regs[RAX], 1000);
     assert_int_equal(f->cpu->regs[RDX], 0x12345678ull * 1000);
     assert_int_equal(f->cpu->icount, 4001);
+    /* Its second half is written: mov byte [rip], 0 in the last byte of the immediate. */
+    memcpy(f->ram + FLAT_CODE, (u8[]){0xc6, 0x04, 0x25, 0x01, 0x10, 0x10, 0x00, 0x00, 0xf4}, 9);
+    f->cpu->rip = FLAT_CODE;
+    f->cpu->activity = CPU_RUNNING;
+    assert_int_equal(cpu_run(f->cpu), CPU_EXIT_IDLE);
+    f->cpu->regs[RCX] = 1, f->cpu->regs[RDX] = 0;
+    f->cpu->rip = FLAT_CODE + 0xff9;
+    f->cpu->activity = CPU_RUNNING;
+    assert_int_equal(cpu_run(f->cpu), CPU_EXIT_IDLE);
+    assert_int_equal(f->cpu->regs[RDX], 0x345678);
 }
 
 /* TF: #DB behind each instruction. */

@@ -579,7 +579,9 @@ static const char *disagreement(struct bench *b, const struct insn *insn, const 
                                 const struct native_fault *hf, const struct native_fault *of)
 {
     if (is_foreign(insn, h)) return NULL;
-    if (!fault_agrees(hf, of)) return "fault";
+    /* A near transfer to a non-canonical address: AMD faults when it fetches there. */
+    bool fetch = hf->vector == VECTOR_GP && of->vector == -1 && h->rip == o->rip && h->rip != in->rip;
+    if (!fetch && !fault_agrees(hf, of)) return "fault";
     if (result_undefined(insn, in)) return NULL;
     u16 ignored = 0;
     bool approximate = is_transcendental(insn->op);
@@ -802,6 +804,7 @@ static bool is_hosts_own(const struct insn *insn, const u8 *bytes)
     case OP_MOV_CR: case OP_MOV_DR: return true;
     case OP_SGDT: case OP_SIDT: case OP_SLDT: case OP_STR: case OP_SMSW: return true; /* the kernel plays them */
     }
+    if (bytes[0] == 0xc4 && (bytes[1] & 31) == 3 && bytes[3] <= 1) return true; /* VPERMQ, VPERMPD: any W */
     unsigned at = 0;
     while (at < 12 && bytes[at] != 0x0f) at++;
     return bytes[at] == 0x0f && (bytes[at + 1] == 0x2b || bytes[at + 1] == 0x78 || bytes[at + 1] == 0x79); /* SSE4a */
@@ -822,6 +825,7 @@ static unsigned test_validity(struct bench *b, unsigned rounds)
         struct encoded code;
         struct insn insn = {0};
         encode_random(&b->rng, &encodings[rng_below(&b->rng, encodings_count)], &code);
+        if ((i & 3) == 2 && code.bytes[0] == 0xc4) code.bytes[2] ^= 0x80; /* the other W */
         if (i & 1) code.bytes[rng_below(&b->rng, 6)] = (u8)rng_next(&b->rng);
         if ((i & 7) == 7)
             for (unsigned k = 0; k < 15; k++) code.bytes[k] = (u8)rng_next(&b->rng);
@@ -890,7 +894,7 @@ int main(int argc, char **argv)
     unsigned failed = test_semantics(&b, rounds, argc > 1 && argv[1][0] ? argv[1] : NULL);
     if (argc < 2) tell_excluded(&b.features);
     printf("%sok 1 - semantics\n", failed ? "not " : "");
-    unsigned wrong = argc > 1 && argv[1][0] ? 0 : test_validity(&b, rounds * 2000);
+    unsigned wrong = argc > 1 && argv[1][0] ? 0 : test_validity(&b, rounds * 500);
     printf("%sok 2 - validity and length\n", wrong ? "not " : "");
     native_close();
     return failed || wrong;

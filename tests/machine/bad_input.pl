@@ -149,7 +149,7 @@ bad('-append without -kernel', qr/-append needs -kernel/, '-append', 'x');
 bad('too many properties', qr/too many properties/, '-drive', join ',', map { "p$_=1" } 1 .. 60);
 bad('an argument of 100,000 characters', qr/unknown|too long|File name/, '-drive', 'file=' . 'x' x 100000);
 bad('an option of 100,000 characters', qr/unknown option/, '-' . 'x' x 100000);
-bad('a line feed in a name', qr/x\?y|x\\ny|x y/, '-hda', "$dir/x\ny");
+bad('a line feed in a name', qr/x\?y: No such file/, '-hda', "$dir/x\ny");
 
 # --- kernel, initrd ---
 bad('-kernel missing', qr/kernel \Q$missing\E: No such file/, @quiet, '-kernel', $missing);
@@ -229,7 +229,6 @@ bad('five IDE disks', qr/IDE/, @quiet, map { ('-drive', "file=$read_only,if=ide,
 bad('IDE index 4', qr/\Q$disk\E: IDE index 4/, @quiet, '-drive', "file=$disk,if=ide,index=4");
 bad('three floppies', qr/floppy/, @quiet, map { ('-drive', "file=$read_only,if=floppy,readonly=on") } 1 .. 3);
 bad('two floppies in one place', qr/floppy.*taken/, @quiet, '-fda', $disk, '-fda', $read_only);
-bad('floppy of a strange size', qr/\Q$large\E: .*floppy/, @quiet, '-fda', $large);
 bad('33 drives', qr/32 drives/, @quiet, map { ('-drive', "file=$read_only,if=none,readonly=on") } 1 .. 33);
 bad('-drive without file', qr/-drive .*file=/, @quiet, '-drive', 'if=ide');
 bad('-drive: unknown property', qr/-drive: unknown property 'flavour'/, '-drive', "file=$disk,flavour=mint");
@@ -254,8 +253,8 @@ bad('-device: bad mac', qr/e1000: .*mac/, @quiet, '-device', 'e1000,mac=gg:00:00
 bad('-device: bad addr', qr/e1000: .*addr/, @quiet, '-device', 'e1000,addr=77');
 bad('-device: taken addr', qr/slot|addr|taken/, @quiet, '-device', 'virtio-rng-pci,addr=9', '-device', 'virtio-rng-pci,addr=9');
 bad('-device: bad number', qr/isa-debug-exit: .*iobase/, @quiet, '-device', 'isa-debug-exit,iobase=sofa');
-bad('-device: two in one place', qr/isa-debug-exit|in use|taken|overlap/, @quiet, '-device', 'isa-debug-exit,iobase=0x3f8', '-device', 'isa-debug-exit,iobase=0x3f8');
-bad('-device: one drive for two disks', qr/drive|one/, @quiet, '-drive', "file=$disk,if=none,id=one", map { ('-device', 'virtio-blk-pci,drive=one') } 1 .. 2);
+bad("-device: another one's drive", qr/virtio-blk-pci: drive 'one'/, @quiet, '-drive', "file=$disk,if=ide,id=one", '-device', 'virtio-blk-pci,drive=one');
+bad('-device: one drive for two disks', qr/virtio-blk-pci: drive 'one'/, @quiet, '-drive', "file=$disk,if=none,id=one", map { ('-device', 'virtio-blk-pci,drive=one') } 1 .. 2);
 bad('-device: more than 32 slots', qr/./, @quiet, map { ('-device', 'virtio-rng-pci') } 1 .. 40);
 bad('65 devices', qr/-device: at most 64/, map { ('-device', 'virtio-rng-pci') } 1 .. 65);
 

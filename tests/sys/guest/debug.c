@@ -2,7 +2,8 @@
 /* Debug registers and RF. SDM vol. 3 chapter 18 (debug, branch profile, TSC). */
 #include "guest.h"
 
-static u64 data[4] ALIGNED(64);
+static u64 area[24] ALIGNED(64);
+#define data (area + 8)
 
 SNIPPET(code_here, "nop\n" AT(code_here) "nop\n nop\n mov $7, %eax");
 SNIPPET(write4, "movl $1, (%rdi)\n" AT(write4) "nop\n nop");
@@ -139,8 +140,8 @@ static void registers(void)
     is(read_dr7(), 0x400, "bit 10 of DR7 reads 1");
     write_dr7(0xffffffff & ~0x2000ul & ~0xffff0000ul & ~0xff);
     is(read_dr7() & 0xd000, 0, "reserved bits of DR7 read 0");
-    write_dr7(0x2400);
     write_dr6(0);
+    write_dr7(0x2400);
     traps("DR access with GD: #DB", DB, 0, get_dr6, 0, 0);
     is(trap.dr6 & 0x2000, 0x2000, "DR6.BD");
     is(read_dr7() & 0x2000, 0, "the handler runs with GD clear");

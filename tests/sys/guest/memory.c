@@ -226,7 +226,7 @@ static void others(void)
     second_in();
     traps("FSTP m80 over two pages", NONE, 0, fstp80_twice, V + 4096 - 9, 0);
     is(first[4095] | second[0] << 8, 0x3fff, "its exponent over the border");
-    map(V + 4096, 0, 1);
+    prepare();
     traps("FXSAVE over a border", PF, 2, fxsave_at, V + 4096 - 16, 0);
     is(first[4092], 0xfc, "nothing written");
     prepare();

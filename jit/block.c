@@ -1,0 +1,73 @@
+/*
+ * One block: decoding its instructions under the rules for code pages (cpu/smp.h), then uops, then host
+ * code. Straight-line code of one page up to the first unconditional transfer; conditional branches are
+ * side exits. An instruction that straddles pages is not translated: the block ends in front of it.
+ */
+#include "jit/jit_int.h"
+
+#include "cpu/smp.h"
+
+static u64 granules_of(unsigned first, unsigned last)
+{
+    return ~0ull >> (63 - (last >> 6) + (first >> 6)) << (first >> 6);
+}
+
+/* Makes writes to the bytes at HOST be noticed; false: not yet by every processor. */
+static bool protect(struct vcpu *cpu, struct code_page *page, const u8 *host, unsigned pos, unsigned length)
+{
+    if (cpu->group) return smp_protected(cpu, smp_protect(cpu, host + pos, length));
+    if (!atomic_fetch_or(&page->granules, granules_of(pos, pos + length - 1)))
+        tlb_protect_code(cpu, arena_page(cpu->memory, host));
+    return true;
+}
+
+/* Decodes anew once the bytes are protected. */
+static bool decode_one(struct vcpu *cpu, struct insn *insn, const u8 *host, unsigned pos)
+{
+    struct code_page *page = &cpu->memory->code_pages[arena_page(cpu->memory, host)];
+    for (;;) {
+        unsigned room = PAGE_SIZE - pos;
+        enum decode_status status = decode_insn(insn, host + pos, room < 15 ? room : 15,
+                                                (enum code_size)cpu->code_size, (u16)pos,
+                                                &cpu->features);
+        if (status == DECODE_MORE || !insn->length || insn->length > room) return false;
+        u64 need = granules_of(pos, pos + insn->length - 1u);
+        if ((atomic_load(&page->granules) & need) == need) return true;
+        if (!protect(cpu, page, host, pos, insn->length)) return false;
+    }
+}
+
+static bool ends(const struct insn *insn)
+{
+    return (insn->flags & INSN_ENDS_BLOCK) && insn->op != OP_Jcc;
+}
+
+/* BLOCK's generation was read before; the page's bytes are at PAGE. */
+bool jit_translate(struct jit_cpu *j, struct jblock *block, const u8 *page, unsigned pos)
+{
+    struct vcpu *cpu = j->cpu;
+    struct translation *t = &j->work;
+    t->pos = pos;
+    t->count = 0;
+    t->code_size = cpu->code_size;
+    t->stack_size = cpu->stack_size;
+    t->mode_key = cpu->mode_key;
+    t->vectors = t->avx = false;
+    while (t->count < BLOCK_MAX && pos < PAGE_SIZE) {
+        struct insn *insn = &t->insns[t->count];
+        if (!decode_one(cpu, insn, page, pos)) break;
+        pos += insn->length;
+        t->count++;
+        if (ends(insn)) break;
+    }
+    if (!t->count) return false;
+    uops_select(t, page, &j->host, j->jit->options.no_vectors);
+    uops_flags(t);
+    if (!x64_lower(j, block, t)) return false;
+    struct jit_stats *stats = &j->jit->stats;
+    stats->blocks++;
+    stats->insns += t->count;
+    stats->host_bytes += block->code_bytes + block->cold_bytes;
+    jit_dump(j, block, t, page);
+    return true;
+}

@@ -1,0 +1,257 @@
+/*
+ * How translated code leaves a block: flags, calls to C, branches, links and the jump cache.
+ */
+#include "jit/x64_int.h"
+
+u32 site_new(struct lower *l, enum site_kind kind, const struct uop *u)
+{
+    struct jit_cpu *j = l->j;
+    u32 number = j->site_count++;
+    j->sites[number] = (struct jsite){.kind = (u8)kind, .index = u->index, .block = l->number};
+    if (u->insn) j->sites[number].insn = *u->insn;
+    j->sites[number].insn.operand[3].unused = u->index;
+    return number;
+}
+
+void site_resume(struct lower *l, u32 site)
+{
+    l->j->sites[site].resume = code_rx(l->j, l->hot.p);
+}
+
+static void call_c(struct lower *l, struct x64 *e, u32 site)
+{
+    x64_mov_imm32(e, H_R9, site);
+    x64_jmp_to(e, l->j->code.rw + (l->j->slow - l->j->code.rx));
+}
+
+void cold_call(struct lower *l, u8 *patch, u32 site)
+{
+    x64_patch(patch, l->cold.p);
+    call_c(l, &l->cold, site);
+}
+
+/* --- flags --- */
+
+static void emit_flags_save(struct x64 *e)
+{
+    x64_mov(e, H_R9, H_RAX);
+    x64_u8(e, 0x9f); /* lahf */
+    struct x64_rm al = x64_reg(H_RAX);
+    x64_op(e, 0, false, false, X64_0F, 0x90 | CC_O, 0, &al);
+    struct x64_rm to = AT_STATE(flags);
+    x64_op(e, X64_66, false, false, X64_ONE, 0x89, H_RAX, &to);
+    x64_mov(e, H_RAX, H_R9);
+}
+
+void flags_save(struct lower *l)
+{
+    if (!(l->flags & FL_MEM)) emit_flags_save(&l->hot);
+    l->flags |= FL_MEM;
+}
+
+/* RFLAGS holds BITS of the guest's flags behind it. Keeps r9 and r10. */
+void flags_want(struct lower *l, unsigned bits)
+{
+    struct x64 *e = &l->hot;
+    if (!bits || (l->flags & FL_REG)) return;
+    struct x64_rm at = AT_STATE(flags);
+    if (bits == FLAG_CF) {
+        x64_op(e, 0, false, false, X64_0F, 0xba, 4, &at); /* bt */
+        x64_u8(e, 8);
+        return;
+    }
+    x64_mov_store(e, 8, AT_STATE(scratch[0]), H_RAX);
+    x64_op(e, 0, false, false, X64_0F, 0xb7, H_RAX, &at);
+    x64_u8(e, 0x04), x64_u8(e, 0x7f); /* add al, 0x7f: OF */
+    x64_u8(e, 0x9e);                  /* sahf */
+    x64_mov_load(e, 8, H_RAX, AT_STATE(scratch[0]));
+    l->flags |= FL_REG;
+}
+
+/* --- vectors --- */
+
+void vectors_want(struct lower *l, unsigned want, const struct uop *u)
+{
+    if ((l->vectors & want) == want) return;
+    flags_save(l);
+    u32 site = site_new(l, SITE_VECTORS, u);
+    l->j->sites[site].target = u->insn->pos;
+    l->j->sites[site].want = (u8)want;
+    struct x64_rm at = AT_STATE(vectors_live);
+    x64_op(&l->hot, 0, false, false, X64_ONE, 0x80, X64_CMP, &at);
+    x64_u8(&l->hot, want);
+    cold_call(l, x64_jcc(&l->hot, CC_B), site);
+    site_resume(l, site);
+    l->flags = FL_MEM;
+    l->vectors = want;
+}
+
+/* --- leaving --- */
+
+static void count_insns(struct x64 *e, unsigned count)
+{
+    x64_alu_imm(e, X64_ADD, 8, AT_CPU(icount), (i32)count);
+}
+
+#define AT_JUMP(member) \
+    x64_sib(H_RSP, H_R9, 0, STATE_AT + (i64)(offsetof(struct jit_state, jumps) + offsetof(struct jump, member)))
+
+/* Looks r10 up; leaves for SITE when it isn't there. r9 is the slot behind it. */
+static void probe(struct lower *l, u32 site)
+{
+    struct x64 *e = &l->hot;
+    struct x64_rm r10 = x64_reg(H_R10);
+    x64_op(e, 0, false, false, X64_ONE, 0x69, H_R9, &r10);
+    x64_u32(e, JUMP_HASH);
+    x64_shift(e, 5, 4, H_R9, 15);
+    x64_alu_imm(e, X64_AND, 4, x64_reg(H_R9), (JUMP_SLOTS - 1) << 5);
+    x64_alu(e, X64_CMP, 8, H_R10, AT_JUMP(linear));
+    u8 *first = x64_jcc(e, CC_NE);
+    x64_mov_load(e, 8, H_R10, AT_STATE(jump_number));
+    x64_alu(e, X64_CMP, 8, H_R10, AT_JUMP(number));
+    u8 *second = x64_jcc(e, CC_NE);
+    x64_patch(first, l->cold.p);
+    cold_call(l, second, site);
+}
+_Static_assert(sizeof(struct jump) == 32 && JUMP_SLOTS == 4096, "probe's hash");
+
+static void jump_there(struct lower *l, unsigned count)
+{
+    struct x64 *e = &l->hot;
+    x64_mov_load(e, 8, H_R10, AT_JUMP(page));
+    x64_mov_store(e, 8, AT_REG(REG_IP_BASE), H_R10);
+    count_insns(e, count);
+    struct x64_rm code = AT_JUMP(code);
+    x64_op(e, 0, false, false, X64_ONE, 0xff, 4, &code);
+}
+
+/* Flags are saved. TARGET: offset from the page's start. */
+void exit_direct(struct lower *l, const struct uop *u, i64 target, unsigned count)
+{
+    struct x64 *e = &l->hot;
+    count_insns(e, count);
+    if (target >= 0 && target < (i64)PAGE_SIZE) {
+        u32 site = site_new(l, SITE_LINK, u);
+        struct jsite *s = &l->j->sites[site];
+        s->patch = x64_jmp(e);
+        s->target = (u16)target;
+        cold_call(l, s->patch, site);
+        return;
+    }
+    u32 site = site_new(l, SITE_LOOKUP, u);
+    x64_mov_load(e, 8, H_R10, AT_REG(REG_IP_BASE));
+    x64_lea(e, address_size(l), H_R10, x64_mem(H_R10, target));
+    x64_mov_store(e, 8, AT_CPU(rip), H_R10);
+    probe(l, site);
+    jump_there(l, 0);
+}
+
+static i64 target_of(const struct insn *i) { return (i64)(i->pos + i->length + i->imm); }
+
+void stubs_emit(struct lower *l)
+{
+    for (unsigned n = 0; n < l->stub_count; n++) {
+        const struct exit_stub *s = &l->stubs[n];
+        x64_patch(s->patch, l->hot.p);
+        if (!(s->flags & FL_MEM)) emit_flags_save(&l->hot);
+        exit_direct(l, s->uop, target_of(s->uop->insn), s->uop->index + 1u);
+    }
+}
+
+static void move_stack(struct lower *l, i64 by)
+{
+    x64_lea(&l->hot, address_size(l), H_R11, x64_mem(H_R11, by));
+}
+
+static void emit_next_ip(struct lower *l, unsigned reg, const struct insn *i)
+{
+    x64_mov_load(&l->hot, 8, reg, AT_REG(REG_IP_BASE));
+    x64_lea(&l->hot, address_size(l), reg, x64_mem(reg, i->pos + i->length));
+}
+
+static void call_lower(struct lower *l, const struct uop *u)
+{
+    unsigned size = address_size(l);
+    struct address a = stack_at(l, -(i64)size);
+    u32 site = site_new(l, SITE_END, u);
+    struct x64_rm to = mem_check(l, &a, size, 0, true, site);
+    emit_next_ip(l, H_R9, u->insn);
+    x64_mov_store(&l->hot, size, to, H_R9);
+    move_stack(l, -(i64)size);
+    exit_direct(l, u, target_of(u->insn), u->index + 1u);
+}
+
+static void ret_lower(struct lower *l, const struct uop *u)
+{
+    unsigned size = address_size(l);
+    struct address a = stack_at(l, 0);
+    u32 site = site_new(l, SITE_END, u);
+    struct x64_rm from = mem_check(l, &a, size, 0, false, site);
+    x64_mov_load(&l->hot, size, H_R10, from);
+    probe(l, site);
+    bool extra = u->insn->operand[0].kind == OPERAND_IMMEDIATE;
+    move_stack(l, (i64)size + (extra ? (u16)u->insn->imm : 0));
+    jump_there(l, u->index + 1u);
+}
+
+/* r10 = where an indirect branch leads. */
+static void load_target(struct lower *l, const struct uop *u, u32 site)
+{
+    unsigned size = address_size(l), reg = u->insn->operand[0].reg;
+    if (u->access) {
+        struct address a = address_of(u->insn);
+        x64_mov_load(&l->hot, size, H_R10, mem_check(l, &a, size, 0, false, site));
+    } else {
+        x64_mov_load(&l->hot, size, H_R10, home(reg) == H_NONE ? AT_REG(reg) : x64_reg(home(reg)));
+    }
+}
+
+/* The target is looked up before anything changes: a miss runs the whole instruction in C. */
+static void call_indirect_lower(struct lower *l, const struct uop *u)
+{
+    struct x64 *e = &l->hot;
+    unsigned size = address_size(l);
+    u32 site = site_new(l, SITE_END, u);
+    struct address a = stack_at(l, -(i64)size);
+    load_target(l, u, site);
+    x64_mov_store(e, 8, AT_STATE(scratch[0]), H_R10);
+    struct x64_rm to = mem_check(l, &a, size, 0, true, site);
+    x64_lea(e, 8, H_R10, to);
+    x64_mov_store(e, 8, AT_STATE(scratch[1]), H_R10);
+    x64_mov_load(e, 8, H_R10, AT_STATE(scratch[0]));
+    probe(l, site);
+    x64_mov_load(e, 8, H_R10, AT_JUMP(page));
+    x64_mov_load(e, 8, H_R9, AT_JUMP(code));
+    x64_mov_store(e, 8, AT_STATE(resume), H_R9);
+    emit_next_ip(l, H_R9, u->insn);
+    x64_mov_store(e, 8, AT_REG(REG_IP_BASE), H_R10);
+    x64_mov_load(e, 8, H_R10, AT_STATE(scratch[1]));
+    x64_mov_store(e, size, x64_mem(H_R10, 0), H_R9);
+    move_stack(l, -(i64)size);
+    count_insns(e, u->index + 1u);
+    struct x64_rm code = AT_STATE(resume);
+    x64_op(e, 0, false, false, X64_ONE, 0xff, 4, &code);
+}
+
+void branch_lower(struct lower *l, const struct uop *u)
+{
+    if (u->op == UOP_JCC) {
+        flags_want(l, u->fuse == FLAG_CF ? FLAG_CF : FLAGS_ARITHMETIC);
+        l->stubs[l->stub_count++] = (struct exit_stub){x64_jcc(&l->hot, u->insn->cc & 15), u,
+                                                       (u8)l->flags};
+        return;
+    }
+    flags_save(l);
+    switch (u->op) {
+    case UOP_JMP: exit_direct(l, u, target_of(u->insn), u->index + 1u); break;
+    case UOP_CALL: call_lower(l, u); break;
+    case UOP_RET: ret_lower(l, u); break;
+    case UOP_CALLI: call_indirect_lower(l, u); break;
+    default: {
+        u32 site = site_new(l, SITE_END, u);
+        load_target(l, u, site);
+        probe(l, site);
+        jump_there(l, u->index + 1u);
+    }
+    }
+}
