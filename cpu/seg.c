@@ -169,8 +169,10 @@ void seg_drop_inner(struct vcpu *cpu)
         struct segment *s = &cpu->seg[data_segments[i]];
         bool conforming = (s->attr & (SEG_CODE | SEG_CONFORMING)) == (SEG_CODE | SEG_CONFORMING);
         if (s->attr & SEG_UNUSABLE) continue;
-        if (!conforming && (s->attr >> SEG_DPL_SHIFT & 3) < cpu->cpl)
-            seg_put_null(cpu, data_segments[i], 0);
+        if (conforming || (s->attr >> SEG_DPL_SHIFT & 3) >= cpu->cpl) continue;
+        u64 base = s->base; /* in long mode FS and GS keep it, as processors do */
+        seg_put_null(cpu, data_segments[i], 0);
+        if (cpu_long_mode(cpu) && data_segments[i] >= FS) s->base = base;
     }
 }
 

@@ -206,10 +206,12 @@ static u8 *multiboot_header(u8 *image, u64 size)
 static bool multiboot_tables(struct pc *pc, struct plan *plan, u64 end, struct error *error)
 {
     struct options *o = pc->machine->options;
+    u32 modules = 0, strings = 0x400, at_modules = 0x100, map = 0x4000;
+    char text[8192];
+    if (strlen(o->kernel) + (o->append ? strlen(o->append) : 0) + 2 > sizeof text)
+        return error_set(error, "-append: with the kernel's name at most %zu bytes fit", sizeof text - 2);
     u8 *t = calloc(1, 0x8000);
     if (!t) abort();
-    u32 modules = 0, strings = 0x400, at_modules = 0x100, map = 0x4000;
-    char text[2048];
     snprintf(text, sizeof text, "%s%s%s", o->kernel, o->append ? " " : "", o->append ? o->append : "");
     memcpy(t + strings, text, strlen(text) + 1);
     st32(t + 16, TABLES + strings);
@@ -223,7 +225,9 @@ static bool multiboot_tables(struct pc *pc, struct plan *plan, u64 end, struct e
         u8 *bytes = file_load(one, pc->ram_below_4g, &length, "module", error);
         if (args) *args = ' ';
         end = (end + 0xfff) & ~(u64)0xfff;
-        ok = bytes && modules < 32 && strings + strlen(one) < map && add_load(pc, plan, bytes, length, end, error);
+        ok = bytes != NULL;
+        if (ok && (modules == 32 || strings + strlen(one) >= map)) ok = error_set(error, "-initrd: more modules than 32, or names too long");
+        ok = ok && add_load(pc, plan, bytes, length, end, error);
         free(bytes);
         if (!ok) break;
         u8 *m = t + at_modules + modules++ * 16;

@@ -382,10 +382,11 @@ void bus_port_write(struct bus *bus, u16 port, u64 value, unsigned size)
 
 static void write_memory(struct bus *bus, u8 *host, const void *from, u64 length)
 {
+    memcpy(host, from, length);
+    /* Behind the copy: who decodes in between decodes old bytes, and is told. */
     if (unlikely(memory_is_code(&bus->memory, host) ||
                  memory_is_code(&bus->memory, host + length - 1)))
         memory_code_written(&bus->memory, host, length);
-    memcpy(host, from, length);
 }
 
 static u64 read_piece(struct bus *bus, struct region *r, u64 offset, unsigned size)
@@ -507,8 +508,8 @@ bool dma_write(struct bus *bus, u64 address, const void *from, u64 length)
         if (last - address < n - 1) n = last - address + 1;
         if (r && r->memory && !r->read_only) {
             u8 *host = r->memory + (address - base);
-            memory_code_written(&bus->memory, host, n);
             memcpy(host, in, n);
+            memory_code_written(&bus->memory, host, n);
         } else {
             all = false;
         }

@@ -49,8 +49,9 @@ u64 bus_memory_read_as(struct bus *bus, u64 address, unsigned size, bool smm);
 void bus_memory_write_as(struct bus *bus, u64 address, u64 value, unsigned size, bool smm);
 
 /*
- * Must be called BEFORE bytes [host, host+length) of the arena change, by whoever changes them, when
- * the page has granules set (see memory_is_code). Voids decodes whose granules are hit and returns
+ * Must be called by whoever changes bytes [host, host+length) of the arena, when the page has granules
+ * set (see memory_is_code): by the processor whose store it is before the store, by everybody else
+ * behind it. Voids decodes whose granules are hit and returns
  * true when there were any: a processor must then leave its current block after the instruction.
  */
 bool memory_code_written(struct memory *memory, const void *host, u64 length);

@@ -894,7 +894,7 @@ int main(int argc, char **argv)
     unsigned failed = test_semantics(&b, rounds, argc > 1 && argv[1][0] ? argv[1] : NULL);
     if (argc < 2) tell_excluded(&b.features);
     printf("%sok 1 - semantics\n", failed ? "not " : "");
-    unsigned wrong = argc > 1 && argv[1][0] ? 0 : test_validity(&b, rounds * 500);
+    unsigned wrong = argc > 1 && argv[1][0] ? 0 : test_validity(&b, rounds * 150);
     printf("%sok 2 - validity and length\n", wrong ? "not " : "");
     native_close();
     return failed || wrong;

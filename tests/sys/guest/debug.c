@@ -2,8 +2,8 @@
 /* Debug registers and RF. SDM vol. 3 chapter 18 (debug, branch profile, TSC). */
 #include "guest.h"
 
-static u64 area[24] ALIGNED(64);
-#define data (area + 8)
+static u64 area[1024] ALIGNED(64); /* also a stack for handlers */
+#define data (area + 1008)
 
 SNIPPET(code_here, "nop\n" AT(code_here) "nop\n nop\n mov $7, %eax");
 SNIPPET(write4, "movl $1, (%rdi)\n" AT(write4) "nop\n nop");

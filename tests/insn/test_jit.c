@@ -1,0 +1,559 @@
+/*
+ * The translator against the interpreter: the same random programs from the same state, compared in
+ * registers, flags, memory, faults and the number of instructions. Programs loop, branch, call, cross
+ * pages, touch pages that fault, and write their own code.
+ */
+#include "tests/insn/flat.h"
+
+#include "jit/jit.h"
+#include "jit/x64_emit.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <cmocka.h>
+#include <stdio.h>
+
+#define DATA_PAGES 8u        /* from FLAT_DATA; the fifth is absent, the sixth read-only */
+#define PAGE_TABLE 0x4000u
+
+struct pair {
+    struct flat *a, *b;      /* interpreter, translator */
+    struct jit *jit;
+    u64 random;
+    u8 code[16384];
+    struct x64 e;
+    bool simd;
+};
+
+static u64 rnd(struct pair *p)
+{
+    p->random ^= p->random << 13;
+    p->random ^= p->random >> 7;
+    p->random ^= p->random << 17;
+    return p->random * 0x2545f4914f6cdd1dull >> 11;
+}
+static unsigned below(struct pair *p, unsigned n) { return (unsigned)(rnd(p) % n); }
+
+static void map_data(struct flat *f)
+{
+    st64(f->ram + 0x3000 + 8, PAGE_TABLE | 7);
+    for (u64 i = 0; i < 512; i++) st64(f->ram + PAGE_TABLE + i * 8, (MIB(2) + i * 4096) | 7);
+    st64(f->ram + PAGE_TABLE + 0x104 * 8, 0);
+    st64(f->ram + PAGE_TABLE + 0x105 * 8, (FLAT_DATA + 0x5000) | 5);
+}
+
+static struct pair *pair_new(const struct jit_options *options)
+{
+    struct pair *p = calloc(1, sizeof(*p));
+    struct error error = {0};
+    p->a = flat_new();
+    p->b = flat_new();
+    p->jit = jit_new(options, NULL);
+    if (!jit_attach(p->b->cpu, p->jit, &error)) {
+        fprintf(stderr, "# no translator: %s\n", error.text);
+        return NULL;
+    }
+    return p;
+}
+
+static void pair_free(struct pair *p)
+{
+    jit_detach(p->b->cpu);
+    jit_free(p->jit);
+    flat_free(p->a);
+    flat_free(p->b);
+    free(p);
+}
+
+static void prepare(struct pair *p, struct flat *f, u64 seed)
+{
+    u64 s = seed * 0x9e3779b97f4a7c15ull | 1;
+    memory_code_written(bus_memory(f->bus), f->ram + FLAT_CODE, sizeof(p->code));
+    flat_reset(f);
+    map_data(f);
+    tlb_flush_all(f->cpu);
+    memcpy(f->ram + FLAT_CODE, p->code, sizeof(p->code));
+    for (unsigned i = 0; i < DATA_PAGES * 512; i++) {
+        s = s * 6364136223846793005ull + 1442695040888963407ull;
+        st64(f->ram + FLAT_DATA + i * 8, i & 1 ? s : s >> 40);
+    }
+    memset(f->ram + FLAT_STACK - 8192, 0, 16384);
+    for (unsigned r = 0; r < 16; r++) {
+        s = s * 6364136223846793005ull + 1442695040888963407ull;
+        f->cpu->regs[r] = r & 1 ? s : s >> 33;
+        for (unsigned q = 0; q < 4; q++) {
+            s = s * 6364136223846793005ull + 1442695040888963407ull;
+            f->cpu->zmm[r * 8 + q] = p->simd && (s & 3) == 0 ? 0x4000000000000000ull + (s >> 14) : s;
+        }
+    }
+    f->cpu->regs[RSP] = FLAT_STACK;
+    f->cpu->regs[RBX] = FLAT_DATA + 0x800;
+    f->cpu->regs[RSI] = FLAT_DATA + 0x1800;
+    f->cpu->regs[R9] = FLAT_DATA + 0x1000 - (s >> 60);
+    f->cpu->regs[R12] = FLAT_DATA + 0x2ff0;
+    f->cpu->regs[R13] = s >> 58;
+    f->cpu->regs[R15] = 4 + (seed & 7);
+    f->cpu->cr4 |= CR4_OSXSAVE;
+    f->cpu->xcr0 = 7;
+    f->cpu->mxcsr = 0x1f80;
+    f->cpu->icount = 0;
+    cpu_restored(f->cpu);
+}
+
+/* --- generating --- */
+
+static const u8 pointers[] = {RBX, RSI, R9, R12};
+static unsigned some_reg(struct pair *p)
+{
+    static const u8 free_regs[] = {RAX, RCX, RDX, RDI, RBP, R8, R10, R11, R14};
+    return free_regs[below(p, sizeof(free_regs))];
+}
+static unsigned any_reg(struct pair *p) { return below(p, 8) ? some_reg(p) : pointers[below(p, 4)]; }
+
+static struct x64_rm some_memory(struct pair *p)
+{
+    unsigned base = pointers[below(p, 4)], k = below(p, 12);
+    i64 disp = k < 5 ? (i64)below(p, 64) : (i64)below(p, 0x600) - 0x300;
+    if (!below(p, 24)) disp = (i64)below(p, 0x3000);
+    if (k & 1) return x64_mem(base, disp);
+    if (!below(p, 40)) return x64_mem(H_NONE, FLAT_DATA + below(p, 0x4000));
+    return x64_sib(base, R13, below(p, 4), disp);
+}
+static struct x64_rm some_rm(struct pair *p)
+{
+    return below(p, 3) ? some_memory(p) : x64_reg(any_reg(p));
+}
+
+static void define_flags(struct pair *p) { x64_alu(&p->e, X64_CMP, 8, some_reg(p), x64_reg(some_reg(p))); }
+
+static void gen_alu(struct pair *p)
+{
+    struct x64 *e = &p->e;
+    unsigned op = below(p, 8), kind = below(p, 6), pp = 0;
+    bool wide = below(p, 2), byte = !below(p, 4);
+    if (!byte && !wide && !below(p, 3)) pp = X64_66;
+    struct x64_rm rm = some_rm(p);
+    unsigned reg = some_reg(p);
+    if (!rm.memory && op != 7) rm.reg = (u8)some_reg(p);
+    if (kind < 3) {
+        bool to_reg = below(p, 2);
+        if (rm.memory && !to_reg && op != 7 && !below(p, 6)) x64_u8(e, 0xf0);
+        x64_op(e, pp, wide && !byte, byte, X64_ONE, op * 8 + (to_reg ? 2 : 0) + !byte, reg, &rm);
+    } else if (kind < 5) {
+        bool small = below(p, 2) && !byte;
+        x64_op(e, pp, wide && !byte, byte, X64_ONE, byte ? 0x80 : small ? 0x83 : 0x81, op, &rm);
+        x64_imm(e, rnd(p), small || byte ? 1 : pp ? 2 : 4);
+    } else {
+        static const u8 digits[] = {0, 2, 3};
+        unsigned d = digits[below(p, 3)];
+        x64_op(e, pp, wide && !byte, byte, X64_ONE, 0xf6 + !byte, d, &rm);
+        if (!d) x64_imm(e, rnd(p), byte ? 1 : pp ? 2 : 4);
+    }
+}
+
+static void gen_move(struct pair *p)
+{
+    struct x64 *e = &p->e;
+    struct x64_rm rm = some_rm(p);
+    unsigned reg = some_reg(p), k = below(p, 12);
+    bool wide = below(p, 2);
+    if (!rm.memory) rm.reg = (u8)some_reg(p);
+    switch (k) {
+    case 0: x64_op(e, 0, wide, true, X64_0F, 0xb6 + below(p, 2), reg, &rm); break;
+    case 1: x64_op(e, 0, wide, true, X64_0F, 0xbe + below(p, 2), reg, &rm); break;
+    case 2: x64_op(e, 0, true, false, X64_ONE, 0x63, reg, &rm); break;
+    case 3: x64_op(e, 0, false, true, X64_ONE, 0x88 + below(p, 2) * 2, reg, &rm); break;
+    case 4: x64_op(e, X64_66, false, false, X64_ONE, 0x89 + below(p, 2) * 2, reg, &rm); break;
+    case 5:
+        x64_op(e, 0, wide, false, X64_ONE, 0xc7, 0, &rm);
+        x64_u32(e, (u32)rnd(p));
+        break;
+    case 6: x64_mov_imm64(e, reg, rnd(p)); break;
+    case 7:
+        rm = some_memory(p);
+        x64_op(e, 0, wide, false, X64_ONE, 0x8d, reg, &rm);
+        break;
+    case 8: x64_op(e, 0, wide, false, X64_0F, 0x40 + below(p, 16), reg, &rm); break;
+    case 9: x64_op(e, 0, false, true, X64_0F, 0x90 + below(p, 16), 0, &rm); break;
+    case 10:
+        rm = some_memory(p);
+        x64_op(e, 0, wide, false, X64_0F38, 0xf0 + below(p, 2), reg, &rm);
+        break;
+    default: x64_op(e, 0, wide, false, X64_ONE, 0x89 + below(p, 2) * 2, reg, &rm);
+    }
+}
+
+static void gen_shift(struct pair *p)
+{
+    static const u8 digits[] = {0, 1, 2, 3, 4, 5, 7};
+    struct x64 *e = &p->e;
+    struct x64_rm rm = some_rm(p);
+    bool wide = below(p, 2), byte = !below(p, 4);
+    if (!rm.memory) rm.reg = (u8)some_reg(p);
+    unsigned d = digits[below(p, 7)];
+    if (below(p, 2)) {
+        x64_op(e, 0, wide && !byte, byte, X64_ONE, 0xc0 + !byte, d, &rm);
+        x64_u8(e, below(p, 3) ? 1 : below(p, 70));
+    } else {
+        x64_op(e, 0, wide && !byte, byte, X64_ONE, 0xd2 + !byte, d, &rm);
+    }
+    define_flags(p);
+}
+
+static void gen_bits(struct pair *p)
+{
+    struct x64 *e = &p->e;
+    struct x64_rm rm = some_rm(p);
+    bool wide = below(p, 2);
+    unsigned reg = some_reg(p);
+    if (!rm.memory) rm.reg = (u8)some_reg(p);
+    switch (below(p, 8)) {
+    case 0:
+        x64_op(e, 0, wide, false, X64_0F, 0xba, 4 + below(p, 4), &rm);
+        x64_u8(e, below(p, 64));
+        break;
+    case 1:
+        rm = x64_reg(some_reg(p));
+        x64_op(e, 0, wide, false, X64_0F, 0xa3 + below(p, 4) * 8, reg, &rm);
+        break;
+    case 2: x64_op(e, X64_F3, wide, false, X64_0F, 0xbc + below(p, 2), reg, &rm); break;
+    case 3: x64_op(e, X64_F3, wide, false, X64_0F, 0xb8, reg, &rm); break;
+    case 4: x64_op(e, 0, wide, false, X64_0F, 0xaf, reg, &rm); break;
+    case 5:
+        x64_op(e, 0, wide, false, X64_0F, below(p, 2) ? 0xa4 : 0xac, reg, &rm);
+        x64_u8(e, 1 + below(p, 31));
+        break;
+    case 6:
+        x64_vex(e, below(p, 4), wide, false, X64_0F38, 0xf7, reg, some_reg(p), &rm);
+        break;
+    default: x64_op(e, X64_F2, wide, !wide, X64_0F38, wide ? 0xf1 : 0xf0, reg, &rm);
+    }
+    define_flags(p);
+}
+
+static void gen_other(struct pair *p)
+{
+    struct x64 *e = &p->e;
+    struct x64_rm rm = some_rm(p);
+    bool wide = below(p, 2);
+    unsigned reg = some_reg(p);
+    if (!rm.memory) rm.reg = (u8)some_reg(p);
+    switch (below(p, 12)) {
+    case 0: x64_op(e, 0, wide, false, X64_ONE, 0xff, below(p, 2), &rm); break;
+    case 1: /* push, pop */
+        if (reg >= 8) x64_u8(e, 0x41);
+        x64_u8(e, 0x50 | (reg & 7));
+        reg = some_reg(p);
+        if (reg >= 8) x64_u8(e, 0x41);
+        x64_u8(e, 0x58 | (reg & 7));
+        break;
+    case 2: x64_op(e, 0, wide, false, X64_ONE, 0x87, reg, &rm); break;
+    case 3:
+        if (rm.memory && below(p, 2)) x64_u8(e, 0xf0);
+        x64_op(e, 0, wide, false, X64_0F, 0xc1, reg, &rm);
+        break;
+    case 4:
+        if (rm.memory && below(p, 2)) x64_u8(e, 0xf0);
+        x64_op(e, 0, wide, false, X64_0F, 0xb1, reg, &rm);
+        break;
+    case 5: /* division, often an exception; keep some from it */
+        if (below(p, 4)) x64_alu(e, X64_XOR, 4, RDX, x64_reg(RDX));
+        x64_op(e, 0, wide, false, X64_ONE, 0xf7, 6 + below(p, 2), &rm);
+        define_flags(p);
+        break;
+    case 6:
+        x64_op(e, 0, wide, false, X64_ONE, 0xf7, 4 + below(p, 2), &rm);
+        define_flags(p);
+        break;
+    case 7:
+        if (wide) x64_u8(e, 0x48);
+        x64_u8(e, 0x98 + below(p, 2));
+        break;
+    case 8: x64_u8(e, below(p, 2) ? 0xf5 : 0xf8 + below(p, 2)); break;
+    case 9: /* push imm; pop [memory] or a string instruction: helpers */
+        x64_u8(e, 0x68), x64_u32(e, (u32)rnd(p));
+        x64_u8(e, 0x58);
+        x64_u8(e, 0x9f - below(p, 2)); /* lahf, sahf */
+        break;
+    case 10: /* pushf, pop */
+        x64_u8(e, 0x9c);
+        x64_u8(e, 0x58);
+        break;
+    default: x64_op(e, 0, true, false, X64_ONE, 0xff, 6, &rm), x64_u8(e, 0x59); /* push rm, pop rcx */
+    }
+}
+
+static void gen_simd(struct pair *p)
+{
+    static const struct { u8 pp, map, op, store; } table[] = {
+        {X64_NP, X64_0F, 0x58, 0}, {X64_66, X64_0F, 0x58, 0}, {X64_F3, X64_0F, 0x58, 0}, {X64_F2, X64_0F, 0x58, 0},
+        {X64_F2, X64_0F, 0x59, 0}, {X64_F2, X64_0F, 0x5c, 0}, {X64_F2, X64_0F, 0x5e, 0}, {X64_F2, X64_0F, 0x51, 0},
+        {X64_F2, X64_0F, 0x5d, 0}, {X64_F2, X64_0F, 0x5f, 0}, {X64_F3, X64_0F, 0x5a, 0}, {X64_F2, X64_0F, 0x5a, 0},
+        {X64_NP, X64_0F, 0x5a, 0}, {X64_66, X64_0F, 0x5a, 0}, {X64_NP, X64_0F, 0x5b, 0}, {X64_F3, X64_0F, 0x5b, 0},
+        {X64_66, X64_0F, 0xfe, 0}, {X64_66, X64_0F, 0xef, 0}, {X64_66, X64_0F, 0xd4, 0}, {X64_66, X64_0F, 0x60, 0},
+        {X64_66, X64_0F, 0x62, 0}, {X64_66, X64_0F, 0x6c, 0}, {X64_66, X64_0F, 0x74, 0}, {X64_66, X64_0F, 0xda, 0},
+        {X64_NP, X64_0F, 0x28, 0}, {X64_NP, X64_0F, 0x10, 0}, {X64_NP, X64_0F, 0x11, 1}, {X64_NP, X64_0F, 0x29, 1},
+        {X64_F3, X64_0F, 0x6f, 0}, {X64_F3, X64_0F, 0x7f, 1}, {X64_66, X64_0F, 0xd6, 1}, {X64_F3, X64_0F, 0x7e, 0},
+        {X64_F2, X64_0F, 0x10, 0}, {X64_F2, X64_0F, 0x11, 1}, {X64_F3, X64_0F, 0x10, 0}, {X64_F3, X64_0F, 0x11, 1},
+        {X64_66, X64_0F38, 0x00, 0}, {X64_66, X64_0F38, 0x1c, 0}, {X64_66, X64_0F38, 0x20, 0}, {X64_66, X64_0F38, 0x31, 0},
+        {X64_66, X64_0F38, 0x40, 0}, {X64_66, X64_0F38, 0xdc, 0}, {X64_F2, X64_0F, 0x12, 0}, {X64_F3, X64_0F, 0x16, 0},
+        {X64_66, X64_0F, 0x2e, 2}, {X64_NP, X64_0F, 0x2f, 2}, {X64_66, X64_0F38, 0x17, 2},
+        {X64_66, X64_0F, 0x71, 0}};
+    struct x64 *e = &p->e;
+    unsigned k = below(p, ARRAY_SIZE(table) + 8), reg = below(p, 16);
+    struct x64_rm rm = below(p, 2) ? some_memory(p) : x64_reg(below(p, 16));
+    bool vex = below(p, 3) == 0;
+    if (k + 1 < ARRAY_SIZE(table)) {
+        if (vex && table[k].store != 2 && table[k].pp < X64_F3 && table[k].op != 0xd6)
+            x64_vex(e, table[k].pp, 0, 0, table[k].map, table[k].op, reg,
+                    table[k].store || table[k].op == 0x28 || table[k].op == 0x10 || table[k].op == 0x5a ||
+                    table[k].op == 0x5b || table[k].op == 0x1c || table[k].op == 0x20 ||
+                    table[k].op == 0x31 ? 0 : below(p, 16), &rm);
+        else x64_op(e, table[k].pp, 0, 0, table[k].map, table[k].op, reg, &rm);
+        if (table[k].op == 0x71) x64_u8(e, 3);
+        return;
+    }
+    struct x64_rm gr = below(p, 2) ? some_memory(p) : x64_reg(some_reg(p));
+    bool wide = below(p, 2);
+    switch (k % 8) {
+    case 0: x64_op(e, X64_F2, wide, 0, X64_0F, 0x2a, reg, &gr); break;
+    case 1: x64_op(e, X64_F2, wide, 0, X64_0F, 0x2c + below(p, 2), some_reg(p), &rm); break;
+    case 2: x64_op(e, X64_66, wide, 0, X64_0F, 0x6e, reg, &gr); break;
+    case 3: x64_op(e, X64_66, wide, 0, X64_0F, 0x7e, reg, &gr); break;
+    case 4: rm = x64_reg(below(p, 16)); x64_op(e, X64_66, 0, 0, X64_0F, 0xd7, some_reg(p), &rm); break;
+    case 5: x64_op(e, X64_66, 0, 0, X64_0F, 0x70, reg, &rm); x64_u8(e, below(p, 256)); break;
+    case 6: x64_vex(e, X64_66, 0, 1, X64_0F, 0xfe, reg, below(p, 16), &rm); break;
+    default: x64_vex(e, X64_66, wide, 1, X64_0F38, 0xb8, reg, below(p, 16), &rm);
+    }
+}
+
+static void gen_one(struct pair *p)
+{
+    unsigned k = below(p, 32);
+    if (p->simd && k < 20) gen_simd(p);
+    else if (k < 11) gen_alu(p);
+    else if (k < 20) gen_move(p);
+    else if (k < 23) gen_shift(p);
+    else if (k < 26) gen_bits(p);
+    else gen_other(p);
+}
+
+static void gen_branch(struct pair *p)
+{
+    struct x64 *e = &p->e;
+    unsigned k = below(p, 5);
+    if (k < 3) { /* over a few instructions */
+        u8 *at = x64_jcc(e, below(p, 16));
+        for (unsigned n = 1 + below(p, 3); n--;) gen_one(p);
+        x64_patch(at, e->p);
+    } else if (k == 3) { /* a function, called directly or through r14 */
+        u8 *over = x64_jmp(e), *start = e->p;
+        for (unsigned n = below(p, 4); n--;) gen_one(p);
+        x64_u8(e, 0xc3);
+        x64_patch(over, e->p);
+        if (below(p, 2)) {
+            x64_u8(e, 0xe8);
+            x64_u32(e, (u32)(start - (e->p + 4)));
+        } else {
+            x64_mov_imm64(e, R14, FLAT_CODE + (u64)(start - p->code));
+            struct x64_rm rm = x64_reg(R14);
+            x64_op(e, 0, 0, 0, X64_ONE, 0xff, 2, &rm);
+        }
+    } else { /* a jump through rax, sometimes to another page */
+        x64_u8(e, 0x48), x64_u8(e, 0x8d), x64_u8(e, 0x05); /* lea rax, [rip+...] */
+        u8 *at = e->p;
+        x64_u32(e, 0);
+        x64_u8(e, 0xff), x64_u8(e, 0xe0);
+        unsigned skip = below(p, 4) ? below(p, 8) : below(p, 700);
+        st32(at, (u32)(e->p + skip - (at + 4)));
+        memset(e->p, 0xcc, skip);
+        e->p += skip;
+    }
+}
+
+static void generate(struct pair *p, unsigned count)
+{
+    memset(p->code, 0xf4, sizeof(p->code));
+    p->e = (struct x64){p->code, p->code + sizeof(p->code) - 1024};
+    unsigned start = below(p, 3) ? 0 : 4096 - below(p, 200);
+    if (start) {
+        x64_jmp_to(&p->e, p->code + start);
+        p->e.p = p->code + start;
+    }
+    u8 *top = p->e.p;
+    while (count-- && p->e.p < p->e.end) {
+        if (below(p, 7)) gen_one(p);
+        else gen_branch(p);
+    }
+    struct x64_rm counter = x64_reg(R15);
+    x64_op(&p->e, 0, true, false, X64_ONE, 0xff, 1, &counter);
+    x64_patch(x64_jcc(&p->e, CC_NE), top);
+    x64_u8(&p->e, 0xf4);
+}
+
+/* --- comparing --- */
+
+static bool same(struct pair *p, const char **what)
+{
+    struct vcpu *a = p->a->cpu, *b = p->b->cpu;
+#define SAME(cond, name) if (!(cond)) { *what = name; return false; }
+    for (unsigned r = 0; r < 16; r++) SAME(a->regs[r] == b->regs[r], "general registers");
+    SAME(a->rip == b->rip, "rip");
+    SAME(cpu_eflags(a) == cpu_eflags(b), "flags");
+    SAME(a->icount == b->icount, "icount");
+    SAME(a->cr2 == b->cr2, "cr2");
+    for (unsigned r = 0; r < 16; r++)
+        SAME(!memcmp(&a->zmm[r * 8], &b->zmm[r * 8], 32), "vector registers");
+    SAME(a->mxcsr == b->mxcsr, "mxcsr");
+    SAME(!memcmp(p->a->ram + FLAT_DATA, p->b->ram + FLAT_DATA, DATA_PAGES * 4096), "data");
+    SAME(!memcmp(p->a->ram + FLAT_STACK - 8192, p->b->ram + FLAT_STACK - 8192, 8192), "stack");
+    return true;
+}
+
+static void show(struct pair *p, u64 seed, const char *what)
+{
+    struct vcpu *a = p->a->cpu, *b = p->b->cpu;
+    fprintf(stderr, "# seed %llu: %s differ\n", (unsigned long long)seed, what);
+    for (unsigned r = 0; r < 16; r++)
+        if (a->regs[r] != b->regs[r])
+            fprintf(stderr, "# r%u %016llx %016llx\n", r, (unsigned long long)a->regs[r],
+                    (unsigned long long)b->regs[r]);
+    for (unsigned r = 0; r < 128; r++)
+        if (a->zmm[r] != b->zmm[r])
+            fprintf(stderr, "# zmm%u.%u %016llx %016llx\n", r / 8, r % 8, (unsigned long long)a->zmm[r],
+                    (unsigned long long)b->zmm[r]);
+    for (unsigned i = 0; i < DATA_PAGES * 512; i++)
+        if (ld64(p->a->ram + FLAT_DATA + i * 8) != ld64(p->b->ram + FLAT_DATA + i * 8))
+            fprintf(stderr, "# data+%x %016llx %016llx\n", i * 8,
+                    (unsigned long long)ld64(p->a->ram + FLAT_DATA + i * 8),
+                    (unsigned long long)ld64(p->b->ram + FLAT_DATA + i * 8));
+    fprintf(stderr, "# rip %llx %llx flags %x %x icount %llu %llu mxcsr %x %x\n",
+            (unsigned long long)a->rip, (unsigned long long)b->rip, cpu_eflags(a), cpu_eflags(b),
+            (unsigned long long)a->icount, (unsigned long long)b->icount, a->mxcsr, b->mxcsr);
+    FILE *f = fopen("/tmp/test_jit.bin", "wb");
+    if (f) fwrite(p->code, 1, sizeof(p->code), f), fclose(f);
+}
+
+static enum cpu_exit run(struct flat *f, i64 budget)
+{
+    f->cpu->budget = budget;
+    return cpu_run(f->cpu);
+}
+
+/* Finds the first instruction after which they differ. */
+static void locate(struct pair *p, u64 seed)
+{
+    const char *what = "";
+    u64 last = 0;
+    for (i64 n = 1; n < 4000; n++) {
+        prepare(p, p->a, seed);
+        prepare(p, p->b, seed);
+        run(p->a, n);
+        enum cpu_exit exit = CPU_EXIT_BUDGET;
+        /* enough that blocks are entered, then to the point one by one */
+        exit = run(p->b, n);
+        if (!same(p, &what)) {
+            fprintf(stderr, "# first after %lld instructions, before it rip %llx (%s)\n", (long long)n,
+                    (unsigned long long)last, what);
+            return;
+        }
+        last = p->a->cpu->rip;
+        if (exit != CPU_EXIT_BUDGET) return;
+    }
+}
+
+static void compare(struct pair *p, u64 seed, i64 budget)
+{
+    const char *what = "";
+    prepare(p, p->a, seed);
+    prepare(p, p->b, seed);
+    enum cpu_exit x = run(p->a, budget), y = run(p->b, budget);
+    if (x == y && same(p, &what)) return;
+    show(p, seed, x == y ? what : "exits");
+    locate(p, seed);
+    fail();
+}
+
+static void campaign(const struct jit_options *options, bool simd, unsigned programs, u64 seed)
+{
+    struct pair *p = pair_new(options);
+    if (!p) {
+        skip();
+        return;
+    }
+    const char *one = getenv("JIT_SEED"), *many = getenv("JIT_PROGRAMS");
+    if (many) programs = (unsigned)atoi(many);
+    p->simd = simd;
+    for (unsigned n = 0; n < programs; n++) {
+        u64 s = one ? strtoull(one, NULL, 0) : seed + n;
+        p->random = s * 0x9e3779b97f4a7c15ull | 1;
+        for (unsigned i = 0; i < 4; i++) rnd(p);
+        generate(p, 5 + below(p, n & 1 ? 12 : 80));
+        compare(p, s, below(p, 4) ? 30000 : 200 + below(p, 1000));
+        if (one) break;
+    }
+    const struct jit_stats *s = jit_statistics(p->jit);
+    fprintf(stderr, "# %llu blocks, %llu instructions, %llu bytes; %llu accesses %llu helpers %llu ends "
+            "%llu links %llu lookups %llu vectors %llu entries %llu refused %llu flushes\n",
+            (unsigned long long)s->blocks, (unsigned long long)s->insns, (unsigned long long)s->host_bytes,
+            (unsigned long long)s->accesses, (unsigned long long)s->helpers, (unsigned long long)s->ends,
+            (unsigned long long)s->links, (unsigned long long)s->lookups, (unsigned long long)s->vectors,
+            (unsigned long long)s->entries, (unsigned long long)s->refused, (unsigned long long)s->flushes);
+    pair_free(p);
+}
+
+static void test_integer(void **state)
+{
+    (void)state;
+    campaign(&(struct jit_options){.threshold = 1}, false, 3000, 1000);
+}
+static void test_vectors(void **state)
+{
+    (void)state;
+    campaign(&(struct jit_options){.threshold = 1}, true, 3000, 5000);
+}
+static void test_cold(void **state)
+{
+    (void)state;
+    campaign(&(struct jit_options){.threshold = 1, .force_cold = true}, true, 500, 9000);
+}
+static void test_unlinked_small(void **state)
+{
+    (void)state;
+    campaign(&(struct jit_options){.threshold = 2, .no_link = true, .tb_size = KIB(256)}, true, 500, 10000);
+}
+
+/* A loop that patches an instruction ahead of itself, and one in its own block. */
+static void test_self_modifying(void **state)
+{
+    (void)state;
+    struct pair *p = pair_new(&(struct jit_options){.threshold = 1});
+    if (!p) {
+        skip();
+        return;
+    }
+    static const u8 code[] = {
+        0x31, 0xc0,                                     /* xor eax, eax */
+        0x8d, 0x3d, 0x0a, 0x00, 0x00, 0x00,             /* lea edi, [rip+10] */
+        0xff, 0x47, 0x01,                               /* loop: inc dword [rdi+1] */
+        0x48, 0xff, 0xc1,                               /* inc rcx */
+        0x90, 0x90, 0x90, 0x90,
+        0x05, 0x00, 0x00, 0x00, 0x00,                   /* add eax, imm32 */
+        0x41, 0xff, 0xcf,                               /* dec r15d */
+        0x75, 0xec,                                     /* jnz loop */
+        0xf4};
+    memset(p->code, 0xf4, sizeof(p->code));
+    memcpy(p->code, code, sizeof(code));
+    for (u64 seed = 0; seed < 20; seed++) compare(p, seed, 10000);
+    pair_free(p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_integer),      cmocka_unit_test(test_vectors),
+        cmocka_unit_test(test_cold),         cmocka_unit_test(test_unlinked_small),
+        cmocka_unit_test(test_self_modifying),
+    };
+    return cmocka_run_group_tests_name("jit", tests, NULL, NULL);
+}
