@@ -1,7 +1,7 @@
 /*
  * Bytes to struct insn, by the table that insns.def makes.
- * Specification: Intel SDM vol. 2 chapter 2 and appendix A, AMD APM vol. 3. In 64-bit mode 66 makes a near
- * branch 16 bits wide, as AMD does it: every model with a 64-bit mode is an AMD.
+ * Specification: Intel SDM vol. 2 chapter 2 and appendix A, AMD APM vol. 3. In 64-bit mode 66 makes
+ * a near branch 16 bits wide, as AMD does it: every model with a 64-bit mode is an AMD.
  *
  * Not here but at run time: what depends on CPL, on real or virtual-8086 mode (ATTR_CPL0,
  * ATTR_PROTECTED: all VEX rows have it), on CR0, CR4 and XCR0 (fpu_check) and on segments.
@@ -472,7 +472,8 @@ static ALWAYS_INLINE bool read_address(struct decoder *d, struct insn *insn, boo
 }
 
 /* --- operands --- */
-static ALWAYS_INLINE void set_gpr(const struct decoder *d, struct operand *o, unsigned reg, unsigned size)
+static ALWAYS_INLINE void set_gpr(const struct decoder *d, struct operand *o, unsigned reg,
+                                  unsigned size)
 {
     o->size = size;
     o->kind = OPERAND_GPR;
@@ -611,7 +612,8 @@ static bool gather_ok(const struct insn *insn)
     return o[0].reg != o[2].reg && o[0].reg != o[3].reg && o[2].reg != o[3].reg;
 }
 
-static ALWAYS_INLINE bool set_operands(struct decoder *d, struct insn *insn, const struct insn_row *r)
+static ALWAYS_INLINE bool set_operands(struct decoder *d, struct insn *insn,
+                                       const struct insn_row *r)
 {
     bool vsib = operand_info[r->operand[1]].place == PLACE_VM;
     insn->base = insn->index = REG_ZERO;
@@ -639,15 +641,16 @@ static void set_flags(const struct decoder *d, struct insn *insn, u32 attributes
     insn->flags |= flags;
 }
 
-static enum decode_status decode_failed(struct insn *insn, const struct decoder *d, unsigned available,
-                                        bool too_long)
+static enum decode_status decode_failed(struct insn *insn, const struct decoder *d,
+                                        unsigned available, bool too_long)
 {
     unsigned length = d->at < MAX_LENGTH ? d->at : MAX_LENGTH;
     if (d->at > available && available < MAX_LENGTH) return DECODE_MORE;
     u16 pos = insn->pos;
     insn_fn fn = insn->fn;
-    *insn = (struct insn){.fn = fn, .op = too_long ? OP_GP0 : OP_UD, .row = too_long ? ROW_GP0 : ROW_UD,
-                          .length = length, .size = 4, .address_size = d->address_size,
+    *insn = (struct insn){.fn = fn, .op = too_long ? OP_GP0 : OP_UD,
+                          .row = too_long ? ROW_GP0 : ROW_UD, .length = length, .size = 4,
+                          .address_size = d->address_size,
                           .base = REG_ZERO, .index = REG_ZERO, .seg = DS,
                           .flags = INSN_ENDS_BLOCK, .pos = pos};
     return too_long ? DECODE_TOO_LONG : DECODE_UNDEFINED;
@@ -657,7 +660,7 @@ enum decode_status decode_insn(struct insn *insn, const u8 *bytes, unsigned avai
                                enum code_size code_size, u16 pos,
                                const struct feature_set *features)
 {
-    u8 copy[48] = {0}; /* so that nothing below looks for the end: 14 prefixes, 33 bytes behind them */
+    u8 copy[48] = {0}; /* so that nothing below looks for the end: 14 prefixes and 33 bytes */
     if (likely(available >= MAX_LENGTH)) memcpy(copy, bytes, MAX_LENGTH);
     else memcpy(copy, bytes, available);
 

@@ -89,7 +89,7 @@ static ALWAYS_INLINE u64 jump_key(const struct vcpu *cpu, u64 linear)
 /* The TLB still leads LINEAR to the page of SLOW, executable. */
 static ALWAYS_INLINE bool jump_mapped(const struct vcpu *cpu, u64 linear, u64 slow)
 {
-    unsigned mode = cpu->mode_key & MODE_USER ? TLB_USER : TLB_KERNEL;
+    enum tlb_mode mode = tlb_fetch_mode(cpu);
     unsigned slot = linear >> 12 & (TLB_ENTRIES - 1);
     const struct tlb *tlb = cpu->tlb;
     return tlb->slow_tag[mode][slot] == (linear & PAGE_MASK) &&

@@ -20,6 +20,14 @@ bool tlb_probe(struct vcpu *cpu, u64 linear, unsigned size, bool write, enum tlb
  * *faulted telling an exception from "not memory" (then fetch byte by byte over the bus). */
 const u8 *tlb_fetch(struct vcpu *cpu, u64 linear, bool *faulted, u64 *physical);
 
+/* The array that fetches use. With SMAP but no SMEP, user pages may be run but not read: only the AC
+ * array may hold them. */
+static inline enum tlb_mode tlb_fetch_mode(const struct vcpu *cpu)
+{
+    if (cpu->cpl == 3) return TLB_USER;
+    return (cpu->cr4 & (CR4_SMAP | CR4_SMEP)) == CR4_SMAP ? TLB_KERNEL_AC : TLB_KERNEL;
+}
+
 /* Host address for a locked read-modify-write of an aligned or in-page operand of SIZE bytes that is
  * plain RAM; NULL otherwise (*faulted tells). Then take the slow way under group lock. */
 void *tlb_locked_pointer(struct vcpu *cpu, u64 linear, unsigned size, bool *faulted);

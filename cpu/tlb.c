@@ -447,11 +447,7 @@ bool tlb_probe(struct vcpu *cpu, u64 linear, unsigned size, bool write, enum tlb
 const u8 *tlb_fetch(struct vcpu *cpu, u64 linear, bool *faulted, u64 *physical)
 {
     struct span span;
-    /* With SMAP but no SMEP, user pages may be run but not read: only the AC array may hold them. */
-    enum tlb_mode mode = cpu->cpl == 3 ? TLB_USER
-                         : (cpu->cr4 & (CR4_SMAP | CR4_SMEP)) == CR4_SMAP ? TLB_KERNEL_AC
-                                                                           : TLB_KERNEL;
-    *faulted = !span_translate(cpu, linear, 1, ACCESS_EXECUTE, mode, &span);
+    *faulted = !span_translate(cpu, linear, 1, ACCESS_EXECUTE, tlb_fetch_mode(cpu), &span);
     if (*faulted) return NULL;
     const struct tlb_entry *e = span.entry[0];
     *physical = entry_physical(e, span.linear[0]);

@@ -431,7 +431,8 @@ static bool option_display(struct options *o, const char *value, struct error *e
 static bool option_vga(struct options *o, const char *value, struct error *error)
 {
     o->vga_none = !strcmp(value, "none");
-    if (o->vga_none || !strcmp(value, "std")) return true;
+    o->vga_std = !strcmp(value, "std");
+    if (o->vga_none || o->vga_std) return true;
     return error_set(error, "-vga %s: not supported (std, none)", value);
 }
 

@@ -56,7 +56,7 @@ struct options {
     unsigned netdev_count, nic_count, object_count;
     const char *serial[MAX_SERIAL], *parallel, *monitor, *debugcon;
     unsigned serial_count;
-    bool nographic, full_screen, vga_none;
+    bool nographic, full_screen, vga_none, vga_std; /* neither: by default */
     const char *display;
     const char *rtc_base;
     bool no_reboot, no_shutdown, paused, nodefaults, acpi, hpet, smm;

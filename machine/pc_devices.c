@@ -220,7 +220,7 @@ bool pc_add_ports(struct pc *pc, struct error *error)
 bool pc_add_display(struct pc *pc, struct error *error)
 {
     struct machine *m = pc->machine;
-    if (m->options->vga_none || m->options->nodefaults) return true;
+    if (m->options->vga_none || (m->options->nodefaults && !m->options->vga_std)) return true;
     struct device *vga = machine_new_device(m, "VGA");
     if (!vga) return true;
     char path[4096];

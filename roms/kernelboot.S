@@ -6,10 +6,10 @@
  * segment, or 32-bit protected mode with paging off (multiboot 1, PVH). See machine/boot.c for the
  * other end. The ROM is a PnP BEV device so that it takes its place in the firmware's boot order.
  *
- * Plan (little-endian dwords at 8000h): magic, kind, entry, EAX, EBX, SP, map, count, stride, loads,
- * then {item, length, destination} a load.
+ * Plan (little-endian dwords at 6000h, below where kernels are loaded): magic, kind, entry, EAX, EBX,
+ * SP, map, count, stride, loads, then {item, length, destination} a load.
  */
-#define PLAN            0x8000
+#define PLAN            0x6000
 #define PLAN_KIND       (PLAN + 4)
 #define PLAN_ENTRY      (PLAN + 8)
 #define PLAN_EAX        (PLAN + 12)
@@ -22,9 +22,9 @@
 #define PLAN_LIST       (PLAN + 40)
 #define PLAN_SIZE       2048
 #define PLAN_ITEM       0x8010
-#define DMA             0x7e00  /* control, length, address high, address low: all big-endian */
-#define SCRATCH         0x7f00
-#define STACK           0x7c00
+#define DMA             0x5e00  /* control, length, address high, address low: all big-endian */
+#define SCRATCH         0x5f00
+#define STACK           0x5c00
 #define FW_CFG_DMA_LOW  0x518
 #define DMA_READ_SELECT 0x0a
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 const struct encoding encodings[] = {
-#define INSN(map, opcode, prefix, reg, mod, W, ...)                                                \
+#define INSN(map, opcode, prefix, reg, mod, W, ...) \
     {__LINE__, ENCODING_INSN, #map, #opcode, #prefix, #reg, #mod, #W},
 #define X87(opcode, modrm, ...) {__LINE__, ENCODING_X87, "ONE", #opcode, "ANY", #modrm, "R", "0"},
 #define GROUP7(reg, rm, ...) {__LINE__, ENCODING_GROUP7, "0F", #rm, "NP", #reg, "R", "0"},
@@ -60,13 +60,19 @@ static void put_modrm(struct rng *rng, struct encoded *to, unsigned reg, bool me
         base = rng_below(rng, 8);
         byte(to, rng_below(rng, 4) << 6 | rng_below(rng, 8) << 3 | base);
     }
-    if (mod == 1) put_displacement(rng, to, 1);
-    else if (mod == 2 || (mod == 0 && (rm == 5 || (rm == 4 && base == 5)))) put_displacement(rng, to, 4);
+    if (mod == 1)
+        put_displacement(rng, to, 1);
+    else if (mod == 2 || (mod == 0 && (rm == 5 || (rm == 4 && base == 5))))
+        put_displacement(rng, to, 4);
 }
 
-static void put_vex(struct rng *rng, struct encoded *to, const struct encoding *e, unsigned w, unsigned opcode)
+static void put_vex(struct rng *rng, struct encoded *to, const struct encoding *e, unsigned w,
+                    unsigned opcode)
 {
-    static const struct { const char *name; u8 pp; } prefixes[] = {{"NP", 0}, {"66", 1}, {"F3", 2}, {"F2", 3}};
+    static const struct {
+        const char *name;
+        u8 pp;
+    } prefixes[] = {{"NP", 0}, {"66", 1}, {"F3", 2}, {"F2", 3}};
     const struct insn_row *row = insn_row(e->row);
     unsigned map = (unsigned)e->map[3] - '0', pp = 0, l = rng_below(rng, 2), vvvv = 15;
     for (unsigned i = 0; i < ARRAY_SIZE(prefixes); i++)
@@ -86,13 +92,15 @@ static void put_vex(struct rng *rng, struct encoded *to, const struct encoding *
     byte(to, opcode);
 }
 
-static void put_legacy(struct rng *rng, struct encoded *to, const struct encoding *e, unsigned w, unsigned opcode)
+static void put_legacy(struct rng *rng, struct encoded *to, const struct encoding *e, unsigned w,
+                       unsigned opcode)
 {
     const struct insn_row *row = insn_row(e->row);
     u8 prefix = pick_prefix(rng, e->prefix, row->attributes & ATTR_REP);
     if (!rng_below(rng, 24)) byte(to, 0x67);
     if ((row->attributes & ATTR_LOCKABLE) && !rng_below(rng, 8)) byte(to, 0xf0);
-    if (prefix != 0x66 && prefix && !strncmp(e->prefix, "F", 1) && !rng_below(rng, 8)) byte(to, 0x66);
+    if (prefix != 0x66 && prefix && !strncmp(e->prefix, "F", 1) && !rng_below(rng, 8))
+        byte(to, 0x66);
     if (prefix) byte(to, prefix);
     unsigned rex = w << 3 | rng_below(rng, 8);
     if (rex || !rng_below(rng, 4)) byte(to, 0x40 | rex);
@@ -136,8 +144,10 @@ void encode_random(struct rng *rng, const struct encoding *e, struct encoded *to
         byte(to, 0xc0 | pick(rng, e->reg, 7) << 3 | pick(rng, e->opcode, 7));
     } else {
         unsigned opcode = pick(rng, e->opcode, 255), reg = pick(rng, e->reg, 7);
-        if (vex) put_vex(rng, to, e, w, opcode);
-        else put_legacy(rng, to, e, w, opcode);
+        if (vex)
+            put_vex(rng, to, e, w, opcode);
+        else
+            put_legacy(rng, to, e, w, opcode);
         if (modrm_follows(to, reg)) put_modrm(rng, to, reg, memory, is_gather(e->row));
     }
     unsigned start = to->length;

@@ -21,7 +21,7 @@
 
 static const int signals[] = {SIGTRAP, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
 static const int gregs_by_encoding[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP,
-                                          REG_RSI, REG_RDI, REG_R8, REG_R9, REG_R10, REG_R11,
+                                          REG_RSI, REG_RDI, REG_R8,  REG_R9,  REG_R10, REG_R11,
                                           REG_R12, REG_R13, REG_R14, REG_R15};
 
 static struct {
@@ -46,7 +46,8 @@ static void put(ucontext_t *uc, const struct native_state *s)
     u8 *fp = (u8 *)uc->uc_mcontext.fpregs;
     for (unsigned i = 0; i < 16; i++) g[gregs_by_encoding[i]] = (greg_t)s->gpr[i];
     g[REG_RIP] = (greg_t)s->rip;
-    g[REG_EFL] = (greg_t)(((u32)g[REG_EFL] & ~NATIVE_FLAGS) | (s->flags & NATIVE_FLAGS) | EFLAGS_TF);
+    g[REG_EFL] =
+        (greg_t)(((u32)g[REG_EFL] & ~NATIVE_FLAGS) | (s->flags & NATIVE_FLAGS) | EFLAGS_TF);
     st16(fp, s->fcw);
     st16(fp + 2, s->fsw);
     fp[4] = s->ftw;
@@ -98,8 +99,8 @@ static void door(int signal, siginfo_t *info, void *context)
     }
     native.fault = (struct native_fault){.vector = -1};
     if (vector != 1)
-        native.fault = (struct native_fault){.vector = vector, .error = (u32)g[REG_ERR],
-                                             .address = (u64)g[REG_CR2]};
+        native.fault = (struct native_fault){
+            .vector = vector, .error = (u32)g[REG_ERR], .address = (u64)g[REG_CR2]};
     get(uc, native.state);
     memcpy(g, native.home, sizeof(native.home));
     memcpy(uc->uc_mcontext.fpregs, native.home_fp, fp_size);
@@ -156,7 +157,8 @@ bool native_open(void)
     native.stack = malloc(1 << 18);
     stack_t stack = {.ss_sp = native.stack, .ss_size = 1 << 18};
     if (!native.stack || sigaltstack(&stack, &native.old_stack)) return false;
-    struct sigaction action = {.sa_sigaction = door, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
+    struct sigaction action = {.sa_sigaction = door,
+                               .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
     sigemptyset(&action.sa_mask);
     for (unsigned i = 0; i < ARRAY_SIZE(signals); i++)
         if (sigaction(signals[i], &action, &native.old[i])) return false;

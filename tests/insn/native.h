@@ -1,9 +1,10 @@
 /*
  * One instruction on the host's own processor: registers in, registers or a fault out.
  *
- * A signal handler is the door: it loads the wanted registers into the frame it returns through, with
- * the trap flag set, and the next signal brings the registers back, whatever the instruction was.
- * One user at a time in a process (signal handlers can't be told whose they are). x86-64 Linux only.
+ * A signal handler is the door: it loads the wanted registers into the frame it returns through,
+ * with the trap flag set, and the next signal brings the registers back, whatever the instruction
+ * was. One user at a time in a process (signal handlers can't be told whose they are). x86-64 Linux
+ * only.
  */
 #ifndef TESTS_INSN_NATIVE_H
 #define TESTS_INSN_NATIVE_H
@@ -11,8 +12,8 @@
 #include "machine/types.h"
 
 /* Where everything lies, for the host and for the guest; below 2 GiB so that disp32 reaches it. */
-#define NATIVE_CODE 0x10000000ull   /* a page of code, the rest of it INT3 */
-#define NATIVE_DATA 0x10100000ull   /* two pages to write, a page to read, around them nothing */
+#define NATIVE_CODE 0x10000000ull /* a page of code, the rest of it INT3 */
+#define NATIVE_DATA 0x10100000ull /* two pages to write, a page to read, around them nothing */
 #define NATIVE_RW_PAGES 2
 #define NATIVE_RO (NATIVE_DATA + NATIVE_RW_PAGES * 4096)
 #define NATIVE_DATA_SIZE ((NATIVE_RW_PAGES + 1) * 4096)
@@ -20,11 +21,11 @@
 struct native_state {
     u64 gpr[16]; /* by encoding: RAX RCX RDX RBX RSP RBP RSI RDI R8.. */
     u64 rip;
-    u32 flags;   /* CF PF AF ZF SF DF OF */
+    u32 flags; /* CF PF AF ZF SF DF OF */
     u16 fcw, fsw;
-    u8 ftw;      /* a bit a physical register: 1 not empty */
+    u8 ftw; /* a bit a physical register: 1 not empty */
     u32 mxcsr;
-    u8 st[8][16];/* ST0..ST7, 10 bytes of each */
+    u8 st[8][16];                /* ST0..ST7, 10 bytes of each */
     u8 xmm[16][16], ymm[16][16]; /* low and high halves */
 };
 struct native_fault { /* vector -1: none */
@@ -35,7 +36,7 @@ struct native_fault { /* vector -1: none */
 
 #define NATIVE_FLAGS 0xcd5u /* without IF and TF, which are the harness's */
 
-bool native_open(void);  /* false: this host can't */
+bool native_open(void); /* false: this host can't */
 void native_close(void);
 void native_data_ready(void); /* after the data pages were filled: the last becomes read-only */
 /* LENGTH bytes at NATIVE_CODE + pos; everything behind is INT3. */

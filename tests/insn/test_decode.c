@@ -1,6 +1,6 @@
 /*
- * The decoder against Capstone: length, operation and validity, over random bytes and over a walk of
- * every opcode of every map with every prefix column; and what Capstone can't judge, by hand.
+ * The decoder against Capstone: length, operation and validity, over random bytes and over a walk
+ * of every opcode of every map with every prefix column; and what Capstone can't judge, by hand.
  * Where Capstone 4 is known to be wrong a line of `known` says why. TAP on stdout.
  */
 #include "cpu/cpu.h"
@@ -19,7 +19,9 @@
 #define SHOWN 40
 #endif
 
-struct rng { u64 state; };
+struct rng {
+    u64 state;
+};
 static u64 rng_next(struct rng *rng)
 {
     u64 z = rng->state += 0x9e3779b97f4a7c15;
@@ -33,7 +35,7 @@ struct sample {
     enum code_size mode;
     struct insn insn;
     enum decode_status status;
-    unsigned cs_length;      /* 0: undefined */
+    unsigned cs_length; /* 0: undefined */
     char cs_mnemonic[32], cs_operands[160];
 };
 
@@ -43,7 +45,9 @@ static const struct feature_set all_features = {{~0ull, ~0ull}};
 static const char *const cc_names[16] = {"o", "no", "b", "ae", "e", "ne", "be", "a",
                                          "s", "ns", "p", "np", "l", "ge", "le", "g"};
 
-/* Operations that Capstone calls by other names; alternatives by spaces, '*' ends a prefix match. */
+/* Operations that Capstone calls by other names; alternatives by spaces, '*' ends a prefix match.
+ */
+// clang-format off
 static const struct { u16 op; const char *names; } aliases[] = {
     {OP_MOVS, "movsb movsw movsd movsq"}, {OP_CMPS, "cmpsb cmpsw cmpsd cmpsq"},
     {OP_STOS, "stosb stosw stosd stosq"}, {OP_LODS, "lodsb lodsw lodsd lodsq"},
@@ -68,6 +72,7 @@ static const struct { u16 op; const char *names; } aliases[] = {
     {OP_CVTPD2PS, "cvtpd2ps cvtpd2psx"}, {OP_CVTPD2DQ, "cvtpd2dq cvtpd2dqx"},
     {OP_CVTTPD2DQ, "cvttpd2dq cvttpd2dqx"}, {OP_CLWB, "clwb xsaveopt64"},
 };
+// clang-format on
 
 static bool name_matches(const char *names, const char *is)
 {
@@ -99,8 +104,11 @@ static bool same_operation(const struct sample *s)
     case OP_CMOVcc: return !strncmp(is, "cmov", 4) && !strcmp(is + 4, cc_names[insn->cc]);
     case OP_FCMOVcc:
         snprintf(name, sizeof(name), "fcmov%s",
-                 insn->cc == 10 ? "u" : insn->cc == 11 ? "nu" : insn->cc == 3 ? "nb" :
-                 insn->cc == 7 ? "nbe" : cc_names[insn->cc]);
+                 insn->cc == 10   ? "u"
+                 : insn->cc == 11 ? "nu"
+                 : insn->cc == 3  ? "nb"
+                 : insn->cc == 7  ? "nbe"
+                                  : cc_names[insn->cc]);
         return !strcmp(is, name);
     }
     unsigned n = 0;
@@ -144,10 +152,14 @@ static void sample_show(const struct sample *s)
 {
     printf("# %u-bit", 16u << s->mode);
     for (unsigned i = 0; i < 15; i++) printf(" %02x", s->bytes[i]);
-    if (s->status == DECODE_OK) printf(": %s length %u", op_name(s->insn.op), s->insn.length);
-    else printf(": undefined");
-    if (s->cs_length) printf(", Capstone %s %s length %u\n", s->cs_mnemonic, s->cs_operands, s->cs_length);
-    else printf(", Capstone undefined\n");
+    if (s->status == DECODE_OK)
+        printf(": %s length %u", op_name(s->insn.op), s->insn.length);
+    else
+        printf(": undefined");
+    if (s->cs_length)
+        printf(", Capstone %s %s length %u\n", s->cs_mnemonic, s->cs_operands, s->cs_length);
+    else
+        printf(", Capstone undefined\n");
 }
 
 static bool check(struct sample *s, unsigned *failures)
@@ -199,7 +211,8 @@ static void walk_vex(enum code_size mode, struct rng *rng, unsigned *failures)
     for (unsigned map = 1; map < 4; map++)
         for (unsigned i = 0; i < 256 * 4 * 8 * 16; i++) {
             struct sample s = {.mode = mode};
-            unsigned opcode = i & 255, pp = i >> 8 & 3, reg = i >> 10 & 7, l = i >> 14 & 1, w = i >> 15 & 1;
+            unsigned opcode = i & 255, pp = i >> 8 & 3, reg = i >> 10 & 7, l = i >> 14 & 1,
+                     w = i >> 15 & 1;
             st64(s.bytes, rng_next(rng));
             st64(s.bytes + 8, rng_next(rng));
             s.bytes[0] = 0xc4;
@@ -250,8 +263,8 @@ static void test_truncated(void **state)
     }
 }
 
-static struct insn decoded(const char *hex, enum code_size mode, enum decode_status expected, u16 pos,
-                           const struct feature_set *features)
+static struct insn decoded(const char *hex, enum code_size mode, enum decode_status expected,
+                           u16 pos, const struct feature_set *features)
 {
     u8 bytes[32] = {0};
     unsigned n = 0;
@@ -280,15 +293,15 @@ static void undefined(const char *hex, enum code_size mode)
 static void test_prefixes(void **state)
 {
     (void)state;
-    struct insn i = ok("40 66 8b c8", CODE64);            /* REX not before the opcode: none */
+    struct insn i = ok("40 66 8b c8", CODE64); /* REX not before the opcode: none */
     assert_int_equal(i.size, 2);
     i = ok("66 40 8a c4", CODE64);
-    assert_int_equal(i.operand[1].kind, OPERAND_GPR);     /* SPL */
+    assert_int_equal(i.operand[1].kind, OPERAND_GPR); /* SPL */
     i = ok("8a c4", CODE64);
-    assert_int_equal(i.operand[1].kind, OPERAND_GPR8H);   /* AH */
+    assert_int_equal(i.operand[1].kind, OPERAND_GPR8H); /* AH */
     i = ok("f2 f3 a4", CODE64);
     assert_int_equal(i.flags & (INSN_REP | INSN_REPNE), INSN_REP);
-    i = ok("64 2e 8b 00", CODE64);                        /* CS means nothing, FS stays */
+    i = ok("64 2e 8b 00", CODE64); /* CS means nothing, FS stays */
     assert_int_equal(i.seg, FS);
     i = ok("64 2e 8b 00", CODE32);
     assert_int_equal(i.seg, CS);
@@ -301,10 +314,12 @@ static void test_prefixes(void **state)
     i = ok("f2 66 0f 38 f1 c1", CODE64);
     assert_int_equal(i.op, OP_CRC32);
     assert_int_equal(i.operand[1].size, 2);
-    i = decoded("66 66 66 66 66 66 66 66 66 66 66 66 66 66 66 90", CODE64, DECODE_TOO_LONG, 0, &all_features);
+    i = decoded("66 66 66 66 66 66 66 66 66 66 66 66 66 66 66 90", CODE64, DECODE_TOO_LONG, 0,
+                &all_features);
     assert_int_equal(i.op, OP_GP0);
     decoded("66 66 66 66 66 66 66 66 66 66 66 66 66 66 90", CODE64, DECODE_OK, 0, &all_features);
-    decoded("2e 2e 2e 2e 2e 2e c7 84 c8 44 33 22 11 44 33 22 11", CODE64, DECODE_TOO_LONG, 0, &all_features);
+    decoded("2e 2e 2e 2e 2e 2e c7 84 c8 44 33 22 11 44 33 22 11", CODE64, DECODE_TOO_LONG, 0,
+            &all_features);
 }
 
 static void test_lock(void **state)
@@ -374,21 +389,21 @@ static void test_vex_rules(void **state)
     assert_int_equal(i.operand[3].reg, 1);
     assert_int_equal(i.operand[2].reg, 2);
     assert_int_equal(i.scale, 2);
-    undefined("c4 e2 f9 90 04 88", CODE64);  /* destination is the mask */
+    undefined("c4 e2 f9 90 04 88", CODE64); /* destination is the mask */
     undefined("66 c5 f8 28 c1", CODE64);
     undefined("40 c5 f8 28 c1", CODE64);
-    undefined("c5 f0 28 c1", CODE64);        /* vvvv not 1111 */
-    undefined("c5 fc 16 c1", CODE64);        /* MOVLHPS with VEX.L */
+    undefined("c5 f0 28 c1", CODE64); /* vvvv not 1111 */
+    undefined("c5 fc 16 c1", CODE64); /* MOVLHPS with VEX.L */
     i = ok("c5 f4 58 c2", CODE64);
     assert_int_equal(i.vl, 32);
     assert_int_equal(i.operand[1].reg, 1);
-    i = ok("c5 00", CODE32);                 /* LDS */
+    i = ok("c5 00", CODE32); /* LDS */
     assert_int_equal(i.op, OP_LDS);
-    i = ok("c4 e3 71 4a c2 30", CODE64);     /* VBLENDVPS */
+    i = ok("c4 e3 71 4a c2 30", CODE64); /* VBLENDVPS */
     assert_int_equal(i.operand[3].reg, 3);
     i = ok("c5 fc 77", CODE64);
     assert_int_equal(i.op, OP_VZEROALL);
-    i = ok("c4 e1 f9 6e c0", CODE32);        /* W means nothing here */
+    i = ok("c4 e1 f9 6e c0", CODE32); /* W means nothing here */
     assert_int_equal(i.operand[1].size, 4);
     i = ok("c4 e3 f9 16 c0 01", CODE32);
     assert_int_equal(i.op, OP_PEXTRD);
@@ -430,9 +445,9 @@ static void test_specials(void **state)
     assert_int_equal(ok("ee", CODE64).size, 1);
     assert_int_equal(ok("0f 20 00", CODE64).operand[0].kind, OPERAND_GPR); /* mod means nothing */
     assert_int_equal(ok("44 0f 20 c0", CODE64).operand[1].reg, 8);
-    undefined("0f 20 c8", CODE64);          /* CR1 */
-    undefined("44 0f 21 c0", CODE64);       /* DR8 */
-    undefined("8e c8", CODE64);             /* MOV CS */
+    undefined("0f 20 c8", CODE64);    /* CR1 */
+    undefined("44 0f 21 c0", CODE64); /* DR8 */
+    undefined("8e c8", CODE64);       /* MOV CS */
     assert_int_equal(ok("0f 1e fa", CODE64).op, OP_NOP);
     assert_int_equal(ok("f3 0f 1e fa", CODE64).op, OP_NOP);
     struct insn i = ok("c8 34 12 05", CODE32);
@@ -442,7 +457,7 @@ static void test_specials(void **state)
     assert_int_equal(i.imm, 0x12345678);
     assert_int_equal(i.imm2, 0xabcd);
     i = ok("db d8", CODE32);
-    assert_int_equal(i.cc, 11);             /* FCMOVNU */
+    assert_int_equal(i.cc, 11); /* FCMOVNU */
     i = ok("6a ff", CODE64);
     assert_true(i.imm == ~0ull);
     i = ok("48 c7 c0 ff ff ff ff", CODE64);
@@ -457,9 +472,9 @@ int main(void)
     for (unsigned i = 0; i < 3; i++)
         if (cs_open(CS_ARCH_X86, modes[i], &handles[i]) != CS_ERR_OK) return 1;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_prefixes), cmocka_unit_test(test_lock),
+        cmocka_unit_test(test_prefixes),  cmocka_unit_test(test_lock),
         cmocka_unit_test(test_addresses), cmocka_unit_test(test_vex_rules),
-        cmocka_unit_test(test_features), cmocka_unit_test(test_specials),
+        cmocka_unit_test(test_features),  cmocka_unit_test(test_specials),
         cmocka_unit_test(test_truncated), cmocka_unit_test(test_walk),
         cmocka_unit_test(test_random),
     };

@@ -1,9 +1,9 @@
 /*
- * The semantics against the host's own processor: every row of insns.def that a user program may run
- * in 64-bit mode, random encodings, corner-value states, memory operands on real pages of a paged
- * address space (also across pages, read-only, absent and non-canonical). Compared: registers, defined
- * flags, vector and x87 state, memory, faults. Even rounds call sem_*, odd ones the interpreter's
- * handlers. Then validity and length of random bytes.
+ * The semantics against the host's own processor: every row of insns.def that a user program may
+ * run in 64-bit mode, random encodings, corner-value states, memory operands on real pages of a
+ * paged address space (also across pages, read-only, absent and non-canonical). Compared:
+ * registers, defined flags, vector and x87 state, memory, faults. Even rounds call sem_*, odd ones
+ * the interpreter's handlers. Then validity and length of random bytes.
  *
  * LENGTH=long runs 50 times as many. Arguments: an operation's name (only that), a count of rounds.
  * Flags that are undefined are compared too, but only told, not failed.
@@ -20,12 +20,12 @@
 #if defined(__x86_64__) && defined(__linux__)
 #include <cpuid.h>
 
-#define POS 0x100        /* of the instruction in its page */
+#define POS 0x100 /* of the instruction in its page */
 #define RAM_SIZE MIB(1)
-#define GP_OR_SS 100     /* vector of a non-canonical address: who delivers it looks at the segment */
+#define GP_OR_SS 100 /* vector of a non-canonical address: who delivers it looks at the segment */
 #define VALIDITY_SHOWN 40
 #define FSW_C1 0x200
-#define SHOWN 3          /* failures an operation */
+#define SHOWN 3 /* failures an operation */
 
 struct bench {
     struct vcpu *cpu;
@@ -35,12 +35,12 @@ struct bench {
     u8 *ram, *guest_data;
     struct feature_set features; /* the host's, as far as we know them */
     struct rng rng;
-    bool gone;                   /* the last result of a handler: control left the block */
     unsigned failures[OP_COUNT], runs[OP_COUNT], undefined[OP_COUNT];
     u32 undefined_flags[OP_COUNT];
 };
 
 /* --- what is left out, and why --- */
+// clang-format off
 static const struct { u16 op; const char *why; } excluded[] = {
     {OP_SYSCALL, "leaves"}, {OP_SYSENTER, "leaves"}, {OP_INT, "leaves"}, {OP_INT3, "leaves"},
     {OP_INT1, "leaves"}, {OP_IRET, "leaves"}, {OP_CALL_FAR, "leaves"}, {OP_JMP_FAR, "leaves"},
@@ -64,7 +64,9 @@ static const struct { u16 op; const char *why; } excluded[] = {
     {OP_XSAVES, "CPL 0"}, {OP_XRSTORS, "CPL 0"},
     {OP_FNSTENV, "saves the harness's x87 pointers"}, {OP_FNSAVE, "saves the harness's x87 pointers"},
 };
-/* Results are approximations that differ between makers: relative error is what the manual promises. */
+// clang-format on
+/* Results are approximations that differ between makers: relative error is what the manual
+ * promises. */
 static bool is_approximate(unsigned op)
 {
     return op == OP_RCPPS || op == OP_RCPSS || op == OP_RSQRTPS || op == OP_RSQRTSS;
@@ -82,7 +84,12 @@ static const char *why_excluded(const struct encoding *e)
 /* --- the two processors --- */
 static void host_features(struct feature_set *set)
 {
-    static const struct { u8 id; u32 leaf, subleaf; char reg[4]; u8 bit; } known[] = {
+    static const struct {
+        u8 id;
+        u32 leaf, subleaf;
+        char reg[4];
+        u8 bit;
+    } known[] = {
 #define FEATURE(id, name, leaf, subleaf, reg, bit) {FEATURE_##id, leaf, subleaf, #reg, bit},
 #include "cpu/features.def"
 #undef FEATURE
@@ -90,15 +97,22 @@ static void host_features(struct feature_set *set)
     *set = (struct feature_set){{0, 0}};
     for (unsigned i = 0; i < ARRAY_SIZE(known); i++) {
         unsigned r[4] = {0};
-        if (!__get_cpuid_count(known[i].leaf, known[i].subleaf, &r[0], &r[1], &r[2], &r[3])) continue;
+        if (!__get_cpuid_count(known[i].leaf, known[i].subleaf, &r[0], &r[1], &r[2], &r[3]))
+            continue;
         if (r[known[i].reg[1] - 'A'] >> known[i].bit & 1)
             set->bits[known[i].id >> 6] |= 1ull << (known[i].id & 63);
     }
 }
 
 /* Guest physical addresses. All that is mapped lies in one page table's 2 MiB. */
-enum { PML4 = 0x1000, PDPT = 0x2000, PD = 0x3000, PT = 0x4000,
-       GUEST_CODE = 0x10000, GUEST_DATA = 0x20000 };
+enum {
+    PML4 = 0x1000,
+    PDPT = 0x2000,
+    PD = 0x3000,
+    PT = 0x4000,
+    GUEST_CODE = 0x10000,
+    GUEST_DATA = 0x20000
+};
 
 static void map_page(struct bench *b, u64 linear, u64 physical, bool writable)
 {
@@ -135,8 +149,8 @@ static bool bench_open(struct bench *b)
     cpu->cr3 = PML4;
     cpu->xcr0 = 7;
     for (unsigned i = 0; i < 6; i++)
-        cpu->seg[i] = (struct segment){.limit = ~0u, .attr = SEG_P | SEG_S | SEG_DPL | 3 | SEG_G | SEG_DB,
-                                       .selector = 0x2b};
+        cpu->seg[i] = (struct segment){
+            .limit = ~0u, .attr = SEG_P | SEG_S | SEG_DPL | 3 | SEG_G | SEG_DB, .selector = 0x2b};
     cpu->seg[CS].attr = SEG_P | SEG_S | SEG_DPL | SEG_CODE | 3 | SEG_G | SEG_L;
     cpu_restored(cpu);
     cpu->activity = CPU_RUNNING;
@@ -163,13 +177,33 @@ static void fill_data(struct bench *b)
 /* --- states --- */
 static u64 corner(struct rng *rng)
 {
-    static const u64 corners[] = {0, 1, 2, ~0ull, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fffffff,
-                                  0x80000000, 0xffffffff, 0x7fffffffffffffff, 0x8000000000000000,
-                                  0x100, 0x10000, 0x100000000, 0x5555555555555555};
+    static const u64 corners[] = {0,
+                                  1,
+                                  2,
+                                  ~0ull,
+                                  0x7f,
+                                  0x80,
+                                  0xff,
+                                  0x7fff,
+                                  0x8000,
+                                  0xffff,
+                                  0x7fffffff,
+                                  0x80000000,
+                                  0xffffffff,
+                                  0x7fffffffffffffff,
+                                  0x8000000000000000,
+                                  0x100,
+                                  0x10000,
+                                  0x100000000,
+                                  0x5555555555555555};
     u64 r = rng_next(rng);
     switch (r >> 60) {
-    case 0: case 1: case 2: case 3: return corners[(r >> 8) % ARRAY_SIZE(corners)];
-    case 4: case 5: return r & 63;
+    case 0:
+    case 1:
+    case 2:
+    case 3: return corners[(r >> 8) % ARRAY_SIZE(corners)];
+    case 4:
+    case 5: return r & 63;
     case 6: return (u64)(-(i64)(r & 63));
     case 7: return (u64)(i64)(i32)r;
     case 8: return (u32)r;
@@ -179,10 +213,11 @@ static u64 corner(struct rng *rng)
 
 static u32 corner_float(struct rng *rng)
 {
-    static const u32 corners[] = {0, 0x80000000, 0x3f800000, 0xbf800000, 0x7f800000, 0xff800000,
-                                  0x7fc00000, 0xffc00000, 0x7f800001, 0xff812345, 0x00000001, 0x807fffff,
-                                  0x00800000, 0x7f7fffff, 0x4f000000, 0xcf000000, 0x5f000000, 0x3f000000,
-                                  0x40200000, 0x4effffff, 0x33000000, 0x477fe000};
+    static const u32 corners[] = {0,          0x80000000, 0x3f800000, 0xbf800000, 0x7f800000,
+                                  0xff800000, 0x7fc00000, 0xffc00000, 0x7f800001, 0xff812345,
+                                  0x00000001, 0x807fffff, 0x00800000, 0x7f7fffff, 0x4f000000,
+                                  0xcf000000, 0x5f000000, 0x3f000000, 0x40200000, 0x4effffff,
+                                  0x33000000, 0x477fe000};
     u64 r = rng_next(rng);
     if (r >> 62 == 0) return (u32)r;
     if (r >> 62 == 1) return corners[(u32)r % ARRAY_SIZE(corners)];
@@ -190,12 +225,26 @@ static u32 corner_float(struct rng *rng)
 }
 static u64 corner_double(struct rng *rng)
 {
-    static const u64 corners[] = {0, 1ull << 63, 0x3ff0000000000000, 0xbff0000000000000,
-                                  0x7ff0000000000000, 0xfff0000000000000, 0x7ff8000000000000,
-                                  0x7ff0000000000001, 1, 0x800fffffffffffff, 0x0010000000000000,
-                                  0x7fefffffffffffff, 0x41dfffffffc00000, 0xc1e0000000000000,
-                                  0x43e0000000000000, 0xc3e0000000000000, 0x3fe0000000000000,
-                                  0x47efffffe0000000, 0x3810000000000000, 0x36a0000000000000};
+    static const u64 corners[] = {0,
+                                  1ull << 63,
+                                  0x3ff0000000000000,
+                                  0xbff0000000000000,
+                                  0x7ff0000000000000,
+                                  0xfff0000000000000,
+                                  0x7ff8000000000000,
+                                  0x7ff0000000000001,
+                                  1,
+                                  0x800fffffffffffff,
+                                  0x0010000000000000,
+                                  0x7fefffffffffffff,
+                                  0x41dfffffffc00000,
+                                  0xc1e0000000000000,
+                                  0x43e0000000000000,
+                                  0xc3e0000000000000,
+                                  0x3fe0000000000000,
+                                  0x47efffffe0000000,
+                                  0x3810000000000000,
+                                  0x36a0000000000000};
     u64 r = rng_next(rng), r2 = rng_next(rng);
     if (r >> 62 == 0) return r2;
     if (r >> 62 == 1) return corners[(u32)r % ARRAY_SIZE(corners)];
@@ -206,8 +255,10 @@ static void random_vector(struct rng *rng, u8 *to)
 {
     unsigned kind = rng_below(rng, 4);
     for (unsigned i = 0; i < 16; i += 8) {
-        u64 value = kind == 0 ? rng_next(rng) : kind == 1 ? corner(rng) : kind == 2 ? corner_double(rng)
-                    : corner_float(rng) | (u64)corner_float(rng) << 32;
+        u64 value = kind == 0   ? rng_next(rng)
+                    : kind == 1 ? corner(rng)
+                    : kind == 2 ? corner_double(rng)
+                                : corner_float(rng) | (u64)corner_float(rng) << 32;
         st64(to + i, value);
     }
 }
@@ -218,12 +269,25 @@ static void random_x87(struct rng *rng, u8 *to)
     u16 e = (u16)rng_next(rng);
     memset(to, 0, 16);
     switch (rng_below(rng, 8)) {
-    case 0: m = corner(rng); e = rng_below(rng, 2) ? 0x7fff : 0; e |= rng_below(rng, 2) << 15; break;
-    case 1: m = 1ull << 63; e = (e & 0x8000) | (rng_below(rng, 2) ? 0x7fff : 0x3fff); break;
-    case 2: m = 0; e &= 0x8000; break;
+    case 0:
+        m = corner(rng);
+        e = rng_below(rng, 2) ? 0x7fff : 0;
+        e |= rng_below(rng, 2) << 15;
+        break;
+    case 1:
+        m = 1ull << 63;
+        e = (e & 0x8000) | (rng_below(rng, 2) ? 0x7fff : 0x3fff);
+        break;
+    case 2:
+        m = 0;
+        e &= 0x8000;
+        break;
     case 3: m |= 1ull << 63; break;
     case 4: break; /* also forms that no operation makes */
-    default: m |= 1ull << 63; e = (e & 0x8000) | (u16)(0x3fff - 40 + rng_below(rng, 110)); break;
+    default:
+        m |= 1ull << 63;
+        e = (e & 0x8000) | (u16)(0x3fff - 40 + rng_below(rng, 110));
+        break;
     }
     st64(to, m);
     st16(to + 8, e);
@@ -249,11 +313,14 @@ static void random_state(struct rng *rng, struct native_state *s, const struct i
         for (unsigned i = 0; i < 8; i++) random_x87(rng, s->st[i]);
         s->ftw = rng_below(rng, 4) ? 0xff : (u8)rng_next(rng);
         s->fsw = (u16)(rng_below(rng, 8) << 11 | (rng_next(rng) & 0x4700));
-        if (rng_below(rng, 2)) s->fcw = (u16)(0x7f | rng_below(rng, 4) << 10 | rng_below(rng, 4) << 8);
+        if (rng_below(rng, 2))
+            s->fcw = (u16)(0x7f | rng_below(rng, 4) << 10 | rng_below(rng, 4) << 8);
         if (!rng_below(rng, 8)) s->fsw |= rng_next(rng) & 0x7f;
         if (!rng_below(rng, 10)) s->fcw &= (u16)rng_next(rng) | 0xff40;
-        if (s->fsw & ~s->fcw & 0x3f) s->fsw |= 0x8080;
-        else s->fsw &= 0x7f7f;
+        if (s->fsw & ~s->fcw & 0x3f)
+            s->fsw |= 0x8080;
+        else
+            s->fsw &= 0x7f7f;
     }
 }
 
@@ -328,7 +395,8 @@ static struct native_fault run_guest(struct bench *b, const struct insn *decoded
             insns[0].fn = interp_handler(cpu, insns);
             done = insns[0].fn(cpu, insns);
         } else {
-            done = (!(insn_row(decoded->row)->attributes & (ATTR_X87 | ATTR_MMX | ATTR_SSE | ATTR_AVX)) ||
+            done = (!(insn_row(decoded->row)->attributes &
+                      (ATTR_X87 | ATTR_MMX | ATTR_SSE | ATTR_AVX)) ||
                     fpu_check(cpu, insns)) &&
                    sem_table[decoded->op](cpu, insns);
         }
@@ -350,14 +418,15 @@ static u64 pick_address(struct rng *rng, unsigned size, unsigned alignment)
     u64 page = NATIVE_DATA + rng_below(rng, NATIVE_RW_PAGES) * 4096;
     u64 inside = page + rng_below(rng, 4096 - 512);
     switch (rng_below(rng, 40)) {
-    case 0: return NATIVE_DATA + 4096 - rng_below(rng, size + 1);             /* across two pages */
-    case 1: return NATIVE_RO - rng_below(rng, size + 1);                      /* into the read-only one */
-    case 2: return NATIVE_RO + 4096 - rng_below(rng, size + 1);               /* into nothing */
+    case 0: return NATIVE_DATA + 4096 - rng_below(rng, size + 1); /* across two pages */
+    case 1: return NATIVE_RO - rng_below(rng, size + 1);          /* into the read-only one */
+    case 2: return NATIVE_RO + 4096 - rng_below(rng, size + 1);   /* into nothing */
     case 3: return NATIVE_RO + rng_below(rng, 2048);
     case 4: return NATIVE_DATA - rng_below(rng, size + 1);
     case 5: return inside;
-    case 6: return inside | 0x8000000000000000ull >> rng_below(rng, 16);      /* not canonical */
-    case 7: case 8: return NATIVE_DATA + 4096 - alignment;
+    case 6: return inside | 0x8000000000000000ull >> rng_below(rng, 16); /* not canonical */
+    case 7:
+    case 8: return NATIVE_DATA + 4096 - alignment;
     default: return inside & ~(u64)(alignment - 1);
     }
 }
@@ -374,7 +443,8 @@ static bool aim(struct encoded *code, struct insn *insn, struct native_state *s,
         return true;
     }
     if (code->disp_at < 0) return false;
-    u64 disp = target - index - (insn->base == REG_IP_BASE ? NATIVE_CODE + insn->pos + insn->length : 0);
+    u64 disp =
+        target - index - (insn->base == REG_IP_BASE ? NATIVE_CODE + insn->pos + insn->length : 0);
     if (is32) disp = (u64)(i64)(i32)disp;
     if ((u64)(i64)(i32)disp != disp) return false;
     st32(code->bytes + code->disp_at, (u32)disp);
@@ -401,7 +471,8 @@ static void prepare_implicit(struct rng *rng, const struct insn *insn, struct na
         }
     }
     /* Whether a zero mask faults is up to the processor. */
-    if (insn->op == OP_MASKMOVQ || insn->op == OP_MASKMOVDQU) s->gpr[RDI] = NATIVE_DATA + rng_below(rng, 8176);
+    if (insn->op == OP_MASKMOVQ || insn->op == OP_MASKMOVDQU)
+        s->gpr[RDI] = NATIVE_DATA + rng_below(rng, 8176);
     if (insn->op == OP_XLAT) s->gpr[RBX] = pick_address(rng, 256, 1);
     if (attributes & ATTR_STACK) {
         s->gpr[RSP] = rng_below(rng, 12) ? NATIVE_DATA + 1024 + rng_below(rng, 2048)
@@ -425,7 +496,7 @@ static unsigned memory_size(const struct insn *insn)
 /* Near transfers through registers and memory go to a canonical address. */
 static void tame_target(struct bench *b, const struct insn *insn, struct native_state *s, u64 at)
 {
-    u64 to = NATIVE_CODE + rng_below(&b->rng, 4096);
+    u64 to = NATIVE_CODE + 2048 + rng_below(&b->rng, 2048);
     if (insn->operand[0].kind == OPERAND_GPR) {
         s->gpr[insn->operand[0].reg] = to;
         return;
@@ -436,7 +507,8 @@ static void tame_target(struct bench *b, const struct insn *insn, struct native_
 }
 
 /* Registers and bytes such that every access lies where it can do no harm. */
-static bool prepare(struct bench *b, struct encoded *code, struct insn *insn, struct native_state *s)
+static bool prepare(struct bench *b, struct encoded *code, struct insn *insn,
+                    struct native_state *s)
 {
     struct rng *rng = &b->rng;
     bool has_modrm_memory = insn->base != REG_ZERO || code->disp_at >= 0;
@@ -446,19 +518,23 @@ static bool prepare(struct bench *b, struct encoded *code, struct insn *insn, st
     if (insn_row(insn->row)->attributes & ATTR_REP || insn->op == OP_MASKMOVQ ||
         insn->op == OP_MASKMOVDQU || insn->op == OP_XLAT)
         return true;
-    if (insn->op == OP_MOV && has_modrm_memory == false && memory_size(insn) && insn->base == REG_ZERO &&
+    if (insn->op == OP_MOV && has_modrm_memory == false && memory_size(insn) &&
+        insn->base == REG_ZERO &&
         (insn->operand[0].kind == OPERAND_MEMORY || insn->operand[1].kind == OPERAND_MEMORY)) {
         u64 address = pick_address(rng, 8, 1); /* moffs: the address follows the opcode */
-        if (insn->address_size == 8) st64(code->bytes + insn->length - 8, address);
-        else st32(code->bytes + insn->length - 4, (u32)address);
+        if (insn->address_size == 8)
+            st64(code->bytes + insn->length - 8, address);
+        else
+            st32(code->bytes + insn->length - 4, (u32)address);
         return true;
     }
     if (is_bit_string(insn))
-        s->gpr[insn->operand[1].reg] = (u64)((i64)rng_below(rng, 1600) - 800) & size_mask(insn->size);
+        s->gpr[insn->operand[1].reg] =
+            (u64)((i64)rng_below(rng, 1600) - 800) & size_mask(insn->size);
     if (gather) {
         unsigned n = insn->operand[3].reg;
-        bool q = insn->op == OP_VGATHERQPS || insn->op == OP_VGATHERQPD || insn->op == OP_VPGATHERQD ||
-                 insn->op == OP_VPGATHERQQ;
+        bool q = insn->op == OP_VGATHERQPS || insn->op == OP_VGATHERQPD ||
+                 insn->op == OP_VPGATHERQD || insn->op == OP_VPGATHERQQ;
         for (unsigned i = 0; i < 4; i++) {
             u64 index = q ? (u64)((i64)rng_below(rng, 64) - 32)
                           : (u32)(rng_below(rng, 64) - 32) | (u64)(rng_below(rng, 64) - 32) << 32;
@@ -476,27 +552,35 @@ static bool prepare(struct bench *b, struct encoded *code, struct insn *insn, st
         if (!aim(code, insn, s, target)) return false;
         if (is_bit_string(insn) && insn->base == insn->operand[1].reg) return false;
     }
-    if (insn->op == OP_JMP_INDIRECT || insn->op == OP_CALL_INDIRECT) tame_target(b, insn, s, target);
+    if (insn->op == OP_JMP_INDIRECT || insn->op == OP_CALL_INDIRECT)
+        tame_target(b, insn, s, target);
     if (insn->op == OP_RET) tame_target(b, insn, s, s->gpr[RSP]);
     if (insn->op == OP_ENTER && insn->imm2 & 31 && insn->imm > 2048) return false;
     if (insn->op == OP_DIV || insn->op == OP_IDIV)
-        if (rng_below(rng, 2) && insn->base != RDX && insn->index != RDX) s->gpr[RDX] = insn->op == OP_IDIV && (s->gpr[RAX] >> 63) ? ~0ull : 0;
+        if (rng_below(rng, 2) && insn->base != RDX && insn->index != RDX)
+            s->gpr[RDX] = insn->op == OP_IDIV && (s->gpr[RAX] >> 63) ? ~0ull : 0;
     return true;
 }
 
 /* --- comparing --- */
-static bool flags_agree(struct bench *b, const struct insn *insn, const struct native_state *in, u32 host, u32 ours)
+static bool flags_agree(struct bench *b, const struct insn *insn, const struct native_state *in,
+                        u32 host, u32 ours)
 {
     const struct insn_row *row = insn_row(insn->row);
     u32 undefined = row->flags_undefined & NATIVE_FLAGS, differ = host ^ ours;
     unsigned bits = insn->size * 8;
     if (insn->op >= OP_ROL && insn->op <= OP_SHRD) {
-        unsigned n = insn->operand[1].kind == OPERAND_IMMEDIATE ? (unsigned)insn->imm : (unsigned)in->gpr[RCX];
+        unsigned n = insn->operand[1].kind == OPERAND_IMMEDIATE ? (unsigned)insn->imm
+                                                                : (unsigned)in->gpr[RCX];
         bool twice = insn->op == OP_SHLD || insn->op == OP_SHRD;
-        if (twice) n = insn->operand[2].kind == OPERAND_IMMEDIATE ? (unsigned)insn->imm : (unsigned)in->gpr[RCX];
+        if (twice)
+            n = insn->operand[2].kind == OPERAND_IMMEDIATE ? (unsigned)insn->imm
+                                                           : (unsigned)in->gpr[RCX];
         n &= bits == 64 ? 63 : 31;
-        if (n == 0) undefined = 0;
-        else if (n == 1) undefined &= ~(u32)FLAG_OF;
+        if (n == 0)
+            undefined = 0;
+        else if (n == 1)
+            undefined &= ~(u32)FLAG_OF;
         if ((insn->op == OP_SHL || insn->op == OP_SHR) && n >= bits) undefined |= FLAG_CF;
         if (twice && n > bits) undefined |= FLAGS_ARITHMETIC;
     }
@@ -543,15 +627,23 @@ static bool vectors_agree(const struct insn *insn, const struct native_fault *fa
 static bool result_undefined(const struct insn *insn, const struct native_state *in)
 {
     if ((insn->op != OP_SHLD && insn->op != OP_SHRD) || insn->size != 2) return false;
-    unsigned n = insn->operand[2].kind == OPERAND_IMMEDIATE ? (unsigned)insn->imm : (unsigned)in->gpr[RCX];
+    unsigned n =
+        insn->operand[2].kind == OPERAND_IMMEDIATE ? (unsigned)insn->imm : (unsigned)in->gpr[RCX];
     return (n & 31) > 16;
 }
 
-/* What the manuals leave open: arguments out of range, last places, and C1, which tells their rounding. */
+/* What the manuals leave open: arguments out of range, last places, and C1, which tells their
+ * rounding. */
 static bool is_transcendental(unsigned op)
 {
     switch (op) {
-    case OP_F2XM1: case OP_FYL2X: case OP_FYL2XP1: case OP_FPTAN: case OP_FPATAN: case OP_FSIN: case OP_FCOS:
+    case OP_F2XM1:
+    case OP_FYL2X:
+    case OP_FYL2XP1:
+    case OP_FPTAN:
+    case OP_FPATAN:
+    case OP_FSIN:
+    case OP_FCOS:
     case OP_FSINCOS: return true;
     default: return false;
     }
@@ -574,13 +666,15 @@ static bool is_foreign(const struct insn *insn, const struct native_state *host)
     return insn->op == OP_LDMXCSR && host->mxcsr >> 17;
 }
 
-static const char *disagreement(struct bench *b, const struct insn *insn, const struct native_state *in,
-                                const struct native_state *h, const struct native_state *o,
-                                const struct native_fault *hf, const struct native_fault *of)
+static const char *disagreement(struct bench *b, const struct insn *insn,
+                                const struct native_state *in, const struct native_state *h,
+                                const struct native_state *o, const struct native_fault *hf,
+                                const struct native_fault *of)
 {
     if (is_foreign(insn, h)) return NULL;
     /* A near transfer to a non-canonical address: AMD faults when it fetches there. */
-    bool fetch = hf->vector == VECTOR_GP && of->vector == -1 && h->rip == o->rip && h->rip != in->rip;
+    bool fetch =
+        hf->vector == VECTOR_GP && of->vector == -1 && h->rip == o->rip && h->rip != in->rip;
     if (!fetch && !fault_agrees(hf, of)) return "fault";
     if (result_undefined(insn, in)) return NULL;
     u16 ignored = 0;
@@ -592,9 +686,11 @@ static const char *disagreement(struct bench *b, const struct insn *insn, const 
     if (!flags_agree(b, insn, in, h->flags, o->flags)) return "flags";
     if (!vectors_agree(insn, hf, h, o)) return "vectors";
     if (h->mxcsr != o->mxcsr) return "mxcsr";
-    if (h->fcw != o->fcw || ((h->fsw ^ o->fsw) & ~ignored) || h->ftw != o->ftw) return "x87 control";
+    if (h->fcw != o->fcw || ((h->fsw ^ o->fsw) & ~ignored) || h->ftw != o->ftw)
+        return "x87 control";
     for (unsigned i = 0; i < 8; i++)
-        if (memcmp(h->st[i], o->st[i], 10) && !(approximate && nearly(h->st[i], o->st[i]))) return "x87 registers";
+        if (memcmp(h->st[i], o->st[i], 10) && !(approximate && nearly(h->st[i], o->st[i])))
+            return "x87 registers";
     if (memcmp(b->guest_data, (void *)NATIVE_DATA, NATIVE_DATA_SIZE)) return "memory";
     return NULL;
 }
@@ -606,22 +702,26 @@ static void show_bytes(const char *what, const u8 *bytes, unsigned n)
     while (n--) printf("%02x", bytes[n]);
 }
 
-static void show_differences(struct bench *b, const struct native_state *in, const struct native_state *h,
-                             const struct native_state *o)
+static void show_differences(struct bench *b, const struct native_state *in,
+                             const struct native_state *h, const struct native_state *o)
 {
-    static const char names[16][4] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9",
-                                      "r10", "r11", "r12", "r13", "r14", "r15"};
+    static const char names[16][4] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+                                      "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
     for (unsigned i = 0; i < 16; i++)
         if (h->gpr[i] != o->gpr[i])
-            printf("#    %s: %llx, host %llx, ours %llx\n", names[i], (unsigned long long)in->gpr[i],
-                   (unsigned long long)h->gpr[i], (unsigned long long)o->gpr[i]);
-    if (h->flags != o->flags) printf("#    flags: %x, host %x, ours %x\n", in->flags, h->flags, o->flags);
+            printf("#    %s: %llx, host %llx, ours %llx\n", names[i],
+                   (unsigned long long)in->gpr[i], (unsigned long long)h->gpr[i],
+                   (unsigned long long)o->gpr[i]);
+    if (h->flags != o->flags)
+        printf("#    flags: %x, host %x, ours %x\n", in->flags, h->flags, o->flags);
     if (h->rip != o->rip)
-        printf("#    rip: host %llx, ours %llx\n", (unsigned long long)h->rip, (unsigned long long)o->rip);
-    if (h->mxcsr != o->mxcsr) printf("#    mxcsr: %x, host %x, ours %x\n", in->mxcsr, h->mxcsr, o->mxcsr);
+        printf("#    rip: host %llx, ours %llx\n", (unsigned long long)h->rip,
+               (unsigned long long)o->rip);
+    if (h->mxcsr != o->mxcsr)
+        printf("#    mxcsr: %x, host %x, ours %x\n", in->mxcsr, h->mxcsr, o->mxcsr);
     if (h->fsw != o->fsw || h->fcw != o->fcw || h->ftw != o->ftw)
-        printf("#    fcw fsw ftw: %x %x %x, host %x %x %x, ours %x %x %x\n", in->fcw, in->fsw, in->ftw, h->fcw,
-               h->fsw, h->ftw, o->fcw, o->fsw, o->ftw);
+        printf("#    fcw fsw ftw: %x %x %x, host %x %x %x, ours %x %x %x\n", in->fcw, in->fsw,
+               in->ftw, h->fcw, h->fsw, h->ftw, o->fcw, o->fsw, o->ftw);
     for (unsigned i = 0; i < 16; i++)
         for (unsigned half = 0; half < 2; half++) {
             const u8 *hv = half ? h->ymm[i] : h->xmm[i], *ov = half ? o->ymm[i] : o->xmm[i];
@@ -643,34 +743,40 @@ static void show_differences(struct bench *b, const struct native_state *in, con
     for (unsigned i = 0; i < NATIVE_DATA_SIZE; i += 8) {
         u64 hm = ld64((u8 *)(uintptr_t)NATIVE_DATA + i), om = ld64(b->guest_data + i);
         if (hm != om)
-            printf("#    memory %llx: host %llx, ours %llx\n", NATIVE_DATA + i, (unsigned long long)hm,
-                   (unsigned long long)om);
+            printf("#    memory %llx: host %llx, ours %llx\n", NATIVE_DATA + i,
+                   (unsigned long long)hm, (unsigned long long)om);
     }
 }
 
 static void show(struct bench *b, const struct insn *insn, const struct encoded *code, bool handler,
                  const char *what, const struct native_state *in, const struct native_state *h,
-                 const struct native_state *o, const struct native_fault *hf, const struct native_fault *of)
+                 const struct native_state *o, const struct native_fault *hf,
+                 const struct native_fault *of)
 {
     printf("# %s (%s):", op_name(insn->op), handler ? "handler" : "sem");
     for (unsigned i = 0; i < insn->length; i++) printf(" %02x", code->bytes[i]);
     printf(": %s", what);
     if (hf->vector >= 0 || of->vector != -1)
         printf("; fault host %d(%x) %llx, ours %d(%x) %llx", hf->vector, hf->error,
-               (unsigned long long)hf->address, of->vector, of->error, (unsigned long long)of->address);
+               (unsigned long long)hf->address, of->vector, of->error,
+               (unsigned long long)of->address);
     printf("\n");
     for (unsigned i = 0; i < 4; i++) {
         const struct operand *op = &insn->operand[i];
-        if (op->kind == OPERAND_GPR) printf("#    [%u] %llx\n", i, (unsigned long long)in->gpr[op->reg]);
+        if (op->kind == OPERAND_GPR)
+            printf("#    [%u] %llx\n", i, (unsigned long long)in->gpr[op->reg]);
         if (op->kind == OPERAND_VECTOR) {
             printf("#    [%u]", i);
             show_bytes("", in->ymm[op->reg], 16);
             show_bytes("", in->xmm[op->reg], 16);
             printf("\n");
         }
-        if (op->kind == OPERAND_MEMORY && op->size <= 16 && in->gpr[insn->base < 16 ? insn->base : RAX]) {
-            u64 at = insn->base < 16 ? in->gpr[insn->base] + (u64)insn->disp +
-                     (insn->index < 16 ? in->gpr[insn->index] << insn->scale : 0) : 0;
+        if (op->kind == OPERAND_MEMORY && op->size <= 16 &&
+            in->gpr[insn->base < 16 ? insn->base : RAX]) {
+            u64 at = insn->base < 16
+                         ? in->gpr[insn->base] + (u64)insn->disp +
+                               (insn->index < 16 ? in->gpr[insn->index] << insn->scale : 0)
+                         : 0;
             if (at >= NATIVE_DATA && at + op->size <= NATIVE_DATA + NATIVE_DATA_SIZE) {
                 printf("#    [%u] after:", i);
                 show_bytes("", (const u8 *)(uintptr_t)at, op->size);
@@ -705,7 +811,8 @@ static bool run_one(struct bench *b, const struct encoding *e, bool handler)
     encode_random(&b->rng, e, &code);
     if (decode_insn(&insn, code.bytes, 15, CODE64, POS, &b->features) != DECODE_OK) return false;
     if (insn_row(insn.row)->attributes & ATTR_CPL0) return false;
-    if (insn.operand[0].kind == OPERAND_RELATIVE && insn.imm + insn.length == 0) return false; /* itself */
+    if (insn.operand[0].kind == OPERAND_RELATIVE && insn.imm + insn.length == 0)
+        return false; /* itself */
     random_state(&b->rng, &in, insn_row(insn.row));
     in.rip = NATIVE_CODE + POS;
     if (!prepare(b, &code, &insn, &in)) return false;
@@ -719,8 +826,10 @@ static bool run_one(struct bench *b, const struct encoding *e, bool handler)
     save_guest(b->cpu, &ours);
     b->runs[insn.op]++;
     const char *what = disagreement(b, &insn, &in, &host, &ours, &hf, &of);
-    if (what && b->failures[insn.op]++ < SHOWN) show(b, &insn, &code, handler, what, &in, &host, &ours, &hf, &of);
-    if (what || result_undefined(&insn, &in) || is_foreign(&insn, &host) || is_transcendental(insn.op))
+    if (what && b->failures[insn.op]++ < SHOWN)
+        show(b, &insn, &code, handler, what, &in, &host, &ours, &hf, &of);
+    if (what || result_undefined(&insn, &in) || is_foreign(&insn, &host) ||
+        is_transcendental(insn.op))
         memcpy(b->guest_data, (void *)NATIVE_DATA, NATIVE_DATA_SIZE);
     return true;
 }
@@ -755,12 +864,29 @@ static unsigned test_semantics(struct bench *b, unsigned rounds, const char *onl
 static bool is_dangerous(const struct insn *insn, const u8 *bytes)
 {
     switch (insn->op) {
-    case OP_SYSCALL: case OP_SYSENTER: case OP_INT: case OP_MOV_SEG: case OP_POP_SEG: case OP_LFS: case OP_LGS:
-    case OP_LSS: case OP_WRFSBASE: case OP_WRGSBASE: case OP_IRET: case OP_RET_FAR: case OP_CALL_FAR:
-    case OP_JMP_FAR: case OP_POPF: case OP_XRSTOR: case OP_FXRSTOR: case OP_INT3: case OP_INT1: return true;
+    case OP_SYSCALL:
+    case OP_SYSENTER:
+    case OP_INT:
+    case OP_MOV_SEG:
+    case OP_POP_SEG:
+    case OP_LFS:
+    case OP_LGS:
+    case OP_LSS:
+    case OP_WRFSBASE:
+    case OP_WRGSBASE:
+    case OP_IRET:
+    case OP_RET_FAR:
+    case OP_CALL_FAR:
+    case OP_JMP_FAR:
+    case OP_POPF:
+    case OP_XRSTOR:
+    case OP_FXRSTOR:
+    case OP_INT3:
+    case OP_INT1: return true;
     }
     for (unsigned i = 0; i < 8; i++)
-        if (bytes[i] == 0x0f && bytes[i + 1] == 0x01 && bytes[i + 2] >= 0xc0) return insn->op == OP_UD;
+        if (bytes[i] == 0x0f && bytes[i + 1] == 0x01 && bytes[i + 2] >= 0xc0)
+            return insn->op == OP_UD;
     return false;
 }
 
@@ -800,14 +926,27 @@ static const char *validity(const u8 *bytes, const struct insn *insn, enum decod
 static bool is_hosts_own(const struct insn *insn, const u8 *bytes)
 {
     switch (insn->op) {
-    case OP_CLAC: case OP_STAC: case OP_MONITOR: case OP_MWAIT: case OP_RSM: case OP_SYSEXIT: case OP_SYSRET:
-    case OP_MOV_CR: case OP_MOV_DR: return true;
-    case OP_SGDT: case OP_SIDT: case OP_SLDT: case OP_STR: case OP_SMSW: return true; /* the kernel plays them */
+    case OP_CLAC:
+    case OP_STAC:
+    case OP_MONITOR:
+    case OP_MWAIT:
+    case OP_RSM:
+    case OP_SYSEXIT:
+    case OP_SYSRET:
+    case OP_MOV_CR:
+    case OP_MOV_DR: return true;
+    case OP_SGDT:
+    case OP_SIDT:
+    case OP_SLDT:
+    case OP_STR:
+    case OP_SMSW: return true; /* the kernel plays them */
     }
-    if (bytes[0] == 0xc4 && (bytes[1] & 31) == 3 && bytes[3] <= 1) return true; /* VPERMQ, VPERMPD: any W */
+    if (bytes[0] == 0xc4 && (bytes[1] & 31) == 3 && bytes[3] <= 1)
+        return true; /* VPERMQ, VPERMPD: any W */
     unsigned at = 0;
     while (at < 12 && bytes[at] != 0x0f) at++;
-    return bytes[at] == 0x0f && (bytes[at + 1] == 0x2b || bytes[at + 1] == 0x78 || bytes[at + 1] == 0x79); /* SSE4a */
+    return bytes[at] == 0x0f &&
+           (bytes[at + 1] == 0x2b || bytes[at + 1] == 0x78 || bytes[at + 1] == 0x79); /* SSE4a */
 }
 
 /* A hypervisor may hide what the processor does all the same. */
@@ -815,7 +954,8 @@ static bool is_hidden(enum decode_status status, const u8 *bytes)
 {
     static const struct feature_set all = {{~0ull, ~0ull}};
     struct insn insn;
-    return status == DECODE_UNDEFINED && decode_insn(&insn, bytes, 15, CODE64, 0, &all) == DECODE_OK;
+    return status == DECODE_UNDEFINED &&
+           decode_insn(&insn, bytes, 15, CODE64, 0, &all) == DECODE_OK;
 }
 
 static unsigned test_validity(struct bench *b, unsigned rounds)
