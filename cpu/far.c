@@ -483,5 +483,8 @@ bool sem_INTO(struct vcpu *cpu, const struct insn *insn)
 /* ICEBP: #DB as a trap, DR6 untouched, no DPL check. */
 bool sem_INT1(struct vcpu *cpu, const struct insn *insn)
 {
-    return interrupt_software(cpu, VECTOR_DB, cpu_next_ip(cpu, insn), false);
+    TRY(interrupt_software(cpu, VECTOR_DB, cpu_next_ip(cpu, insn), false));
+    cpu->dr[6] |= cpu->pending_db; /* a data breakpoint that MOV SS held off comes with it */
+    cpu->pending_db = 0;
+    return true;
 }

@@ -40,6 +40,7 @@ struct fw_cfg_item {
     u8 *bytes;
     u32 length;
     bool is_writable; /* bytes are in the device's `writable`, not allocated */
+    bool is_alias;    /* bytes are another item's */
     void (*written)(void *opaque, u32 offset, u32 length);
     void *opaque;
 };
@@ -83,12 +84,17 @@ static struct fw_cfg_item *fw_cfg_item(struct fw_cfg *s, u16 key)
 
 /* --- what the board adds --- */
 
+static void fw_cfg_release_item(struct fw_cfg_item *item)
+{
+    if (!item->is_writable && !item->is_alias) free(item->bytes);
+}
+
 static void fw_cfg_set(struct fw_cfg_item *item, const void *data, u32 length)
 {
     u8 *bytes = malloc(length ? length : 1);
     if (!bytes) abort();
     if (length) memcpy(bytes, data, length);
-    if (!item->is_writable) free(item->bytes);
+    fw_cfg_release_item(item);
     *item = (struct fw_cfg_item){.bytes = bytes, .length = length};
 }
 
@@ -97,6 +103,15 @@ void fw_cfg_add_bytes(struct device *fw_cfg, u16 key, const void *data, u32 leng
     struct fw_cfg_item *item = fw_cfg_item(fw_cfg_of(fw_cfg), key);
     if (!item) abort(); /* the board's mistake */
     fw_cfg_set(item, data, length);
+}
+
+void fw_cfg_add_alias(struct device *fw_cfg, u16 key, u16 of)
+{
+    struct fw_cfg_item *item = fw_cfg_item(fw_cfg_of(fw_cfg), key);
+    const struct fw_cfg_item *other = fw_cfg_item(fw_cfg_of(fw_cfg), of);
+    if (!item || !other || item == other) abort(); /* the board's mistake */
+    fw_cfg_release_item(item);
+    *item = (struct fw_cfg_item){.bytes = other->bytes, .length = other->length, .is_alias = true};
 }
 
 void fw_cfg_add_string(struct device *fw_cfg, u16 key, const char *text)
@@ -363,11 +378,6 @@ static void fw_cfg_reset(struct device *device)
 static void fw_cfg_restored(struct device *device)
 {
     (void)device; /* selected and position are checked at every use */
-}
-
-static void fw_cfg_release_item(struct fw_cfg_item *item)
-{
-    if (!item->is_writable) free(item->bytes);
 }
 
 static void fw_cfg_release(struct device *device)

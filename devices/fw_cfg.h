@@ -50,6 +50,8 @@ enum fw_cfg_key {
 
 /* KEY below FW_CFG_FILE_FIRST, or from FW_CFG_ACPI_TABLES on. */
 void fw_cfg_add_bytes(struct device *fw_cfg, u16 key, const void *data, u32 length);
+/* KEY shows the bytes of OF, which must stay as it is. */
+void fw_cfg_add_alias(struct device *fw_cfg, u16 key, u16 of);
 void fw_cfg_add_string(struct device *fw_cfg, u16 key, const char *text); /* with its zero */
 void fw_cfg_add_u16(struct device *fw_cfg, u16 key, u16 value);           /* little-endian */
 void fw_cfg_add_u32(struct device *fw_cfg, u16 key, u32 value);

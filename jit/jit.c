@@ -262,6 +262,7 @@ static enum engine_result jit_engine(struct vcpu *cpu)
     }
     j->jit->stats.entries++;
     jumps_mode(j);
+    if (!j->jit->options.no_link) jumps_add(j, cpu->rip, block->checked); /* a void one may be there */
     flags_to_native(cpu, j->state);
     j->state->vectors_live = 0;
     j->result = ENGINE_RAN;

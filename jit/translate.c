@@ -358,7 +358,7 @@ static bool pick_integer(const struct translation *t, struct uop *u, const struc
     case OP_MFENCE: return bare(u, 0, false, X64_0F, 0xae, 0xf0);
     case OP_LFENCE: return bare(u, 0, false, X64_0F, 0xae, 0xe8);
     case OP_SFENCE: return bare(u, 0, false, X64_0F, 0xae, 0xf8);
-    case OP_NOP: u->op = UOP_NOP; u->access = 0; return true;
+    case OP_NOP: case OP_PAUSE: u->op = UOP_NOP; u->access = 0; return true;
     case OP_ROL: case OP_ROR: case OP_RCL: case OP_RCR: case OP_SHL: case OP_SHR: case OP_SAR:
         return pick_shift(u, i);
     case OP_SHLD: case OP_SHRD: return pick_double_shift(u, i);
@@ -505,7 +505,7 @@ static void memory_access(struct uop *u, const struct insn *i)
         }
     }
     if (i->op == OP_XCHG && u->access) u->access = UOP_READ | UOP_WRITE;
-    if (i->op == OP_LEA || i->op == OP_NOP) u->access = 0;
+    if (i->op == OP_LEA || i->op == OP_NOP) u->access = 0; /* prefetches, too */
 }
 
 /* High bytes need an encoding without REX; registers in memory need one of two scratch registers. */

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 
 #define PLAN_ITEM 0x8010
+#define PLAN_SIZE 2048     /* kernelboot.S reads that much */
 #define DATA_ITEM 0x8020 /* and up: what to copy */
 #define PLAN_MAGIC 0x4552594cu
 #define MAX_LOADS 128
@@ -33,26 +34,43 @@ struct plan {
     u32 loads;
 };
 
-static bool add_load(struct pc *pc, struct plan *plan, const void *bytes, u64 length, u64 destination,
-                     struct error *error)
+/* A place in the plan, whose item the caller fills. */
+static bool plan_load(struct pc *pc, struct plan *plan, u64 length, u64 destination, struct error *error)
 {
-    if (!length) return true;
     if (plan->loads == MAX_LOADS) return error_set(error, "kernel has too many segments");
     u64 end = destination + length, limit = pc->ram_below_4g;
     if (end < destination || end > limit || length > UINT32_MAX)
         return error_set(error, "%" PRIu64 " KiB at %" PRIx64 "h do not fit into %" PRIu64 " MiB of RAM",
                          length >> 10, destination, limit >> 20);
-    u32 item = DATA_ITEM + plan->loads;
-    fw_cfg_add_bytes(pc->fw_cfg, (u16)item, bytes, (u32)length);
-    plan->load[plan->loads].item = item;
+    plan->load[plan->loads].item = DATA_ITEM + plan->loads;
     plan->load[plan->loads].length = (u32)length;
     plan->load[plan->loads++].destination = (u32)destination;
     return true;
 }
 
+static bool add_load(struct pc *pc, struct plan *plan, const void *bytes, u64 length, u64 destination,
+                     struct error *error)
+{
+    if (!length) return true;
+    if (!plan_load(pc, plan, length, destination, error)) return false;
+    fw_cfg_add_bytes(pc->fw_cfg, (u16)(DATA_ITEM + plan->loads - 1), bytes, (u32)length);
+    return true;
+}
+
+/* The bytes of item KEY, which are not stored twice. */
+static bool add_load_of(struct pc *pc, struct plan *plan, u16 key, u64 length, u64 destination,
+                        struct error *error)
+{
+    if (!length) return true;
+    if (!plan_load(pc, plan, length, destination, error)) return false;
+    fw_cfg_add_alias(pc->fw_cfg, (u16)(DATA_ITEM + plan->loads - 1), key);
+    return true;
+}
+
 static void give_plan(struct pc *pc, const struct plan *plan)
 {
-    u8 bytes[40 + 12 * MAX_LOADS] = {0};
+    u8 bytes[PLAN_SIZE] = {0};
+    _Static_assert(PLAN_SIZE >= 40 + 12 * MAX_LOADS, "a plan's table");
     const u32 head[] = {PLAN_MAGIC, plan->kind, plan->entry, plan->eax, plan->ebx, plan->sp,
                         plan->map, plan->count, plan->stride, plan->loads};
     for (unsigned i = 0; i < ARRAY_SIZE(head); i++) st32(bytes + i * 4, head[i]);
@@ -61,7 +79,7 @@ static void give_plan(struct pc *pc, const struct plan *plan)
         st32(bytes + 44 + i * 12, plan->load[i].length);
         st32(bytes + 48 + i * 12, plan->load[i].destination);
     }
-    fw_cfg_add_bytes(pc->fw_cfg, PLAN_ITEM, bytes, 2048);
+    fw_cfg_add_bytes(pc->fw_cfg, PLAN_ITEM, bytes, sizeof bytes);
 }
 
 /* --- Linux --- */
@@ -126,10 +144,10 @@ static bool boot_linux(struct pc *pc, u8 *image, u64 size, struct error *error)
     st32(image + 0x218, (u32)initrd_at);
     st32(image + 0x21c, (u32)initrd_size);
     tell_ovmf(pc, image, setup_size, image + setup_size, (u32)(size - setup_size), initrd, (u32)initrd_size, initrd_at);
-    bool ok = add_load(pc, &plan, image, setup_size, SETUP_SEGMENT << 4, error) &&
-              add_load(pc, &plan, image + setup_size, size - setup_size, 0x100000, error) &&
+    bool ok = add_load_of(pc, &plan, FW_CFG_SETUP_DATA, setup_size, SETUP_SEGMENT << 4, error) &&
+              add_load_of(pc, &plan, FW_CFG_KERNEL_DATA, size - setup_size, 0x100000, error) &&
               add_load(pc, &plan, cmdline, strlen(cmdline) + 1, CMDLINE_ADDRESS, error) &&
-              add_load(pc, &plan, initrd, initrd_size, initrd_at, error);
+              add_load_of(pc, &plan, FW_CFG_INITRD_DATA, initrd_size, initrd_at, error);
     free(initrd);
     if (ok) give_plan(pc, &plan);
     return ok || error_prefix(error, "kernel %s", o->kernel);

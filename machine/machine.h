@@ -55,6 +55,7 @@ struct machine {
 
     struct device *devices[MAX_BOARD_DEVICES]; /* in reset order */
     unsigned device_count;
+    struct jit *jit;              /* NULL: interpreted */
     struct pc *pc;                /* the board's own notes */
     struct drive *drives[MAX_DRIVES];
     const struct drive_option *drive_options[MAX_DRIVES];

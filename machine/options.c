@@ -137,16 +137,17 @@ static bool option_version(struct options *o, const char *value, struct error *e
 static bool option_accel(struct options *o, const char *value, struct error *error)
 {
     struct keyvals kv;
-    if (!keyvals_parse(&kv, value, "accel", error) || !keyvals_only(&kv, "accel", "accel tb-size thread one-insn-per-tb", error))
+    if (!keyvals_parse(&kv, value, "accel", error) || !keyvals_only(&kv, "accel", "accel tb-size thread", error))
         return false;
-    const char *engine = keyvals_get(&kv, "accel");
-    if (!engine || !strcmp(engine, "tcg") || !strcmp(engine, "interp")) {
-        o->interp = engine && !strcmp(engine, "interp");
-        return true;
-    }
-    if (!strcmp(engine, "jit"))
-        return error_set(error, "-accel jit: this build has no translator yet; use -accel interp");
-    return error_set(error, "-accel %s: not supported (interp)", engine);
+    const char *engine = keyvals_get(&kv, "accel"), *size = keyvals_get(&kv, "tb-size");
+    if (size && (!parse_size(size, MIB(1), &o->tb_size) || o->tb_size < KIB(64) || o->tb_size > GIB(1)))
+        return error_set(error, "-accel tb-size=%s: 64K to 1G", size);
+    if (!engine) return true;
+    if (strcmp(engine, "interp") && strcmp(engine, "jit") && strcmp(engine, "tcg"))
+        return error_set(error, "-accel %s: not supported (interp, jit)", engine);
+    /* "tcg" is QEMU's word for "by software, whichever way is best here". */
+    o->jit = !strcmp(engine, "jit");
+    return true;
 }
 
 static bool option_machine(struct options *o, const char *value, struct error *error)

@@ -37,7 +37,8 @@ struct drive_option {
 
 struct options {
     const char *program;
-    bool jit, interp; /* -accel, when said */
+    bool jit;    /* -accel jit */
+    u64 tb_size; /* bytes of code memory a processor; 0: the translator's choice */
     const char *cpu;
     unsigned smp;
     u64 ram;

@@ -25,6 +25,7 @@
 #include "devices/ps2_keyboard.h"
 #include "devices/ps2_mouse.h"
 #include "machine/bus_host.h"
+#include "jit/jit.h"
 #include "machine/clock_host.h"
 #include "machine/display_host.h"
 #include "machine/host/os.h"
@@ -151,6 +152,17 @@ static bool add_processor(struct pc *pc, unsigned index, struct error *error)
     return true;
 }
 
+static bool add_translator(struct pc *pc, struct error *error)
+{
+    struct machine *m = pc->machine;
+    struct jit_options options = {.tb_size = m->options->tb_size};
+    if (!m->options->jit) return true;
+    m->jit = jit_new(&options, &m->log);
+    for (unsigned i = 0; i < m->vcpu_count; i++)
+        if (!jit_attach(m->vcpu[i].cpu, m->jit, error)) return error_prefix(error, "-accel jit");
+    return true;
+}
+
 static bool add_processors(struct pc *pc, struct error *error)
 {
     struct machine *m = pc->machine;
@@ -160,7 +172,7 @@ static bool add_processors(struct pc *pc, struct error *error)
         if (!add_processor(pc, i, error)) return false;
     if (m->options->smp > 1 && !pc->lapic[0])
         return error_set(error, "-smp %u: -cpu %s has no local APIC", m->options->smp, m->options->cpu);
-    return true;
+    return add_translator(pc, error);
 }
 
 /* --- chips --- */

@@ -2,9 +2,10 @@
  * A guest that writes garbage to every register it can find: ports, PCI configuration, BARs, the fixed
  * memory-mapped chips. Its only aim is to keep an emulator busy with nonsense; it asks nothing.
  *
- * Multiboot, 32-bit, no paging, at 2 MiB: there the A20 gate does not matter. The command line gives seed=N; each reset starts another sequence of the
- * same seed, counted in CMOS byte 60h. A byte to port E9h now and then says that it is still going. Left
- * out: what ends the run at once (PM1 control, CF9h, keyboard controller's reset line, port 92h's, B2h).
+ * Multiboot, 32-bit, no paging, at 2 MiB: there the A20 gate does not matter. The command line gives
+ * seed=N; each reset starts another sequence of the same seed, counted in CMOS byte 60h. A byte to port
+ * E9h now and then says that it is still going. Left out: what ends the run at once (PM1 control, CF9h,
+ * the reset lines of the keyboard controller and port 92h, B2h, INIT by the APICs).
  */
 typedef unsigned char u8;
 typedef unsigned short u16;
@@ -175,8 +176,8 @@ static void strike_memory(u32 base, u32 size)
     if (next() >> 29) offset &= ~3u;
     else if (next() >> 31) offset %= 0x400;
     u32 at = base + offset;
-    /* INIT and start-up to ourselves would end the run: no ICR with delivery mode 5 or 6. */
-    if (base == 0xfee00000 && (offset & ~0xfu) == 0x300) v &= ~0x700u;
+    /* INIT (or start-up, SMI) to ourselves would end the run: delivery mode 0 or 4 only. */
+    if (base == 0xfee00000 || base == 0xfec00000) v &= ~0x300u;
     switch (next() >> 28) {
     case 0: *(volatile u8 *)at = (u8)v; break;
     case 1: *(volatile u16 *)at = (u16)v; break;
@@ -282,10 +283,10 @@ static void strike(void)
 static void go(void)
 {
     for (;;) {
-        if ((steps & 0x1ff) == 0) outb(0xe9, '.');
-        if ((steps & 0xfff) == 0) place_bars();
-        if ((steps & 0x3ff) == 0x100) __asm__ volatile("sti; nop; nop; cli");
-        steps++;
+        u32 step = steps++;
+        if ((step & 0x1ff) == 0) outb(0xe9, '.');
+        if ((step & 0xfff) == 0) place_bars();
+        if ((step & 0x3ff) == 0x100) __asm__ volatile("sti; nop; nop; cli");
         strike();
     }
 }
