@@ -34,7 +34,7 @@ static u64 swap_le(u64 v, unsigned size)
 
 /* Compare and swap; *seen gets what was there. Operands are guest numbers. */
 __attribute__((no_sanitize("alignment")))
-static bool host_cas(void *at, unsigned size, u64 *seen, u64 wanted)
+GUEST_RACES static bool host_cas(void *at, unsigned size, u64 *seen, u64 wanted)
 {
 #define CAS(type)                                                                                  \
     {                                                                                              \
@@ -61,6 +61,13 @@ static void *atomic_pointer(struct vcpu *cpu, u64 linear, unsigned size, bool *f
     return at;
 }
 
+/* The operation is done: what was decoded from there is void. */
+static ALWAYS_INLINE void atomic_done(struct vcpu *cpu, const void *at, unsigned size)
+{
+    if (unlikely(memory_is_code(cpu->memory, at)) && memory_code_written(cpu->memory, at, size))
+        cpu->leave_block = true;
+}
+
 static bool update_split(struct vcpu *cpu, u64 linear, unsigned size, atomic_fn fn, u64 operand,
                          u64 *old)
 {
@@ -80,6 +87,7 @@ bool atomic_update(struct vcpu *cpu, u64 linear, unsigned size, atomic_fn fn, u6
     if (!at) return update_split(cpu, linear, size, fn, operand, old);
     u64 seen = mem_load_host(at, size);
     while (!host_cas(at, size, &seen, fn(seen, operand) & size_mask(size))) {}
+    atomic_done(cpu, at, size);
     *old = seen;
     return true;
 }
@@ -92,6 +100,7 @@ bool atomic_compare(struct vcpu *cpu, u64 linear, unsigned size, u64 expected, u
     if (at) {
         *old = expected;
         host_cas(at, size, old, wanted);
+        atomic_done(cpu, at, size);
         return true;
     }
     TRY(tlb_probe(cpu, linear, size, true, (enum tlb_mode)cpu->tlb_mode));
@@ -243,6 +252,7 @@ bool sem_CMPXCHG16B(struct vcpu *cpu, const struct insn *insn)
     void *at = tlb_locked_pointer(cpu, linear, 16, &faulted);
     if (faulted) return false;
     if (!at || !host_cas16(at, seen, wanted)) TRY(cas16_split(cpu, linear, seen, wanted));
+    else atomic_done(cpu, at, 16);
     bool equal = seen[0] == expected[0] && seen[1] == expected[1];
     if (!equal) {
         cpu->regs[RAX] = seen[0];

@@ -661,8 +661,8 @@ enum decode_status decode_insn(struct insn *insn, const u8 *bytes, unsigned avai
                                const struct feature_set *features)
 {
     u8 copy[48] = {0}; /* so that nothing below looks for the end: 14 prefixes and 33 bytes */
-    if (likely(available >= MAX_LENGTH)) memcpy(copy, bytes, MAX_LENGTH);
-    else memcpy(copy, bytes, available);
+    if (likely(available >= MAX_LENGTH)) guest_copy(copy, bytes, MAX_LENGTH);
+    else guest_copy(copy, bytes, available);
 
     memset((u8 *)insn + sizeof(insn->fn), 0, sizeof(*insn) - sizeof(insn->fn));
     insn->pos = pos;

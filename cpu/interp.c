@@ -242,8 +242,8 @@ static unsigned block_fill_straddle(struct vcpu *cpu, struct block *block, const
     if (!code_protect(cpu, host + pos, room) || !code_protect(cpu, second, 15 - room)) return 0;
 
     struct insn *insn = &block->insns[1];
-    memcpy(bytes, host + pos, room);
-    memcpy(bytes + room, second, 15 - room);
+    guest_copy(bytes, host + pos, room);
+    guest_copy(bytes + room, second, 15 - room);
     decode_insn(insn, bytes, 15, (enum code_size)cpu->code_size, (u16)pos, &cpu->features);
     insn_prepare(cpu, insn, 0);
     insn_terminate(insn + 1, pos + insn->length, 1);
@@ -289,7 +289,7 @@ static unsigned fetch_bytes(struct vcpu *cpu, u64 linear, u8 *to, unsigned count
     unsigned room = PAGE_SIZE - (linear & (PAGE_SIZE - 1));
     if (count > room) count = room;
     if (host) {
-        memcpy(to, host, count);
+        guest_copy(to, host, count);
         return count;
     }
     for (unsigned i = 0; i < count; i++)

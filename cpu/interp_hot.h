@@ -51,6 +51,8 @@ static inline enum ea_kind hot_kind(const struct vcpu *cpu, const struct insn *i
 {
     if (!(cpu->mode_key & MODE_FLAT)) return EA_NONE;
     if (insn->seg >= FS) return insn->address_size == 8 ? EA_SEG : EA_NONE;
+    /* Below 64 bits code segments are not writable: the general way tells reads from writes. */
+    if (unlikely(insn->seg == CS) && cpu->code_size != CODE64) return EA_NONE;
     if (insn->address_size == 4) return EA_32;
     if (insn->address_size != 8) return EA_NONE;
     return insn->index == REG_ZERO ? EA_BASE : EA_INDEX;

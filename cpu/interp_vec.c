@@ -54,7 +54,7 @@ static ALWAYS_INLINE bool vector_load(struct vcpu *cpu, const struct insn *insn,
     const u8 *from = hot_operand(cpu, insn, kind, size, false);
     if (unlikely(!from) || (aligned && unlikely((uintptr_t)from & (size - 1)))) return false;
     u64 q[4];
-    for (unsigned i = 0; i < size / 8; i++) q[i] = ld64(from + i * 8);
+    for (unsigned i = 0; i < size / 8; i++) q[i] = guest_ld64(from + i * 8);
     vector_put(cpu, insn, size, vex, q);
     return true;
 }
@@ -66,7 +66,7 @@ static ALWAYS_INLINE bool vector_store(struct vcpu *cpu, const struct insn *insn
     u8 *to = hot_operand(cpu, insn, kind, size, true);
     if (unlikely(!to) || (aligned && unlikely((uintptr_t)to & (size - 1)))) return false;
     const u64 *q = cpu_vec(cpu, insn->operand[1].reg)->q;
-    for (unsigned i = 0; i < size / 8; i++) st64(to + i * 8, q[i]);
+    for (unsigned i = 0; i < size / 8; i++) guest_st64(to + i * 8, q[i]);
     return true;
 }
 

@@ -95,8 +95,8 @@ static bool string_io(struct vcpu *cpu, const struct insn *insn,
     const u64 mask = size_mask(insn->address_size);
     const bool repeat = insn->flags & (INSN_REP | INSN_REPNE);
     u16 port = (u16)cpu->regs[RDX];
+    TRY(port_allowed(cpu, port, insn->size)); /* AMD checks for no repetition, too */
     if (repeat && !(cpu->regs[RCX] & mask)) return true;
-    TRY(port_allowed(cpu, port, insn->size));
     if (!repeat) return element(cpu, insn, port);
     for (unsigned i = 0;;) {
         TRY(element(cpu, insn, port));

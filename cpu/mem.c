@@ -52,7 +52,7 @@ bool lin_read_bytes(struct vcpu *cpu, u64 linear, void *to, unsigned size)
     if (likely(((linear + size - 1) & PAGE_MASK) ==
                    atomic_load_explicit(&e->tag_read, memory_order_relaxed) &&
                size <= PAGE_SIZE)) {
-        memcpy(to, (const void *)(uintptr_t)(linear + e->addend), size);
+        guest_copy(to, (const void *)(uintptr_t)(linear + e->addend), size);
         return true;
     }
     if (size <= 64) return tlb_read_slow(cpu, linear, to, size, cpu->tlb_mode);
@@ -68,7 +68,7 @@ bool lin_write_bytes(struct vcpu *cpu, u64 linear, const void *from, unsigned si
     if (likely(((linear + size - 1) & PAGE_MASK) ==
                    atomic_load_explicit(&e->tag_write, memory_order_relaxed) &&
                size <= PAGE_SIZE)) {
-        memcpy((void *)(uintptr_t)(linear + e->addend), from, size);
+        guest_copy((void *)(uintptr_t)(linear + e->addend), from, size);
         return true;
     }
     if (size <= 64) return tlb_write_slow(cpu, linear, from, size, cpu->tlb_mode);

@@ -29,7 +29,8 @@ static inline enum tlb_mode tlb_fetch_mode(const struct vcpu *cpu)
 }
 
 /* Host address for a locked read-modify-write of an aligned or in-page operand of SIZE bytes that is
- * plain RAM; NULL otherwise (*faulted tells). Then take the slow way under group lock. */
+ * plain RAM; NULL otherwise (*faulted tells). Then take the slow way under group lock.
+ * Behind the operation the caller tells memory_code_written when memory_is_code. */
 void *tlb_locked_pointer(struct vcpu *cpu, u64 linear, unsigned size, bool *faulted);
 
 void tlb_reset(struct vcpu *cpu);                  /* before first use and after a load */
@@ -57,7 +58,7 @@ static ALWAYS_INLINE struct tlb_entry *tlb_slot(struct tlb_entry *array, u64 lin
     return &array[linear >> 12 & (TLB_ENTRIES - 1)];
 }
 
-static ALWAYS_INLINE u64 mem_load_host(const void *p, unsigned size)
+static GUEST_ACCESS u64 mem_load_host(const void *p, unsigned size)
 {
     switch (size) {
     case 1: return *(const u8 *)p;
@@ -66,7 +67,7 @@ static ALWAYS_INLINE u64 mem_load_host(const void *p, unsigned size)
     default: return ld64(p);
     }
 }
-static ALWAYS_INLINE void mem_store_host(void *p, u64 value, unsigned size)
+static GUEST_ACCESS void mem_store_host(void *p, u64 value, unsigned size)
 {
     switch (size) {
     case 1: *(u8 *)p = (u8)value; break;
@@ -170,6 +171,14 @@ static ALWAYS_INLINE bool mem_write(struct vcpu *cpu, const struct insn *insn, u
     u64 linear;
     TRY(mem_linear(cpu, insn, size, true, &linear));
     return lin_write(cpu, linear, size, value);
+}
+
+/* Faults as a write of SIZE bytes to the memory operand would. */
+static ALWAYS_INLINE bool mem_probe_write(struct vcpu *cpu, const struct insn *insn, unsigned size)
+{
+    u64 linear;
+    TRY(mem_linear(cpu, insn, size, true, &linear));
+    return tlb_probe(cpu, linear, size, true, (enum tlb_mode)cpu->tlb_mode);
 }
 
 /* --- blocks of bytes, 1..64 and beyond (XSAVE): linear, rights of the running code (mem.c) ---

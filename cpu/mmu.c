@@ -46,7 +46,7 @@ static ALWAYS_INLINE void place_find(struct vcpu *cpu, u64 physical, struct plac
     place->host = host ? host + (physical & (PAGE_SIZE - 1)) : NULL;
 }
 
-static u64 place_read(struct vcpu *cpu, const struct place *place, unsigned size)
+static GUEST_ACCESS u64 place_read(struct vcpu *cpu, const struct place *place, unsigned size)
 {
     if (unlikely(!place->host))
         return bus_memory_read_as(cpu->bus, place->physical, size, cpu_sees_smram(cpu));
@@ -55,25 +55,28 @@ static u64 place_read(struct vcpu *cpu, const struct place *place, unsigned size
 }
 
 /* ENTRY → ENTRY | BITS. False when somebody changed it meanwhile. */
-static bool place_set(struct vcpu *cpu, const struct place *place, unsigned size, u64 entry, u64 bits)
+GUEST_RACES static bool place_set(struct vcpu *cpu, const struct place *place, unsigned size, u64 entry, u64 bits)
 {
     if (unlikely(!place->host)) {
         bus_memory_write_as(cpu->bus, place->physical, entry | bits, size, cpu_sees_smram(cpu));
         return true;
     }
+    bool done;
+    if (size == 8) {
+        u64 expected = le64(entry);
+        done = __atomic_compare_exchange_n((u64 *)(void *)place->host, &expected,
+                                           le64(entry | bits), false, __ATOMIC_SEQ_CST,
+                                           __ATOMIC_RELAXED);
+    } else {
+        u32 expected = le32((u32)entry);
+        done = __atomic_compare_exchange_n((u32 *)(void *)place->host, &expected,
+                                           le32((u32)(entry | bits)), false, __ATOMIC_SEQ_CST,
+                                           __ATOMIC_RELAXED);
+    }
     if (unlikely(memory_is_code(cpu->memory, place->host)) &&
         memory_code_written(cpu->memory, place->host, size))
         cpu->leave_block = true;
-    if (size == 8) {
-        u64 expected = le64(entry);
-        return __atomic_compare_exchange_n((u64 *)(void *)place->host, &expected,
-                                           le64(entry | bits), false, __ATOMIC_SEQ_CST,
-                                           __ATOMIC_RELAXED);
-    }
-    u32 expected = le32((u32)entry);
-    return __atomic_compare_exchange_n((u32 *)(void *)place->host, &expected,
-                                       le32((u32)(entry | bits)), false, __ATOMIC_SEQ_CST,
-                                       __ATOMIC_RELAXED);
+    return done;
 }
 
 /* What a walk has found so far. */

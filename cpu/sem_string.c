@@ -127,7 +127,7 @@ static u64 movs_piece(const struct string *s, u64 n, bool *more)
         u8 *source = target ? string_direct(s, s->seg, RSI, false, &n) : NULL;
         u64 bytes = n * s->size;
         if (source && (target <= source || target >= source + bytes)) {
-            memmove(target, source, bytes);
+            guest_copy(target, source, bytes);
             advance(s, n);
             return n;
         }
@@ -149,7 +149,7 @@ bool sem_MOVS(struct vcpu *cpu, const struct insn *insn)
 static void fill(u8 *to, u64 value, unsigned size, u64 n)
 {
     if (size == 1 || value == (value & 0xff) * (size_mask(size) / 0xff)) {
-        memset(to, (int)(value & 0xff), n * size);
+        guest_fill(to, (u8)value, n * size);
         return;
     }
     for (u64 i = 0; i < n; i++, to += size) mem_store_host(to, value, size);

@@ -39,7 +39,7 @@ static ALWAYS_INLINE bool vec_load(struct vcpu *cpu, const struct insn *insn, un
     if (likely(((linear + size - 1) & PAGE_MASK) ==
                atomic_load_explicit(&e->tag_read, memory_order_relaxed))) {
         const u8 *host = (const u8 *)(uintptr_t)(linear + e->addend);
-        for (unsigned i = 0; i < size / 8; i++) to->q[i] = ld64(host + i * 8);
+        for (unsigned i = 0; i < size / 8; i++) to->q[i] = guest_ld64(host + i * 8);
         return true;
     }
     u8 bytes[32];
@@ -60,7 +60,7 @@ static ALWAYS_INLINE bool vec_store(struct vcpu *cpu, const struct insn *insn,
     if (likely(((linear + size - 1) & PAGE_MASK) ==
                atomic_load_explicit(&e->tag_write, memory_order_relaxed))) {
         u8 *host = (u8 *)(uintptr_t)(linear + e->addend);
-        for (unsigned i = 0; i < size / 8; i++) st64(host + i * 8, from->q[i]);
+        for (unsigned i = 0; i < size / 8; i++) guest_st64(host + i * 8, from->q[i]);
         return true;
     }
     u8 bytes[32];

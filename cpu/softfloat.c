@@ -162,7 +162,12 @@ struct fp_value fp_round(struct fp_env *env, const struct fp_format *f, unsigned
         if (tiny && (env->unmasked & FP_UE)) {
             env->flags |= FP_UE;
             tiny = false;
-            if (env->x87 && f == &fp_f80 && exp + X87_WRAP >= f->emin) exp += X87_WRAP;
+            if (!env->x87) exp = f->emin; /* nothing is delivered; PE is of an unbounded exponent */
+            else if (f == &fp_f80) exp += X87_WRAP;
+            if (env->x87 && f == &fp_f80 && exp < f->emin) { /* FSCALE's; no rounding */
+                env->flags |= FP_PE;
+                return fp_make_zero(sign);
+            }
         } else if (tiny && env->ftz) {
             env->flags |= FP_UE | FP_PE;
             return fp_make_zero(sign);
@@ -188,10 +193,16 @@ struct fp_value fp_round(struct fp_env *env, const struct fp_format *f, unsigned
         }
     }
     if (unlikely(exp > f->emax)) {
-        if (!(env->x87 && f == &fp_f80 && (env->unmasked & FP_OE) && exp - X87_WRAP <= f->emax))
+        bool wraps = env->x87 && f == &fp_f80;
+        if (!(env->unmasked & FP_OE) || (env->x87 && !wraps))
             return round_overflow(env, f, precision, sign);
         env->flags |= FP_OE;
+        if (!wraps) return fp_make_infinity(sign); /* not delivered either */
         exp -= X87_WRAP;
+        if (exp > f->emax) { /* FSCALE's again */
+            env->flags |= FP_PE | FP_C1;
+            return fp_make_infinity(sign);
+        }
     }
     if (!kept) return fp_make_zero(sign);
     return (struct fp_value){ .kind = FP_FINITE, .sign = sign, .exp = exp,

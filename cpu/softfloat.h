@@ -23,7 +23,7 @@ enum fp_rounding { FP_NEAREST, FP_DOWN, FP_UP, FP_TO_ZERO };
 struct fp_env {
     u8 rounding;
     u8 precision;  /* f80 results: 24, 53 or 64 */
-    u8 unmasked;   /* FP_*: exceptions the guest wants; changes UE and, with x87, the result */
+    u8 unmasked;   /* FP_*: exceptions the guest wants; changes UE, PE and, with x87, the result */
     bool daz, ftz;
     bool x87;      /* the x87's NaN choice; wraps exponents of unmasked overflow and underflow */
     u16 flags;     /* OR of enum fp_flag */

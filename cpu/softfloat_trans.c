@@ -306,12 +306,19 @@ static unsigned reduce(struct fp_value v, struct wide *r)
     return (v.sign ? 0 - quotient : quotient) & 3;
 }
 
+/* A sum that is less than one, by too little to show: it shall round as what it is. */
+static struct wide below_one(struct wide sum)
+{
+    if (sum.sig != one.sig || sum.exp != one.exp) return sum;
+    return (struct wide){ ~(u128)0, -1, false };
+}
+
 static struct wide sine_wide(struct wide r)
 {
     struct wide square = mul(r, r), sum = one;
     for (u32 k = 15; k > 0; k--)
         sum = add(one, negated(divided_by(mul(square, sum), 2 * k * (2 * k + 1))));
-    return mul(r, sum);
+    return mul(r, below_one(sum));
 }
 
 static struct wide cosine_wide(struct wide r)
@@ -319,7 +326,7 @@ static struct wide cosine_wide(struct wide r)
     struct wide square = mul(r, r), sum = one;
     for (u32 k = 16; k > 0; k--)
         sum = add(one, negated(divided_by(mul(square, sum), 2 * k * (2 * k - 1))));
-    return sum;
+    return below_one(sum);
 }
 
 /* NaN, infinity, zero, out of range. True: *sine and *cosine are the answers (when *in_range). */

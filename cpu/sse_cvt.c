@@ -84,6 +84,8 @@ CONVERT(CVTTPD2DQ, 8, 4, cvttpd2dq, f64_to_i32_truncating)
 
 /* --- with MMX registers: two elements, in software --- */
 
+/* The x87 becomes the MMX file even if the conversion then raises an exception (AMD). */
+
 /* A vector from MMX or memory: a register source makes the x87 the MMX file, memory does not. */
 static bool from_mmx(struct vcpu *cpu, const struct insn *insn, unsigned to, soft_convert soft)
 {
@@ -91,8 +93,8 @@ static bool from_mmx(struct vcpu *cpu, const struct insn *insn, unsigned to, sof
     unsigned n = sse_last_source(insn);
     const union vec *b = vec_fetch(cpu, insn, n, 8, &t);
     TRY(b);
-    TRY(convert_elements(cpu, &r, b, 2, 4, to, NULL, soft));
     if (insn->operand[n].kind == OPERAND_MMX) mmx_enter(cpu);
+    TRY(convert_elements(cpu, &r, b, 2, 4, to, NULL, soft));
     union vec *x = cpu_vec(cpu, insn->operand[0].reg);
     x->q[0] = r.q[0];
     if (to == 8) x->q[1] = r.q[1];
@@ -112,6 +114,7 @@ static bool to_mmx(struct vcpu *cpu, const struct insn *insn, unsigned from, sof
     union vec t, r;
     const union vec *b = vec_source(cpu, insn, 1, 2 * from, &t);
     TRY(b);
+    mmx_enter(cpu);
     TRY(convert_elements(cpu, &r, b, 2, from, 4, NULL, soft));
     mmx_write(cpu, insn->operand[0].reg, r.q[0]);
     return true;
@@ -277,7 +280,10 @@ bool sem_VCVTPS2PH(struct vcpu *cpu, const struct insn *insn)
     memset(&r, 0, sizeof(r));
     for (unsigned i = 0; i < count; i++)
         vec_w(&r, i) = (u16)fp_convert(&fp_f16, &fp_f32, vec_d(a, i), &env);
-    if (env.flags & env.unmasked) return sse_exception(cpu, env.flags);
+    if (env.flags & env.unmasked) { /* a bad address comes before it */
+        if (insn->operand[0].kind == OPERAND_MEMORY) TRY(mem_probe_write(cpu, insn, count * 2));
+        return sse_exception(cpu, env.flags);
+    }
     TRY(vec_write(cpu, insn, 0, count * 2, &r));
     cpu->mxcsr |= env.flags & FP_ALL;
     return true;

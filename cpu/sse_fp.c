@@ -498,33 +498,35 @@ bool sem_ROUNDSD(struct vcpu *cpu, const struct insn *insn)
 
 /* --- dot products --- */
 
-/* One 16-byte lane: products by the high mask, sums of neighbours, sum of those; to the low mask.
- */
-static void dot_lane(union vec *r, const union vec *a, const union vec *b, unsigned lane,
-                     unsigned size, unsigned imm, struct fp_env *env)
-{
-    unsigned n = 16 / size, base = lane * n;
-    const struct fp_format *f = sse_format(size);
-    u64 t[4] = { 0, 0, 0, 0 };
-    for (unsigned i = 0; i < n; i++)
-        if (imm >> (4 + i) & 1)
-            t[i] = fp_mul(f, sse_element(a, base + i, size), sse_element(b, base + i, size), env);
-    t[0] = fp_add(f, t[0], t[1], env);
-    if (n == 4) t[0] = fp_add(f, t[0], fp_add(f, t[2], t[3], env), env);
-    for (unsigned i = 0; i < n; i++)
-        sse_set_element(r, base + i, size, imm >> i & 1 ? t[0] : 0);
-}
+/* Products by the high mask, sums of neighbours, sum of those, within each 16 bytes; to the low mask.
+ * An unmasked exception in one step keeps the next from being taken. */
 static bool sse_dot(struct vcpu *cpu, const struct insn *insn, unsigned size)
 {
-    union vec ta, tb, r;
+    union vec ta, tb, t, r;
     const union vec *b = vec_source(cpu, insn, 2, insn->vl, &tb);
     TRY(b);
     const union vec *a = vec_source(cpu, insn, 1, insn->vl, &ta);
     TRY(a);
+    const struct fp_format *f = sse_format(size);
+    unsigned count = insn->vl / size, lane = 16 / size, imm = simd_imm8(insn);
     struct fp_env env = sse_env(cpu);
-    for (unsigned lane = 0; lane < insn->vl / 16u; lane++)
-        dot_lane(&r, a, b, lane, size, simd_imm8(insn), &env);
+    for (unsigned i = 0; i < count; i++) {
+        bool wanted = imm >> (4 + (i & (lane - 1))) & 1;
+        u64 x = sse_element(a, i, size), y = sse_element(b, i, size);
+        sse_set_element(&t, i, size, wanted ? fp_mul(f, x, y, &env) : 0);
+    }
     TRY(sse_raise(cpu, env.flags));
+    for (unsigned step = 1; step < lane; step *= 2) {
+        for (unsigned i = 0; i < count; i += 2 * step) {
+            u64 x = sse_element(&t, i, size), y = sse_element(&t, i + step, size);
+            sse_set_element(&t, i, size, fp_add(f, x, y, &env));
+        }
+        TRY(sse_raise(cpu, env.flags));
+    }
+    for (unsigned i = 0; i < count; i++) {
+        bool wanted = imm >> (i & (lane - 1)) & 1;
+        sse_set_element(&r, i, size, wanted ? sse_element(&t, i & ~(lane - 1), size) : 0);
+    }
     return vec_result(cpu, insn, &r);
 }
 bool sem_DPPS(struct vcpu *cpu, const struct insn *insn) { return sse_dot(cpu, insn, 4); }

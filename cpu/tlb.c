@@ -313,14 +313,14 @@ static bool span_translate(struct vcpu *cpu, u64 linear, unsigned size, enum acc
 /* --- one page's run --- */
 
 /* Guest registers of one to eight bytes are moved in one piece; the rest need not be. */
-static void copy_piece(void *to, const void *from, unsigned size)
+static GUEST_ACCESS void copy_piece(void *to, const void *from, unsigned size)
 {
     switch (size) {
     case 1: *(u8 *)to = *(const u8 *)from; break;
     case 2: memcpy(to, from, 2); break;
     case 4: memcpy(to, from, 4); break;
     case 8: memcpy(to, from, 8); break;
-    default: memcpy(to, from, size);
+    default: guest_copy(to, from, size);
     }
 }
 
@@ -397,12 +397,12 @@ static void run_write(struct vcpu *cpu, struct tlb_entry *e, u64 linear, const v
         return;
     }
     u8 *host = entry_host(e, linear);
-    if (memory_is_code(cpu->memory, host)) {
-        if (memory_code_written(cpu->memory, host, size)) cpu->leave_block = true;
-    } else if (tlb_direct(cpu, e->slow, (enum tlb_mode)((e - &cpu->tlb->entry[0][0]) / TLB_ENTRIES))) {
+    bool code = memory_is_code(cpu->memory, host);
+    if (!code && tlb_direct(cpu, e->slow, (enum tlb_mode)((e - &cpu->tlb->entry[0][0]) / TLB_ENTRIES)))
         publish_write(cpu, e, linear & PAGE_MASK);
-    }
     copy_piece(host, from, size);
+    /* Behind the store: what another processor decodes in between is void. */
+    if (code && memory_code_written(cpu->memory, host, size)) cpu->leave_block = true;
 }
 
 static void span_watch(struct vcpu *cpu, const struct span *span, bool write)
@@ -460,8 +460,6 @@ void *tlb_locked_pointer(struct vcpu *cpu, u64 linear, unsigned size, bool *faul
     *faulted = !span_translate(cpu, linear, size, ACCESS_WRITE, cpu->tlb_mode, &span);
     if (*faulted || span.length[1] || (span.entry[0]->slow & (TLB_IO | TLB_ROM))) return NULL;
     u8 *host = entry_host(span.entry[0], span.linear[0]);
-    if (memory_is_code(cpu->memory, host) && memory_code_written(cpu->memory, host, size))
-        cpu->leave_block = true;
     if (unlikely(cpu->watch_pages)) span_watch(cpu, &span, true);
     return host;
 }

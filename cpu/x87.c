@@ -143,8 +143,8 @@ static unsigned relation_codes(enum fp_relation relation)
     }
 }
 
-/* ST0 against B; B_EMPTY: it was an empty register. Codes stay when an unmasked exception came up.
- */
+/* ST0 against B; B_EMPTY: it was an empty register. An unmasked exception keeps the stack from being
+ * popped, but not the codes from being set (AMD). */
 static void compare_codes(struct vcpu *cpu, const struct insn *insn, struct f80 b, bool b_empty,
                           unsigned before, bool quiet, unsigned pops)
 {
@@ -155,9 +155,9 @@ static void compare_codes(struct vcpu *cpu, const struct insn *insn, struct f80 
         codes = relation_codes(f80_compare(x87_get(cpu, 0), b, quiet, &env));
         flags = env.flags | (codes & FSW_C2 ? 0 : before);
     }
-    if (!x87_raise(cpu, insn, flags & (FP_ALL | FSW_SF))) return;
+    bool settled = x87_raise(cpu, insn, flags & (FP_ALL | FSW_SF));
     cpu->fsw = (u16)((cpu->fsw & ~FSW_CODES) | codes);
-    while (pops--) x87_pop(cpu);
+    while (settled && pops--) x87_pop(cpu);
 }
 
 static ALWAYS_INLINE bool x87_compare(struct vcpu *cpu, const struct insn *insn, bool integer,
@@ -200,16 +200,19 @@ static ALWAYS_INLINE bool x87_compare_flags(struct vcpu *cpu, const struct insn 
                                             bool pop)
 {
     unsigned from = x87_register(insn), flags = STACK_UNDERFLOW, codes = FSW_C0 | FSW_C2 | FSW_C3;
+    u16 c1 = 0;
     x87_note(cpu, insn);
     if (likely(!x87_empty(cpu, 0) && !x87_empty(cpu, from))) {
         struct fp_env env = x87_env(cpu);
         codes = relation_codes(f80_compare(x87_get(cpu, 0), x87_get(cpu, from), quiet, &env));
-        flags = env.flags | (cpu->fsw & FSW_C1); /* AMD leaves C1; Intel's manual says 0 */
+        flags = env.flags;
+        c1 = cpu->fsw & FSW_C1; /* AMD leaves C1; Intel's manual says 0 */
     }
-    if (!x87_raise(cpu, insn, flags & (FP_ALL | FSW_SF | FSW_C1))) return true;
+    bool settled = x87_raise(cpu, insn, flags & (FP_ALL | FSW_SF));
+    cpu->fsw |= c1;
     flags_put(cpu, (codes & FSW_C3 ? FLAG_ZF : 0) | (codes & FSW_C2 ? FLAG_PF : 0) |
                    (codes & FSW_C0 ? FLAG_CF : 0));
-    if (pop) x87_pop(cpu);
+    if (settled && pop) x87_pop(cpu);
     return true;
 }
 
@@ -316,7 +319,9 @@ static ALWAYS_INLINE u64 narrow(const struct vcpu *cpu, struct f80 a, unsigned s
     return r;
 }
 
-/* Delivers SIZE bytes to memory unless an unmasked exception forbids it; then flags and pop. */
+/* Delivers SIZE bytes to memory unless an unmasked exception forbids it; then flags and pop. The
+ * operand's faults come before such an exception, and without a result there is no PE or C1 (AMD).
+ */
 static bool store_result(struct vcpu *cpu, const struct insn *insn, const u8 *bytes, unsigned size,
                          unsigned flags, bool pop)
 {
@@ -324,6 +329,9 @@ static bool store_result(struct vcpu *cpu, const struct insn *insn, const u8 *by
     if (likely(!forbidden)) {
         if (size == 10) TRY(mem_write_bytes(cpu, insn, bytes, 10, 0));
         else TRY(mem_write(cpu, insn, size, mem_load_host(bytes, size)));
+    } else {
+        TRY(mem_probe_write(cpu, insn, size));
+        flags &= ~(FP_PE | FSW_C1);
     }
     x87_note(cpu, insn);
     x87_raise(cpu, insn, flags);
@@ -337,6 +345,11 @@ static bool store_register(struct vcpu *cpu, const struct insn *insn, bool pop)
     bool empty = x87_empty(cpu, 0);
     struct f80 value = empty ? f80_indefinite : x87_get(cpu, 0);
     x87_note(cpu, insn);
+    if (unlikely(empty) && insn->operand[1].kind == OPERAND_X87) { /* D9 /3 only pops then */
+        cpu->fsw &= (u16)~FSW_C1;
+        x87_pop(cpu);
+        return true;
+    }
     if (!x87_raise(cpu, insn, empty ? STACK_UNDERFLOW : 0)) return true;
     x87_set(cpu, to, value);
     if (pop) x87_pop(cpu);

@@ -124,7 +124,8 @@ static ALWAYS_INLINE bool x87_raise(struct vcpu *cpu, const struct insn *insn, u
     return !(wanted & FP_BEFORE);
 }
 
-/* VALUE to a new ST0, with flags FLAGS of making it. */
+/* VALUE to a new ST0, with flags FLAGS of making it. A denormal operand does not keep it from being
+ * pushed, unmasked or not (AMD). */
 static ALWAYS_INLINE bool x87_push_result(struct vcpu *cpu, const struct insn *insn,
                                           struct f80 value, unsigned flags)
 {
@@ -133,7 +134,7 @@ static ALWAYS_INLINE bool x87_push_result(struct vcpu *cpu, const struct insn *i
         flags = STACK_OVERFLOW;
         value = f80_indefinite;
     }
-    if (x87_raise(cpu, insn, flags)) x87_push(cpu, value);
+    if (x87_raise(cpu, insn, flags) || !(flags & FP_IE)) x87_push(cpu, value);
     return true;
 }
 

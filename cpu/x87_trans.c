@@ -13,20 +13,19 @@
 static ALWAYS_INLINE bool x87_top_two(struct vcpu *cpu, const struct insn *insn, x87_host2 host,
                                       x87_soft2 soft, unsigned codes)
 {
-    unsigned flags;
+    unsigned flags = STACK_UNDERFLOW;
+    struct f80 r = f80_indefinite;
     x87_note(cpu, insn);
-    if (unlikely(x87_empty(cpu, 0) || x87_empty(cpu, 1))) {
-        if (x87_raise(cpu, insn, STACK_UNDERFLOW)) x87_set(cpu, 0, f80_indefinite);
-        return true;
+    if (likely(!x87_empty(cpu, 0) && !x87_empty(cpu, 1)))
+        r = x87_run2(cpu, X87_ANY_MODE, host, soft, x87_get(cpu, 0), x87_get(cpu, 1), &flags);
+    bool settled = x87_raise(cpu, insn, flags & (FP_ALL | FSW_SF));
+    /* Without a quotient C1 and C2 are cleared, and C0 and C3 stay (AMD). */
+    if (unlikely(!settled || fp_is_nan(f80_unpack(r)))) {
+        codes &= FSW_C1 | FSW_C2;
+        flags = 0;
     }
-    struct f80 r =
-        x87_run2(cpu, X87_ANY_MODE, host, soft, x87_get(cpu, 0), x87_get(cpu, 1), &flags);
-    if (!x87_raise(cpu, insn, flags & FP_ALL)) return true;
-    /* Processors leave the codes of an invalid remainder alone; a host's would be somebody else's.
-     */
-    if (unlikely((r.exponent & 0x7fff) == 0x7fff && codes != FSW_C1)) flags = 0;
     cpu->fsw = (u16)((cpu->fsw & ~codes) | (flags & codes));
-    x87_set(cpu, 0, r);
+    if (likely(settled)) x87_set(cpu, 0, r);
     return true;
 }
 
@@ -99,7 +98,7 @@ bool sem_FYL2XP1(struct vcpu *cpu, const struct insn *insn)
     return x87_top_two_pop(cpu, insn, HOST_X87(fyl2xp1), f80_yl2xp1);
 }
 
-/* --- ST0 = f(ST0), C2 when out of range --- */
+/* --- ST0 = f(ST0), C2 when out of range; an unmasked exception clears it, too (AMD) --- */
 
 static ALWAYS_INLINE bool x87_top_one(struct vcpu *cpu, const struct insn *insn, x87_host1 host,
                                       x87_soft1 soft, bool ranged)
@@ -109,9 +108,9 @@ static ALWAYS_INLINE bool x87_top_one(struct vcpu *cpu, const struct insn *insn,
     x87_note(cpu, insn);
     if (likely(!x87_empty(cpu, 0)))
         r = x87_run1(cpu, X87_ANY_MODE, host, soft, x87_get(cpu, 0), &flags);
-    if (!x87_raise(cpu, insn, flags & (FP_ALL | FSW_C1 | FSW_SF))) return true;
+    bool settled = x87_raise(cpu, insn, flags & (FP_ALL | FSW_C1 | FSW_SF));
     if (ranged) cpu->fsw = (u16)((cpu->fsw & ~FSW_C2) | (flags & FSW_C2));
-    x87_set(cpu, 0, r);
+    if (likely(settled)) x87_set(cpu, 0, r);
     return true;
 }
 
@@ -175,9 +174,9 @@ static ALWAYS_INLINE bool x87_pair(struct vcpu *cpu, const struct insn *insn, x8
     if (unlikely(x87_empty(cpu, 0))) flags = STACK_UNDERFLOW;
     else if (unlikely(!x87_empty(cpu, 7))) flags = STACK_OVERFLOW;
     else r = run_pair(cpu, host, soft, x87_get(cpu, 0), &top, &flags);
-    if (!x87_raise(cpu, insn, flags & (FP_ALL | FSW_C1 | FSW_SF))) return true;
+    bool settled = x87_raise(cpu, insn, flags & (FP_ALL | FSW_C1 | FSW_SF));
     if (ranged) cpu->fsw = (u16)((cpu->fsw & ~FSW_C2) | (flags & FSW_C2));
-    if (ranged && (flags & FSW_C2)) return true;
+    if (!settled || (ranged && (flags & FSW_C2))) return true;
     x87_set(cpu, 0, r);
     x87_push(cpu, top);
     return true;

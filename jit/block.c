@@ -39,7 +39,7 @@ static bool decode_one(struct vcpu *cpu, struct insn *insn, const u8 *host, unsi
 
 static bool ends(const struct insn *insn)
 {
-    return (insn->flags & INSN_ENDS_BLOCK) && insn->op != OP_Jcc;
+    return (insn->flags & INSN_ENDS_BLOCK) && insn->op != OP_Jcc && insn->op != OP_CLI && insn->op != OP_STI;
 }
 
 /* BLOCK's generation was read before; the page's bytes are at PAGE. */

@@ -10,9 +10,11 @@
 
 #include "cpu/smp.h"
 
-#include <cpuid.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 #if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define HOST_CAN_TRANSLATE 1
@@ -31,6 +33,7 @@
 #define THRESHOLD_DEFAULT 3u
 #define THRESHOLD_MODIFIED 200u /* for pages whose code keeps being written */
 #define MODIFIED_WRITES 16u
+#define MODIFIED_PERIOD 20000u /* instructions a write must be apart */
 
 _Static_assert(sizeof(struct jit_state) + 64 <= CPU_ROOM_BEHIND, "room behind struct vcpu");
 
@@ -54,11 +57,27 @@ static bool mode_possible(const struct vcpu *cpu)
     return cpu->code_size == CODE64 || (cpu->code_size == CODE32 && !cpu_vm86(cpu));
 }
 
-static bool hot_enough(struct jit_cpu *j, u64 key, const struct code_page *page)
+/* Its code is written so often that translating it doesn't pay. Forgiven when that stops. */
+static bool often_modified(struct jit_cpu *j, u64 number, const struct code_page *page)
+{
+    u32 writes = atomic_load_explicit(&page->writes, memory_order_relaxed);
+    if (likely(writes < MODIFIED_WRITES)) return false;
+    u64 now = j->cpu->icount;
+    __typeof__(&j->modified[0]) m = &j->modified[number % ARRAY_SIZE(j->modified)];
+    u32 more = writes - m->writes;
+    if (m->page == number && more >= MODIFIED_WRITES && now - m->icount < (u64)more * MODIFIED_PERIOD) return true;
+    if (m->page != number || more >= MODIFIED_WRITES) {
+        m->page = number;
+        m->writes = writes;
+        m->icount = now;
+    }
+    return false;
+}
+
+static bool hot_enough(struct jit_cpu *j, u64 key, u64 number)
 {
     unsigned wanted = j->jit->options.threshold;
-    if (atomic_load_explicit(&page->writes, memory_order_relaxed) >= MODIFIED_WRITES)
-        wanted = THRESHOLD_MODIFIED;
+    if (often_modified(j, number, &j->cpu->memory->code_pages[number])) wanted = THRESHOLD_MODIFIED;
     u8 *counter = &j->counters[key * 0x9e3779b97f4a7c15ull >> 48 & (COUNTER_SLOTS - 1)];
     if (++*counter < wanted) return false;
     *counter = 0;
@@ -96,7 +115,7 @@ static struct jblock *block_at(struct jit_cpu *j)
     u64 number = arena_page(cpu->memory, host);
     u64 key = number << 28 | (u64)pos << 16 | (cpu->mode_key & ~(unsigned)MODE_NO_FPU);
     struct jblock *block = cache_find(j, key);
-    if (!block && hot_enough(j, key, &cpu->memory->code_pages[number]))
+    if (!block && hot_enough(j, key, number))
         block = block_make(j, key, host - pos, pos);
     if (block) cpu->regs[REG_IP_BASE] = linear & PAGE_MASK;
     return block;
@@ -216,8 +235,9 @@ static const u8 *load_vectors(struct jit_cpu *j, const struct jsite *site)
     bool sse = !(cpu->cr0 & (CR0_EM | CR0_TS)) && (cpu->cr4 & CR4_OSFXSR) &&
                (cpu->mxcsr & 0x1f80) == 0x1f80;
     bool avx = (cpu->cr4 & CR4_OSXSAVE) && (cpu->xcr0 & 6) == 6 && cpu_protected(cpu) && j->host.avx;
-    j->state->vectors_live = sse ? avx ? 3 : 1 : 0;
-    if ((j->state->vectors_live & site->want) == site->want && sse) {
+    if (sse && (avx || site->want == 1)) {
+        /* No more than is wanted: who first uses AVX must come here for its XINUSE bit. */
+        j->state->vectors_live |= site->want;
         cpu->xsave_in_use |= site->want == 3 ? 6 : 2;
         flags_to_native(cpu, j->state);
         return site->resume;
@@ -274,6 +294,7 @@ static enum engine_result jit_engine(struct vcpu *cpu)
 
 /* --- making --- */
 
+#if defined(__x86_64__)
 static void host_look(struct host_features *host)
 {
     static const struct { u32 leaf, subleaf; u8 reg, bit; } where[] = {
@@ -293,6 +314,9 @@ static void host_look(struct host_features *host)
     }
     host->avx = __builtin_cpu_supports("avx");
 }
+#else
+static void host_look(struct host_features *host) { (void)host; }
+#endif
 
 struct jit *jit_new(const struct jit_options *options, struct log *log)
 {

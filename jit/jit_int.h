@@ -87,6 +87,7 @@ struct jit_cpu {
     u32 block_count, block_limit, site_count, site_limit;
     u32 hash[1u << BLOCK_HASH_BITS];
     u8 counters[COUNTER_SLOTS];
+    struct { u64 page, icount; u32 writes; } modified[256]; /* pages whose code was written lately */
     u32 flushes;
     struct host_features host;
     enum engine_result result;

@@ -350,6 +350,9 @@ static bool pick_integer(const struct translation *t, struct uop *u, const struc
     case OP_CMOVcc: return rm_form(u, X64_0F, 0x40 | i->cc, i->size), fields(u, 0, 1, 3, 1);
     case OP_SETcc: return rm_form(u, X64_0F, 0x90 | i->cc, 1), digit(u, 0, 0, 0, 1);
     case OP_PUSH: case OP_POP: case OP_LEAVE: return pick_stack(t, u, i);
+    case OP_PUSHF: u->op = UOP_PUSHF; return stack_ok(t, i) && t->code_size == CODE64;
+    case OP_CLI: u->op = UOP_CLI; return t->code_size == CODE64;
+    case OP_STI: u->op = UOP_STI; return t->code_size == CODE64 && i + 1 < t->insns + t->count;
     case OP_LAHF: return bare(u, 0, false, X64_ONE, 0x9f, 0);
     case OP_SAHF: return bare(u, 0, false, X64_ONE, 0x9e, 0);
     case OP_CLC: return bare(u, 0, false, X64_ONE, 0xf8, 0);
@@ -555,7 +558,7 @@ static bool pick(const struct translation *t, struct uop *u, const struct insn *
 
 static bool may_end(const struct insn *i)
 {
-    return (i->flags & INSN_ENDS_BLOCK) && i->op != OP_Jcc;
+    return (i->flags & INSN_ENDS_BLOCK) && i->op != OP_Jcc && i->op != OP_CLI && i->op != OP_STI;
 }
 
 void uops_select(struct translation *t, const u8 *bytes, const struct host_features *host,
@@ -574,7 +577,7 @@ void uops_select(struct translation *t, const u8 *bytes, const struct host_featu
             }
             continue;
         }
-        bool ends = may_end(i) || i->op == OP_Jcc;
+        bool ends = i->flags & INSN_ENDS_BLOCK;
         *u = (struct uop){.insn = i, .index = (u8)n, .op = ends ? UOP_HELPER_END : UOP_HELPER};
         if (ends) t->count = n + 1;
     }

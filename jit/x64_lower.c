@@ -185,6 +185,47 @@ static void leave_lower(struct lower *l, const struct uop *u)
     site_resume(l, site);
 }
 
+static void pushf_lower(struct lower *l, const struct uop *u)
+{
+    struct x64 *e = &l->hot;
+    struct address at = stack_at(l, -8);
+    u32 site = site_new(l, SITE_ACCESS, u);
+    struct x64_rm of = AT_STATE(flags), others = of;
+    others.disp++;
+    flags_save(l);
+    x64_op(e, 0, false, false, X64_0F, 0xb6, H_R9, &others);
+    x64_op(e, 0, false, false, X64_0F, 0xb6, H_R10, &of);
+    x64_shift(e, 4, 4, H_R10, 11);
+    x64_alu(e, X64_OR, 4, H_R9, x64_reg(H_R10));
+    x64_alu(e, X64_OR, 4, H_R9, AT_CPU(eflags));
+    x64_alu_imm(e, X64_AND, 4, x64_reg(H_R9), ~(FLAG_VM | FLAG_RF));
+    x64_mov_store(e, 8, AT_STATE(scratch[0]), H_R9);
+    struct x64_rm to = mem_check(l, &at, 8, 0, true, site);
+    x64_mov_load(e, 8, H_R9, AT_STATE(scratch[0]));
+    x64_mov_store(e, 8, to, H_R9);
+    move_stack(l, -8);
+    site_resume(l, site);
+}
+
+/* STI with a request pending is the interpreter's: it may be due behind the next instruction. */
+static void interrupts_lower(struct lower *l, const struct uop *u)
+{
+    struct x64 *e = &l->hot;
+    bool on = u->op == UOP_STI;
+    u32 site = site_new(l, SITE_END, u);
+    struct x64_rm cpl = AT_CPU(cpl);
+    flags_save(l);
+    x64_op(e, 0, false, false, X64_ONE, 0x80, X64_CMP, &cpl);
+    x64_u8(e, 0);
+    cold_call(l, x64_jcc(e, CC_NE), site);
+    if (on) {
+        x64_alu_imm(e, X64_CMP, 4, AT_CPU(requests), 0);
+        cold_call(l, x64_jcc(e, CC_NE), site);
+    }
+    x64_alu_imm(e, on ? X64_OR : X64_AND, 4, AT_CPU(eflags), on ? FLAG_IF : ~FLAG_IF);
+    l->flags = FL_MEM;
+}
+
 /* --- division: what could fault goes to C --- */
 
 static void div_lower(struct lower *l, const struct uop *u)
@@ -247,6 +288,9 @@ static void uop_lower(struct lower *l, const struct uop *u)
     case UOP_PUSHM: push_lower(l, u); break;
     case UOP_POP: pop_lower(l, u); break;
     case UOP_LEAVE: leave_lower(l, u); break;
+    case UOP_PUSHF: pushf_lower(l, u); break;
+    case UOP_CLI:
+    case UOP_STI: interrupts_lower(l, u); break;
     case UOP_DIV: div_lower(l, u); break;
     case UOP_FALL:
         flags_save(l);

@@ -110,6 +110,21 @@ static void tell_ovmf(struct pc *pc, const u8 *setup, u32 setup_size, const u8 *
     if (initrd_size) fw_cfg_add_bytes(f, FW_CFG_INITRD_DATA, initrd, initrd_size);
 }
 
+/* The protocol leaves vga= to the loader: a number as C writes it, or a name. The last one counts. */
+static u16 video_mode(const char *cmdline, u16 mode)
+{
+    for (const char *p = cmdline; (p = strstr(p, "vga=")); p += 4) {
+        if (p != cmdline && p[-1] != ' ') continue;
+        char *end;
+        unsigned long number = strtoul(p + 4, &end, 0);
+        if (!strncmp(p + 4, "normal", 6)) mode = 0xffff;
+        else if (!strncmp(p + 4, "ext", 3)) mode = 0xfffe;
+        else if (!strncmp(p + 4, "ask", 3)) mode = 0xfffd;
+        else if (end != p + 4 && number <= 0xffff) mode = (u16)number;
+    }
+    return mode;
+}
+
 static bool boot_linux(struct pc *pc, u8 *image, u64 size, struct error *error)
 {
     struct options *o = pc->machine->options;
@@ -137,6 +152,7 @@ static bool boot_linux(struct pc *pc, u8 *image, u64 size, struct error *error)
             return error_set(error, "initrd %s: %" PRIu64 " MiB and the kernel do not fit into %" PRIu64 " MiB of RAM",
                              o->initrd, initrd_size >> 20, pc->ram_below_4g >> 20);
     }
+    st16(image + 0x1fa, video_mode(cmdline, ld16(image + 0x1fa)));
     image[0x210] = 0xff;                 /* loader: none of the assigned ones */
     image[0x211] |= 0x80;                /* the heap may be used */
     st16(image + 0x224, 0xe000 - 0x200); /* its end */

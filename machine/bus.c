@@ -382,8 +382,9 @@ void bus_port_write(struct bus *bus, u16 port, u64 value, unsigned size)
 
 static void write_memory(struct bus *bus, u8 *host, const void *from, u64 length)
 {
-    memcpy(host, from, length);
+    guest_copy(host, from, length);
     /* Behind the copy: who decodes in between decodes old bytes, and is told. */
+    atomic_thread_fence(memory_order_seq_cst);
     if (unlikely(memory_is_code(&bus->memory, host) ||
                  memory_is_code(&bus->memory, host + length - 1)))
         memory_code_written(&bus->memory, host, length);
@@ -394,7 +395,7 @@ static u64 read_piece(struct bus *bus, struct region *r, u64 offset, unsigned si
     if (!r) return size_mask(size);
     if (r->memory) {
         u8 bytes[8] = {0};
-        memcpy(bytes, r->memory + offset, size);
+        guest_copy(bytes, r->memory + offset, size);
         return ld64(bytes);
     }
     take_lock(bus);
@@ -489,7 +490,7 @@ bool dma_read(struct bus *bus, u64 address, void *to, u64 length)
         u64 base, last, n = length;
         struct region *r = look_up(bus, address, false, &base, &last);
         if (last - address < n - 1) n = last - address + 1;
-        if (r && r->memory) memcpy(out, r->memory + (address - base), n);
+        if (r && r->memory) guest_copy(out, r->memory + (address - base), n);
         else memset(out, 0xff, n), all = false;
         out += n;
         address += n;
@@ -508,7 +509,7 @@ bool dma_write(struct bus *bus, u64 address, const void *from, u64 length)
         if (last - address < n - 1) n = last - address + 1;
         if (r && r->memory && !r->read_only) {
             u8 *host = r->memory + (address - base);
-            memcpy(host, in, n);
+            guest_copy(host, in, n);
             memory_code_written(&bus->memory, host, n);
         } else {
             all = false;

@@ -26,6 +26,8 @@ bool memory_code_written(struct memory *memory, const void *host, u64 length)
     u64 at = (u64)((const u8 *)host - memory->arena);
     if (at >= memory->arena_size || !length) return false;
     if (length > memory->arena_size - at) length = memory->arena_size - at;
+    /* The change before the granules, as who decodes sets granules before it looks at the bytes. */
+    atomic_thread_fence(memory_order_seq_cst);
     bool any = false;
     while (length) {
         u64 first = at & (PAGE_SIZE - 1), room = PAGE_SIZE - first;

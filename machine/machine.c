@@ -43,6 +43,7 @@ static void lock_io(void *opaque)
     atomic_fetch_add(&m->io_waiting, 1);
     pthread_mutex_lock(&m->lock);
     if (atomic_fetch_sub(&m->io_waiting, 1) == 1) pthread_cond_broadcast(&m->lock_free);
+    m->io_wakes_at = 0;
 }
 
 /* --- what chips ask for --- */
@@ -109,7 +110,14 @@ static u64 host_time(void *opaque)
     return os_monotonic_ns();
 }
 
-static void wake_loop(void *opaque) { loop_wake(opaque); }
+/* The nearest timer moved nearer: the I/O thread has to know if it would sleep longer. */
+static void wake_loop(void *opaque)
+{
+    struct machine *m = opaque;
+    if (clock_next_deadline(m->clock) >= m->io_wakes_at) return;
+    m->io_wakes_at = 0;
+    loop_wake(m->loop);
+}
 
 static void map_changed(void *opaque)
 {
@@ -172,7 +180,7 @@ struct machine *machine_new(struct options *options, struct error *error)
     m->loop = loop_new();
     m->clock = clock_new(host_time, NULL);
     loop_set_lock(m->loop, lock_io, unlock_any, m);
-    clock_on_nearer(m->clock, wake_loop, m->loop);
+    clock_on_nearer(m->clock, wake_loop, m);
     set_wall_clock(m);
     lock_io(m);
     bool ok = open_log(m, error);
@@ -269,6 +277,7 @@ int machine_run(struct machine *m)
     machine_reset(m);
     if (!m->options->paused) machine_resume(m);
     while (serve_requests(m)) {
+        m->io_wakes_at = clock_next_deadline(m->clock);
         loop_turn(m->loop, time_to_sleep(m, next_frame));
         for (unsigned i = 0; i < m->drive_count; i++) drive_complete(m->drives[i]);
         if (m->run_state == RUN_RUNNING) clock_run_timers(m->clock);

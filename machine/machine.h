@@ -44,6 +44,7 @@ struct machine {
     pthread_mutex_t lock;
     pthread_cond_t lock_free;
     _Atomic u32 io_waiting;       /* the I/O thread wants the lock next */
+    u64 io_wakes_at;              /* virtual time it sleeps until; 0: awake. Under the lock */
 
     struct smp_group *group;
     struct vcpu_thread vcpu[MAX_VCPUS];

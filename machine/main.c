@@ -38,6 +38,7 @@ int main(int argc, char **argv)
     struct error error;
     sigset_t set;
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* an image that may not grow is a write error */
     if (!options_parse(&options, argc, argv, &error)) return complain(&error);
     if (options.exit_now >= 0) return options.exit_now;
     sigemptyset(&set);

@@ -50,9 +50,8 @@ void bus_memory_write_as(struct bus *bus, u64 address, u64 value, unsigned size,
 
 /*
  * Must be called by whoever changes bytes [host, host+length) of the arena, when the page has granules
- * set (see memory_is_code): by the processor whose store it is before the store, by everybody else
- * behind it. Voids decodes whose granules are hit and returns
- * true when there were any: a processor must then leave its current block after the instruction.
+ * set (see memory_is_code), behind the change. Voids decodes whose granules are hit and returns true
+ * when there were any: a processor must then leave its current block after the instruction.
  */
 bool memory_code_written(struct memory *memory, const void *host, u64 length);
 

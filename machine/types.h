@@ -53,6 +53,49 @@ static ALWAYS_INLINE void st16(void *p, u16 v) { v = le16(v); memcpy(p, &v, 2); 
 static ALWAYS_INLINE void st32(void *p, u32 v) { v = le32(v); memcpy(p, &v, 4); }
 static ALWAYS_INLINE void st64(void *p, u64 v) { v = le64(v); memcpy(p, &v, 8); }
 
+/*
+ * Guest memory. Guests may race on it, as they may on a real machine, so ThreadSanitizer is kept out
+ * of the functions that touch it and looks everywhere else.
+ */
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define GUEST_RACES_HIDDEN 1
+#endif
+#endif
+#if defined(__SANITIZE_THREAD__) || defined(GUEST_RACES_HIDDEN)
+#define GUEST_RACES __attribute__((noinline, unused, no_sanitize("thread")))
+#define GUEST_ACCESS GUEST_RACES
+#else
+#define GUEST_RACES
+#define GUEST_ACCESS ALWAYS_INLINE
+#endif
+
+static GUEST_ACCESS u64 guest_ld64(const void *p) { return ld64(p); }
+static GUEST_ACCESS void guest_st64(void *p, u64 v) { st64(p, v); }
+/* As memcpy, and as memmove when TO lies below FROM. */
+static GUEST_ACCESS void guest_copy(void *to, const void *from, size_t length)
+{
+#if defined(__SANITIZE_THREAD__) || defined(GUEST_RACES_HIDDEN)
+    for (size_t i = 0, n; i < length; i += n) { /* the library's are watched */
+        n = length - i >= 8 ? 8 : 1;
+        if (n == 8) st64((u8 *)to + i, ld64((const u8 *)from + i));
+        else ((u8 *)to)[i] = ((const u8 *)from)[i];
+        __asm__ volatile("" ::: "memory");
+    }
+#else
+    memmove(to, from, length);
+#endif
+}
+
+static GUEST_ACCESS void guest_fill(void *to, u8 byte, size_t length)
+{
+#if defined(__SANITIZE_THREAD__) || defined(GUEST_RACES_HIDDEN)
+    for (size_t i = 0; i < length; i++) ((volatile u8 *)to)[i] = byte;
+#else
+    memset(to, byte, length);
+#endif
+}
+
 /* The low SIZE (1, 2, 4 or 8) bytes set. */
 static ALWAYS_INLINE u64 size_mask(unsigned size)
 {

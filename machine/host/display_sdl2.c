@@ -10,6 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* Keys taken a frame: more at once, after a stall, would not fit into the keyboard's 16 bytes and be lost. */
+#define KEYS_A_FRAME 4
+
 struct sdl_window {
     struct window base;
     struct machine *machine;
@@ -50,10 +53,10 @@ static struct sdl_window *of(struct window *window) { return container_of(window
 
 static void set_title(struct sdl_window *w)
 {
-    char title[256];
+    char title[256]; /* ASCII of ours: SDL hands the X server nothing else in the C locale */
     const char *name = w->machine->options->name;
-    snprintf(title, sizeof title, "Lyrebird%s%s%s", name ? " — " : "", name ? name : "",
-             w->grabbed ? " — Ctrl-Alt-G lets the pointer go" : "");
+    snprintf(title, sizeof title, "Lyrebird%s%s%s", name ? " - " : "", name ? name : "",
+             w->grabbed ? " - Ctrl-Alt-G lets the pointer go" : "");
     SDL_SetWindowTitle(w->window, title);
 }
 
@@ -100,15 +103,26 @@ static unsigned buttons(u32 state)
     return (state & SDL_BUTTON_LMASK ? 1 : 0) | (state & SDL_BUTTON_RMASK ? 2 : 0) | (state & SDL_BUTTON_MMASK ? 4 : 0);
 }
 
+static void paint(struct sdl_window *w)
+{
+    if (!w->texture) return;
+    SDL_RenderClear(w->renderer);
+    SDL_RenderCopy(w->renderer, w->texture, NULL, NULL);
+    SDL_RenderPresent(w->renderer);
+}
+
 static void sdl_events(struct window *window)
 {
     struct sdl_window *w = of(window);
     SDL_Event e;
-    while (SDL_PollEvent(&e)) {
+    for (unsigned keys = 0; keys < KEYS_A_FRAME && SDL_PollEvent(&e);) {
         switch (e.type) {
         case SDL_QUIT: machine_quit(w->machine, 0); break;
         case SDL_KEYDOWN:
-        case SDL_KEYUP: key_event(w, &e.key); break;
+        case SDL_KEYUP:
+            key_event(w, &e.key);
+            keys++;
+            break;
         case SDL_MOUSEMOTION:
             if (w->grabbed) display_mouse(w->machine->display, e.motion.xrel, e.motion.yrel, 0, buttons(e.motion.state));
             break;
@@ -128,8 +142,12 @@ static void sdl_events(struct window *window)
             if (e.window.event == SDL_WINDOWEVENT_FOCUS_LOST) {
                 release_keys(w);
                 if (w->grabbed) grab(w, false);
+            } else if (e.window.event == SDL_WINDOWEVENT_EXPOSED || e.window.event == SDL_WINDOWEVENT_SIZE_CHANGED) {
+                paint(w); /* the guest's picture may stand still for long */
             }
             break;
+        case SDL_RENDER_TARGETS_RESET:
+        case SDL_RENDER_DEVICE_RESET: w->width = 0; break; /* the texture is lost */
         default: break;
         }
     }
@@ -151,9 +169,7 @@ static void sdl_show(struct window *window, const u32 *pixels, unsigned width, u
     if (width != w->width || height != w->height) resize(w, width, height);
     if (!w->texture) return;
     SDL_UpdateTexture(w->texture, NULL, pixels, (int)stride);
-    SDL_RenderClear(w->renderer);
-    SDL_RenderCopy(w->renderer, w->texture, NULL, NULL);
-    SDL_RenderPresent(w->renderer);
+    paint(w);
 }
 
 static void sdl_close(struct window *window)

@@ -76,8 +76,8 @@ sub shell {
     my $tag = 'T' . ++$self->{tags};
     # Quoted apart, so that the echo of what we type is not taken for the answer.
     $self->send("echo 'B'$tag; $command; echo 'E'$tag:\$?\n");
-    return undef unless $self->expect(qr/(?:^|\n)B$tag\r*\n(.*?)E$tag:(\d+)\r*\n/s, $timeout || 60);
-    substr($self->{text}, 0, $self->{mark}) =~ /(?:^|\n)B$tag\r*\n(.*?)E$tag:(\d+)\r*\n\z/s;
+    return undef unless $self->expect(qr/B$tag\r*\n(.*?)E$tag:(\d+)\r*\n/s, $timeout || 60);
+    substr($self->{text}, 0, $self->{mark}) =~ /B$tag\r*\n(.*?)E$tag:(\d+)\r*\n\z/s;
     my ($output, $status) = ($1, $2);
     $self->{status} = $status;
     $output =~ s/\r//g;

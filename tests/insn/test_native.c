@@ -657,8 +657,12 @@ static bool argument_in_range(const struct insn *insn, const struct native_state
 }
 static bool nearly(const u8 *h, const u8 *o)
 {
-    i64 apart = (i64)(ld64(h) - ld64(o));
-    return ld16(h + 8) == ld16(o + 8) && apart <= 1 && apart >= -1;
+    u64 h_mantissa = ld64(h), o_mantissa = ld64(o);
+    i64 apart = (i64)(h_mantissa - o_mantissa);
+    int binades = ld16(h + 8) - ld16(o + 8);
+    if (binades == 1) return h_mantissa == 1ull << 63 && o_mantissa == ~0ull;
+    if (binades == -1) return o_mantissa == 1ull << 63 && h_mantissa == ~0ull;
+    return !binades && apart <= 1 && apart >= -1;
 }
 /* MXCSR bit 17 is AMD's misaligned mode, which we do not have. */
 static bool is_foreign(const struct insn *insn, const struct native_state *host)

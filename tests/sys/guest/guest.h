@@ -18,7 +18,7 @@
 #define DATA16 0x50
 #define TSS_SELECTOR 0x58
 #define FREE_SELECTOR 0x68 /* and up: for the tests */
-#define GDT_ENTRIES 64
+#define GDT_ENTRIES 80 /* the last 16: the other processors' TSS */
 #define RETURN_VECTOR 0x80 /* what CPL 3 comes back by */
 #define STACK_SIZE 16384
 #define MAX_CPUS 8
@@ -128,7 +128,7 @@ struct table_pointer { u16 limit; word base; } __attribute__((packed));
 extern u64 gdt[GDT_ENTRIES];
 extern struct gate idt[256];
 extern struct tss tss;
-extern const u8 stubs[], frame_return[], run_recover[], user_entry[];
+extern const u8 stubs[], frame_return[], frame_enter[], run_recover[], user_entry[];
 
 /* ATTR: type, S, DPL, P in bits 0-7; AVL, L, DB, G in bits 12-15 (as the descriptor has them). */
 u64 descriptor(u32 base, u32 limit, u32 attr);

@@ -165,7 +165,9 @@ void finish(void)
 struct gate ALIGNED(16) idt[256];
 struct tss ALIGNED(128) tss;
 static u8 ALIGNED(16) trap_stack[STACK_SIZE], user_stack[STACK_SIZE];
+#ifndef GUEST32
 static u8 ALIGNED(16) ist_stacks[3][4096];
+#endif
 
 u64 descriptor(u32 base, u32 limit, u32 attr)
 {
@@ -340,10 +342,9 @@ static word next_page = 16 << 20;
 
 void *alloc_pages(unsigned n)
 {
-    void *at = (void *)next_page;
-    next_page += n * 4096;
-    for (u32 *p = at; (word)p < next_page; p++) *p = 0;
-    return at;
+    word at = __atomic_fetch_add(&next_page, n * 4096, __ATOMIC_SEQ_CST);
+    for (u32 *p = (u32 *)at; p < (u32 *)(at + n * 4096); p++) *p = 0;
+    return (void *)at;
 }
 
 #ifndef GUEST32
@@ -405,6 +406,7 @@ static void spurious(struct frame *f) { (void)f; }
 void apic_enable(void)
 {
     handlers[0xff] = spurious;
+    apic_write(0x350, 0x10000); /* no 8259 */
     apic_write(0xf0, 0x1ff);
     apic_write(0x80, 0);
 }
@@ -430,9 +432,31 @@ static void wake(struct frame *f)
     apic_eoi();
 }
 
+/* A processor's own TSS: stacks for NMI and double fault. */
+static void ap_tables(unsigned cpu)
+{
+    static struct tss others[MAX_CPUS] ALIGNED(64);
+    unsigned slot = GDT_ENTRIES - 16 + 2 * cpu;
+    struct tss *t = &others[cpu];
+    u8 *stack = alloc_pages(1);
+    stack += 4096;
+#ifdef GUEST32
+    t->sp0 = (word)stack, t->ss0 = KERNEL_DS;
+#else
+    t->rsp[0] = (word)stack - 2048;
+    for (unsigned i = 0; i < 3; i++) t->ist[i] = (word)stack;
+    gdt[slot + 1] = (word)t >> 32;
+#endif
+    gdt[slot] = descriptor((u32)(word)t, 0x67, 0x89);
+    load_gdt(sizeof gdt - 1);
+    load_idt(sizeof idt - 1);
+    asm volatile("ltr %w0" ::"r"(slot * 8));
+}
+
 static void __attribute__((noreturn)) serve(unsigned cpu)
 {
     struct job *job = &jobs[cpu];
+    ap_tables(cpu);
     apic_enable();
     job->apic = apic_id();
     job->ready = true;
@@ -485,10 +509,7 @@ void wait_cpu(unsigned n) { while (jobs[n].fn) pause(); }
 
 void guest_start(unsigned cpu)
 {
-    if (cpu) {
-        load_idt(sizeof idt - 1);
-        serve(cpu);
-    }
+    if (cpu) serve(cpu);
     outb(COM1 + 1, 0);
     outb(COM1 + 3, 0x80);
     outb(COM1, 1);

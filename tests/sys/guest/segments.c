@@ -225,7 +225,7 @@ static void gates(void)
     is(trap.dx & 0xffff, 0, "SS is null with RPL 0");
     is(trap.cx, tss.rsp[0] - 32, "RSP from the TSS, four quadwords pushed");
     is(((u64 *)trap.cx)[3], USER_DS, "old SS");
-    is(((u64 *)trap.cx)[2], user_sp - 16, "old RSP");
+    is(((u64 *)trap.cx)[2], user_sp - 8, "old RSP");
     is(((u64 *)trap.cx)[1], USER_CS, "old CS");
     call_gate((word)gate_target, KERNEL_CS, 0x6c);
     traps_user("absent call gate: #NP(gate)", NP, FREE, far_call, at, 0);

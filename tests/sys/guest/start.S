@@ -332,21 +332,9 @@ user_entry:
         call    *%ebx
         int     $RETURN_VECTOR
 
-/* A frame from virtual-8086 mode or a plain one: leaves by frame_return. EAX: struct frame. */
+/* Goes to where the struct frame at EAX says, also to virtual-8086 mode: run(frame_enter, frame). */
         .globl  frame_enter
 frame_enter:
-        movl    %eax, %esp
-        jmp     frame_return
-
-/* run_call that goes to a frame instead (vm86): EAX: struct frame to load. */
-        .globl  run_frame
-run_frame:
-        push    %ebx
-        push    %ebp
-        push    %esi
-        push    %edi
-        pushf
-        movl    %esp, catch_sp
         movl    %eax, %esp
         jmp     frame_return
 #endif
