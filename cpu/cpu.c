@@ -192,7 +192,7 @@ static int take_interrupt(struct vcpu *cpu, u32 requests)
         cpu_enter_smm(cpu);
         return EXIT_NONE;
     }
-    if ((requests & REQUEST_NMI) && !cpu->nmi_blocked && cpu->shadow != 2 && can_wake(cpu)) {
+    if ((requests & REQUEST_NMI) && !cpu->nmi_blocked && !cpu->shadow && can_wake(cpu)) {
         cpu_clear_request(cpu, REQUEST_NMI);
         cpu->activity = CPU_RUNNING;
         return cpu_deliver_nmi(cpu) ? EXIT_NONE : (int)shut_down(cpu);

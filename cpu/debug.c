@@ -6,6 +6,7 @@
  */
 #include "cpu/debug.h"
 #include "cpu/mem.h"
+#include "cpu/sys.h" /* cpu_is_intel */
 
 enum { RW_EXECUTE, RW_WRITE, RW_PORT, RW_READ_WRITE };
 
@@ -84,7 +85,8 @@ static u32 code_matches(const struct vcpu *cpu)
 bool cpu_step_hooks_before(struct vcpu *cpu)
 {
     cpu->step_armed = cpu->eflags & FLAG_TF;
-    u32 hits = cpu->eflags & FLAG_RF || cpu->shadow == 2 ? 0 : code_matches(cpu);
+    bool held_off = cpu->eflags & FLAG_RF || (cpu->shadow == 2 && cpu_is_intel(cpu));
+    u32 hits = held_off ? 0 : code_matches(cpu);
     if (hits) {
         cpu_fault(cpu, VECTOR_DB);
         cpu->exception.dr6 = hits;

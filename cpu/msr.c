@@ -147,7 +147,7 @@ static bool apic_read(struct vcpu *cpu, u32 number, u64 *value)
 static bool apic_write(struct vcpu *cpu, u32 number, u64 value)
 {
     bool ok;
-    if (!cpu->apic.apic) return false;
+    if (!cpu->apic.apic || (number == 0x1b && value & ~cpu->physical_mask)) return false;
     lock_machine(cpu);
     ok = cpu->apic.msr_write(cpu->apic.apic, number, value);
     unlock_machine(cpu);

@@ -129,9 +129,18 @@ static bool round_up(enum fp_rounding rounding, bool sign, bool odd, u128 rest, 
 }
 
 static struct fp_value round_overflow(struct fp_env *env, const struct fp_format *f,
-                                      unsigned precision, bool sign)
+                                      unsigned precision, struct fp_value v)
 {
-    env->flags |= FP_OE | FP_PE;
+    bool sign = v.sign, trapped = env->unmasked & FP_OE;
+    env->flags |= FP_OE;
+    if (trapped && !env->x87) return v; /* not delivered */
+    if (trapped && f == &fp_f80) {
+        v.exp -= X87_WRAP;
+        if (v.exp <= f->emax) return v;
+        env->flags |= FP_PE | FP_C1; /* FSCALE only: infinite in every mode */
+        return fp_make_infinity(sign);
+    }
+    env->flags |= FP_PE;
     if (env->rounding == FP_TO_ZERO || env->rounding == (sign ? FP_UP : FP_DOWN)) {
         env->flags &= ~FP_C1;
         return (struct fp_value){ .kind = FP_FINITE, .sign = sign, .exp = f->emax,
@@ -164,7 +173,7 @@ struct fp_value fp_round(struct fp_env *env, const struct fp_format *f, unsigned
             tiny = false;
             if (!env->x87) exp = f->emin; /* nothing is delivered; PE is of an unbounded exponent */
             else if (f == &fp_f80) exp += X87_WRAP;
-            if (env->x87 && f == &fp_f80 && exp < f->emin) { /* FSCALE's; no rounding */
+            if (f == &fp_f80 && exp < f->emin) { /* FSCALE only: zero in every mode */
                 env->flags |= FP_PE;
                 return fp_make_zero(sign);
             }
@@ -192,21 +201,10 @@ struct fp_value fp_round(struct fp_env *env, const struct fp_format *f, unsigned
             }
         }
     }
-    if (unlikely(exp > f->emax)) {
-        bool wraps = env->x87 && f == &fp_f80;
-        if (!(env->unmasked & FP_OE) || (env->x87 && !wraps))
-            return round_overflow(env, f, precision, sign);
-        env->flags |= FP_OE;
-        if (!wraps) return fp_make_infinity(sign); /* not delivered either */
-        exp -= X87_WRAP;
-        if (exp > f->emax) { /* FSCALE's again */
-            env->flags |= FP_PE | FP_C1;
-            return fp_make_infinity(sign);
-        }
-    }
     if (!kept) return fp_make_zero(sign);
-    return (struct fp_value){ .kind = FP_FINITE, .sign = sign, .exp = exp,
-                              .sig = (u64)kept << (64 - precision) };
+    struct fp_value v = { .kind = FP_FINITE, .sign = sign, .exp = exp,
+                          .sig = (u64)kept << (64 - precision) };
+    return likely(exp <= f->emax) ? v : round_overflow(env, f, precision, v);
 }
 
 /* --- NaNs and denormals --- */

@@ -498,8 +498,8 @@ bool sem_ROUNDSD(struct vcpu *cpu, const struct insn *insn)
 
 /* --- dot products --- */
 
-/* Products by the high mask, sums of neighbours, sum of those, within each 16 bytes; to the low mask.
- * An unmasked exception in one step keeps the next from being taken. */
+/* Products by the high mask, sums of neighbours, sum of those, within each 16 bytes; to the low
+ * mask. An unmasked exception in one step keeps the next from being taken. */
 static bool sse_dot(struct vcpu *cpu, const struct insn *insn, unsigned size)
 {
     union vec ta, tb, t, r;

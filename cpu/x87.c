@@ -143,8 +143,8 @@ static unsigned relation_codes(enum fp_relation relation)
     }
 }
 
-/* ST0 against B; B_EMPTY: it was an empty register. An unmasked exception keeps the stack from being
- * popped, but not the codes from being set (AMD). */
+/* ST0 against B; B_EMPTY: it was an empty register. An unmasked exception keeps the stack from
+ * being popped, but not the codes from being set (AMD). */
 static void compare_codes(struct vcpu *cpu, const struct insn *insn, struct f80 b, bool b_empty,
                           unsigned before, bool quiet, unsigned pops)
 {

@@ -18,6 +18,8 @@ struct apic_message {
     u8 mode, vector;
 };
 
+/* VECTOR waits in some local APIC. */
+bool apic_bus_waits(const struct apic_bus *bus, u8 vector);
 /* A message with an 8-bit destination (FFh: everybody), from the I/O APIC or MSI. */
 void apic_bus_send(struct apic_bus *bus, const struct apic_message *message);
 

@@ -12,6 +12,7 @@
 #define HPET_SIZE 1024
 #define ROUTES 0x00ff0104u /* pins 2, 8, 16-23 */
 #define LATE_WINDOW (1ull << 31)
+#define OWED_RETRY (250000 / NS_PER_TICK)
 
 enum { REG_CAPABILITIES = 0x00, REG_CONFIG = 0x10, REG_STATUS = 0x20, REG_COUNTER = 0xf0,
        REG_TIMER0 = 0x100, TIMER_STRIDE = 0x20, TIMER_CONFIG = 0x00, TIMER_COMPARE = 0x08 };
@@ -32,6 +33,7 @@ struct hpet_timer {
     STATE_MEMBERS(HPET_TIMER_STATE)
     struct hpet *hpet;
     struct timer timer; /* not saved: hpet_arm */
+    u32 owed;           /* not saved: ticks on irq0 that nobody could have seen */
     unsigned index;
 };
 
@@ -96,6 +98,7 @@ static void hpet_arm(struct hpet_timer *t)
     }
     if ((t->config & T_PERIODIC) && t->done && t->period < PERIOD_LEAST && left < PERIOD_LEAST)
         left = PERIOD_LEAST;
+    if (t->owed && left > OWED_RETRY) left = OWED_RETRY;
     timer_set(&t->timer, clock_now(s->dev.clock) + left * NS_PER_TICK);
 }
 
@@ -140,21 +143,39 @@ static void hpet_update(struct hpet *s)
     wire_set(&s->wires.legacy, (s->config & CONFIG_LEGACY) && (s->config & CONFIG_ENABLE));
 }
 
+/*
+ * Ticks of IRQ 0 that come while the last one still waits, or that the host slept over, are given
+ * later one by one: guests that count ticks keep time on a busy host. Bounded: what a second holds.
+ * True when there is to be an edge now; DUE of them are.
+ */
+static bool hpet_owes(struct hpet_timer *t, u64 due)
+{
+    const struct hpet_wires *w = &t->hpet->wires;
+    u64 most = NS_PER_SECOND / NS_PER_TICK / t->period, owed = t->owed + due;
+    bool now = owed && !w->irq0_waits(w->irq0_opaque);
+    if (owed > most) owed = now ? 1 : 0; /* hopeless: nobody listens */
+    t->owed = (u32)(now ? owed - 1 : owed);
+    return now;
+}
+
 static void hpet_fire(void *opaque)
 {
     struct hpet_timer *t = opaque;
     struct hpet *s = t->hpet;
     int line = timer_line(t);
     u64 counter = hpet_counter(s), mask = timer_mask(t);
-    t->done = 1;
+    bool edge = true;
     if ((t->config & T_PERIODIC) && t->period) {
-        u64 behind = (counter - t->compare) & mask;
-        if (behind > mask / 2) behind = 0;
-        t->compare = (t->compare + (behind / t->period + 1) * t->period) & mask;
+        u64 behind = (counter - t->compare) & mask, due = behind / t->period + 1;
+        if (behind > mask / 2) behind = 0, due = t->done && t->owed ? 0 : 1; /* 0: for what is owed */
+        t->compare = (t->compare + due * t->period) & mask;
+        if (line == 24 && !(t->config & T_LEVEL) && s->wires.irq0_waits) edge = hpet_owes(t, due);
+        else t->owed = 0;
     }
+    t->done = 1;
     if (t->config & T_LEVEL)
         s->status |= 1u << t->index;
-    else if (line >= 0 && !(s->driven >> line & 1)) {
+    else if (edge && line >= 0 && !(s->driven >> line & 1)) {
         drive_line(s, line, true);
         drive_line(s, line, false);
     }
@@ -211,6 +232,7 @@ static void timer_write(struct hpet_timer *t, unsigned reg, u64 value, u64 mask)
             t->period = ((t->period & ~mask) | (value & mask)) & timer_mask(t);
         t->config &= ~(u64)T_SET;
         t->done = 0;
+        t->owed = 0;
         break;
     }
 }
@@ -276,6 +298,7 @@ static void hpet_reset(struct device *device)
         t->config = t->period = 0;
         t->compare = UINT64_MAX;
         t->done = 0;
+        t->owed = 0;
     }
     hpet_arm_all(s);
     hpet_update(s);

@@ -157,6 +157,12 @@ int i8259_inta(struct device *master)
     return vector;
 }
 
+bool i8259_waits(struct device *chip, unsigned line)
+{
+    struct i8259 *s = container_of(chip, struct i8259, dev);
+    return i8259_requests(s) & ~s->mask & 1u << (line & 7);
+}
+
 bool i8259_output(struct device *chip)
 {
     return container_of(chip, struct i8259, dev)->output;

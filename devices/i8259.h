@@ -21,6 +21,9 @@ void i8259_cascade(struct device *master, struct device *slave);
 /* The interrupt acknowledge cycle of the pair: always a vector, IR7's when nothing is pending. */
 int i8259_inta(struct device *master);
 
+/* LINE asks, unmasked, and has not been taken. */
+bool i8259_waits(struct device *chip, unsigned line);
+
 /* INT as it is driven now. */
 bool i8259_output(struct device *chip);
 

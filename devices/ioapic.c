@@ -66,6 +66,13 @@ void ioapic_set_pin(void *ioapic, unsigned pin, bool level)
     ioapic_service(s, pin);
 }
 
+bool ioapic_pin_waits(struct device *ioapic, unsigned pin)
+{
+    struct ioapic *s = (struct ioapic *)ioapic;
+    return pin < PINS && !(s->entry[pin] & ENTRY_MASKED) && s->bus &&
+           apic_bus_waits(s->bus, (u8)s->entry[pin]);
+}
+
 static void ioapic_eoi(void *opaque, u8 vector)
 {
     struct ioapic *s = opaque;

@@ -251,6 +251,13 @@ void apic_bus_send(struct apic_bus *bus, const struct apic_message *message)
     bus_deliver(bus, &m);
 }
 
+bool apic_bus_waits(const struct apic_bus *bus, u8 vector)
+{
+    for (unsigned i = 0; i < bus->count; i++)
+        if (bit_get(bus->lapic[i]->irr, vector)) return true;
+    return false;
+}
+
 void apic_bus_msi(struct apic_bus *bus, u64 address, u32 data)
 {
     if ((address & ~0xfffffull) != 0xfee00000) return;
@@ -320,6 +327,8 @@ static void lapic_eoi(struct lapic *s)
 
 /* --- timer ------------------------------------------------------------------------------------ */
 
+#define TIMER_ENDED UINT64_MAX /* timer_fired: the count has reached 0 and stays there */
+
 static unsigned timer_mode(const struct lapic *s)
 {
     return s->lvt[LVT_TIMER] >> 17 & 3;
@@ -340,7 +349,7 @@ static u64 timer_period(const struct lapic *s)
 static u32 timer_current(const struct lapic *s)
 {
     u64 period = timer_period(s), passed = clock_now(s->dev.clock) - s->timer_start;
-    if (!period || timer_mode(s) == TIMER_DEADLINE) return 0;
+    if (!period || timer_mode(s) == TIMER_DEADLINE || s->timer_fired == TIMER_ENDED) return 0;
     if (timer_mode(s) == TIMER_PERIODIC)
         passed %= period;
     else if (passed >= period)
@@ -378,7 +387,7 @@ static void timer_arm(struct lapic *s)
         timer_cancel(&s->timer);
     } else if (timer_mode(s) == TIMER_DEADLINE) {
         timer_arm_deadline(s);
-    } else if (!period) {
+    } else if (!period || s->timer_fired == TIMER_ENDED) {
         timer_cancel(&s->timer);
     } else if (timer_mode(s) == TIMER_PERIODIC) {
         if (s->lvt[LVT_TIMER] & LVT_MASKED) {
@@ -436,6 +445,19 @@ static void timer_set_divide(struct lapic *s, u8 value)
     timer_arm(s);
 }
 
+/* From mode WAS to another: the count goes on from where it is, and at 0 it stays. */
+static void timer_mode_changed(struct lapic *s, unsigned was)
+{
+    u64 period = timer_period(s), passed = clock_now(s->dev.clock) - s->timer_start;
+    if (!period || s->timer_fired == TIMER_ENDED) return;
+    if (was == TIMER_PERIODIC) {
+        s->timer_start += passed - passed % period;
+        s->timer_fired = 0;
+    } else if (passed >= period) {
+        s->timer_fired = TIMER_ENDED;
+    }
+}
+
 /* --- registers, by index (offset / 16, which is also the MSR's low byte) ---------------------- */
 
 static u32 lapic_read_reg(struct lapic *s, unsigned reg)
@@ -482,6 +504,7 @@ static void lapic_write_lvt(struct lapic *s, unsigned index, u32 value)
             s->tsc_deadline = 0;
             s->initial_count = 0;
         }
+        if (mode != timer_mode(s)) timer_mode_changed(s, mode);
         timer_arm(s);
     }
 }
@@ -633,7 +656,8 @@ static bool lapic_msr_write(void *apic, u32 msr, u64 value)
     if (msr == MSR_TSC_DEADLINE) {
         if (timer_mode(s) == TIMER_DEADLINE) {
             s->tsc_deadline = value;
-            timer_arm(s);
+            if (value && is_enabled(s) && s->pins.tsc && lapic_tsc(s) >= value) timer_fire(s);
+            else timer_arm(s);
         }
         return true;
     }

@@ -31,5 +31,7 @@ void apic_bus_on_eoi(struct apic_bus *bus, void (*eoi)(void *opaque, u8 vector),
 void ioapic_connect(struct device *ioapic, struct apic_bus *bus);
 /* A wire listener: input pins 0..23. */
 void ioapic_set_pin(void *ioapic, unsigned pin, bool level);
+/* The processors have not yet taken what PIN sent last. */
+bool ioapic_pin_waits(struct device *ioapic, unsigned pin);
 
 #endif

@@ -140,6 +140,20 @@ static void pci_update_mappings(struct pci_device *d)
     }
 }
 
+/*
+ * Firmware starts a ROM only when it names the card's own number. A card that goes by two of them (virtio,
+ * transitional and modern) has one ROM file: it gets the card's number here. Byte 6, free in the headers of
+ * network ROMs, keeps the sum of the image as it was.
+ */
+static void adopt_rom(const struct pci_device *d, u8 *memory, u64 size)
+{
+    u32 at = ld16(memory + 0x18);
+    if (at + 8u > size || memcmp(memory + at, "PCIR", 4) || ld16(memory + at + 4) != ld16(d->config + CONFIG_VENDOR)) return;
+    u16 now = ld16(d->config + CONFIG_DEVICE), then = ld16(memory + at + 6);
+    st16(memory + at + 6, now);
+    memory[6] = (u8)(memory[6] + (then & 0xff) + (then >> 8) - (now & 0xff) - (now >> 8));
+}
+
 bool pci_load_rom(struct pci_device *d, const char *path, struct error *error)
 {
     FILE *file = fopen(path, "rb");
@@ -160,6 +174,7 @@ bool pci_load_rom(struct pci_device *d, const char *path, struct error *error)
     if (!ok) return error_set(error, "%s: cannot read option ROM", path);
     if (memory[0] != 0x55 || memory[1] != 0xaa)
         return error_set(error, "%s: not an option ROM (no 55 AA signature)", path);
+    adopt_rom(d, memory, size);
     region_init_memory(&d->rom_region, memory, size, true, "option ROM");
     pci_add_bar(d, PCI_ROM, &d->rom_region, false, false, false);
     return true;

@@ -20,6 +20,8 @@ struct pc {
     struct pci_bus *pci;
     struct pc_line line[16];
     bool hpet_legacy; /* the HPET has taken IRQ 0 and 8 over */
+    u32 timer_line[2]; /* the 8254's and the RTC's inputs of these, and their levels */
+    bool timer_level[2];
     u8 *ram;
     u64 ram_below_4g, ram_above_4g;
     struct region ram_low, ram_high, ram_alias[13], hole, smram, bios_high, bios_low;

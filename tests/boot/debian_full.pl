@@ -86,8 +86,7 @@ sub checks {
     $g->shell('head -c 48M /dev/urandom > /root/random && sha256sum /root/random > /root/sum && sync && ' .
         'echo 3 > /proc/sys/vm/drop_caches && sha256sum -c /root/sum', $work_time);
     is($g->{status}, 0, "$name: 48 MiB written and read back");
-    $output = $g->shell('dpkg --verify libc6 systemd $(dpkg-query -W -f "\${Package} " "linux-image-6*") | ' .
-        'grep -v "^missing\|/etc/"', $work_time);
+    $output = $g->shell('dpkg --verify libc6 systemd linux-image-$(uname -r) 2>&1 | grep -v "^missing\|/etc/"', $work_time);
     is($output, '', "$name: dpkg --verify finds nothing changed");
     is(complaints($g), '', "$name: nothing to complain about in dmesg");
     $g->shell('echo written by the guest > /root/marker', $command_time);

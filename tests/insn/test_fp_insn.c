@@ -606,7 +606,6 @@ static void host_x87_registers(void **state)
             u8 bytes[2] = { (u8)(0xd8 + escape), (u8)modrm };
             struct insn insn;
             if (!decode(f->cpu, &insn, bytes, 2)) continue;
-            if (escape == 1 && modrm >= 0xd8 && modrm < 0xe0) continue; /* FSTPNCE */
             bool codes = false;
             switch (insn.op) {
             case OP_FCOM: case OP_FCOMP: case OP_FCOMPP: case OP_FUCOM: case OP_FUCOMP:

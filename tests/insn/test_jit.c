@@ -285,6 +285,85 @@ static void gen_other(struct pair *p)
     }
 }
 
+static void gen_bmi(struct pair *p)
+{
+    struct x64 *e = &p->e;
+    struct x64_rm rm = some_rm(p);
+    bool wide = below(p, 2);
+    unsigned reg = some_reg(p);
+    if (!rm.memory) rm.reg = (u8)some_reg(p);
+    switch (below(p, 8)) {
+    case 0:
+        if (wide || reg >= 8) x64_u8(e, 0x40 | wide << 3 | (reg >= 8));
+        x64_u8(e, 0x0f), x64_u8(e, 0xc8 | (reg & 7));
+        return;
+    case 1: x64_op(e, 0, wide, false, X64_ONE, 0x69, reg, &rm), x64_u32(e, (u32)rnd(p)); break;
+    case 2: x64_op(e, 0, wide, false, X64_ONE, 0x6b, reg, &rm), x64_u8(e, below(p, 256)); break;
+    case 3: x64_vex(e, X64_NP, wide, false, X64_0F38, 0xf2, reg, some_reg(p), &rm); break;
+    case 4: x64_vex(e, X64_NP, wide, false, X64_0F38, 0xf3, 1 + below(p, 3), reg, &rm); break;
+    case 5: x64_vex(e, X64_NP, wide, false, X64_0F38, 0xf5, reg, some_reg(p), &rm); break;
+    case 6: x64_vex(e, X64_F2 + below(p, 2) * 0, wide, false, X64_0F38, below(p, 2) ? 0xf5 : 0xf6, reg, some_reg(p), &rm); break;
+    default: x64_vex(e, X64_F2, wide, false, X64_0F3A, 0xf0, reg, 0, &rm), x64_u8(e, below(p, 64));
+    }
+    define_flags(p);
+}
+
+/* AH.. among the operands; RBX, a pointer, is left alone. */
+static void gen_high(struct pair *p)
+{
+    static const u8 bytes[] = {0, 1, 2, 4, 5, 6};
+    struct x64 *e = &p->e;
+    struct x64_rm rm = x64_reg(bytes[below(p, 6)]);
+    unsigned reg = bytes[below(p, 6)];
+    switch (below(p, 4)) {
+    case 0: x64_op(e, 0, 0, 0, X64_0F, below(p, 2) ? 0xb6 : 0xbe, below(p, 2) ? 2 : 7, &rm); break;
+    case 1: x64_op(e, 0, 0, 0, X64_ONE, 0x88 + below(p, 2) * 2, reg, &rm); break;
+    case 2:
+        if (below(p, 2)) rm = x64_mem(RBX, below(p, 40));
+        x64_op(e, 0, 0, 0, X64_ONE, below(p, 8) * 8 + below(p, 2) * 2, reg, &rm);
+        break;
+    default: x64_op(e, 0, 0, 0, X64_0F, 0x90 + below(p, 16), 0, &rm);
+    }
+}
+
+/* Instructions that the interpreter runs, and BSF, BSR. */
+static void gen_rare(struct pair *p)
+{
+    struct x64 *e = &p->e;
+    struct x64_rm rm = x64_reg(some_reg(p));
+    switch (below(p, 3)) {
+    case 0: x64_op(e, 0, below(p, 2), 0, X64_0F, 0xbc + below(p, 2), some_reg(p), &rm); define_flags(p); break;
+    case 1: x64_u8(e, 0x0f), x64_u8(e, 0x31); x64_u8(e, 0x31), x64_u8(e, 0xc0); break; /* rdtsc; xor eax, eax */
+    default: /* mov rdi, rsi; mov ecx, n; rep stosb or movsb */
+        x64_mov(e, RDI, RSI);
+        x64_mov_imm32(e, RCX, below(p, 40));
+        x64_u8(e, 0xf3), x64_u8(e, 0xaa);
+    }
+}
+
+static void gen_avx(struct pair *p)
+{
+    static const struct { u8 pp, map, op, two; } table[] = {
+        {X64_66, X64_0F, 0x74, 0}, {X64_66, X64_0F, 0xda, 0}, {X64_66, X64_0F, 0xeb, 0}, {X64_66, X64_0F, 0xef, 0},
+        {X64_66, X64_0F, 0xdb, 0}, {X64_66, X64_0F, 0xf8, 0}, {X64_66, X64_0F, 0x6f, 1}, {X64_F3, X64_0F, 0x6f, 1},
+        {X64_F3, X64_0F, 0x7f, 1}, {X64_66, X64_0F, 0x7f, 1}, {X64_66, X64_0F, 0x60, 0}, {X64_66, X64_0F38, 0x00, 0},
+        {X64_66, X64_0F38, 0x3a, 0}, {X64_66, X64_0F38, 0x78, 1}, {X64_66, X64_0F38, 0x58, 1}, {X64_66, X64_0F38, 0x17, 1},
+        {X64_66, X64_0F38, 0x20, 1}, {X64_66, X64_0F38, 0x36, 0}, {X64_NP, X64_0F, 0x58, 0}, {X64_66, X64_0F, 0x59, 0}};
+    struct x64 *e = &p->e;
+    struct x64_rm rm = below(p, 2) ? some_memory(p) : x64_reg(below(p, 16));
+    unsigned k = below(p, ARRAY_SIZE(table) + 4);
+    if (k < ARRAY_SIZE(table)) {
+        x64_vex(e, table[k].pp, 0, below(p, 3) > 0 || table[k].op == 0x36, table[k].map, table[k].op, below(p, 16),
+                table[k].two ? 0 : below(p, 16), &rm);
+        return;
+    }
+    struct x64_rm gr = x64_reg(some_reg(p)), v = x64_reg(below(p, 16));
+    if (k % 4 == 0) x64_vex(e, X64_66, 0, 1, X64_0F, 0xd7, some_reg(p), 0, &v);
+    else if (k % 4 == 1) x64_vex(e, X64_66, below(p, 2), 0, X64_0F, 0x6e, below(p, 16), 0, &gr);
+    else if (k % 4 == 2) x64_u8(e, 0xc5), x64_u8(e, 0xf8), x64_u8(e, 0x77);
+    else x64_vex(e, X64_66, below(p, 2), 0, X64_0F, 0x7e, below(p, 16), 0, &gr);
+}
+
 static void gen_simd(struct pair *p)
 {
     static const struct { u8 pp, map, op, store; } table[] = {
@@ -332,7 +411,11 @@ static void gen_simd(struct pair *p)
 static void gen_one(struct pair *p)
 {
     unsigned k = below(p, 32);
-    if (p->simd && k < 20) gen_simd(p);
+    if (p->simd && k < 12) gen_simd(p);
+    else if (p->simd && k < 20) gen_avx(p);
+    else if (k == 22) gen_high(p);
+    else if (k == 27) gen_rare(p);
+    else if (k == 21 || k == 24 || k == 29) gen_bmi(p);
     else if (k < 11) gen_alu(p);
     else if (k < 20) gen_move(p);
     else if (k < 23) gen_shift(p);

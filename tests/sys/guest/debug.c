@@ -149,7 +149,8 @@ static void registers(void)
     write_dr6(0);
     write_dr0((word)ss_shadow_at + 2);
     write_dr7(0x400 | L0);
-    traps("code breakpoint behind MOV SS is suppressed", NONE, 0, ss_shadow, 0, 0);
+    if (is_intel()) traps("code breakpoint behind MOV SS is suppressed (Intel)", NONE, 0, ss_shadow, 0, 0);
+    else traps("code breakpoint behind MOV SS is not suppressed (AMD)", DB, 0, ss_shadow, 0, 0);
     write_dr7(0x400);
     write_dr6(0);
     run(icebp, 0, 0);
