@@ -67,7 +67,7 @@ static const struct msr msrs[] = {
     {0x00000268, 0x0000026f, MSR_FUNCTION, FEATURE_MTRR,       ANY_VENDOR, false, FIELD(mtrr_fixed[3]), 0},
     {0x00000277, 0x00000277, MSR_FUNCTION, FEATURE_PAT,        ANY_VENDOR, false, FIELD(pat), 0},
     {0x000002ff, 0x000002ff, MSR_FUNCTION, FEATURE_MTRR,       ANY_VENDOR, false, FIELD(mtrr_def_type), 0},
-    {0x00000400, 0x00000427, MSR_FIELD,    FEATURE_MCA,        ANY_VENDOR, false, FIELD(mc_banks), ALL},
+    {0x00000400, 0x00000427, MSR_FUNCTION, FEATURE_MCA,        ANY_VENDOR, false, FIELD(mc_banks), ALL},
     {0x000006e0, 0x000006e0, MSR_APIC,     FEATURE_TSC_DEADLINE, ANY_VENDOR, false, 0, 0},
     {0x00000800, 0x000008ff, MSR_APIC,     FEATURE_X2APIC,     ANY_VENDOR, false, 0, 0},
     {0x00000da0, 0x00000da0, MSR_FUNCTION, FEATURE_XSAVES,     ANY_VENDOR, false, FIELD(xss), 0},
@@ -200,6 +200,12 @@ static bool special_write(struct vcpu *cpu, const struct msr *m, u32 number, u64
         u64 low = number & 1 ? 0x800 : 0xff;
         if (value & ~((cpu->physical_mask & PAGE_MASK) | low)) return false;
         if (!(number & 1) && !types_valid(value, 1, TYPES_MTRR)) return false;
+        *field = value;
+        return true;
+    }
+    if (m->first == 0x400) { /* CTL: all or nothing, but for bits systems clear (0: P6, 10: K8); STATUS: 0 */
+        if ((number & 3) == 0 && value && (value | 1 << 10 | 1) != ALL) return false;
+        if ((number & 3) == 1 && value) return false;
         *field = value;
         return true;
     }

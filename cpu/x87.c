@@ -51,6 +51,7 @@ static ALWAYS_INLINE bool x87_arithmetic(struct vcpu *cpu, const struct insn *in
         x87_set(cpu, to, f80_indefinite);
     } else {
         a = x87_get(cpu, to);
+        if (unlikely(before)) x64_fnclex(); /* ZE below shall be this operation's */
         struct f80 r = reverse ? x87_run2(cpu, X87_DEFAULT_MODE, host, soft, b, a, &flags) :
                                  x87_run2(cpu, X87_DEFAULT_MODE, host, soft, a, b, &flags);
         flags &= FP_ALL | FSW_C1;

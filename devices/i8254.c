@@ -8,12 +8,13 @@
  * Deviations: OUT0's wire is low only as a pulse at its rising edge, except in modes 0 and 1, which
  * halves the events and is enough for interrupt inputs. Edges of channel 0 that are less than 10 us
  * apart, or that the host came too late for, are merged into one. A new count in mode 3 is taken at
- * the end of the whole period, not of the half.
+ * the end of the whole period, not of the half. OUT2 is kind to processors the host slows down: i8254_look.
  */
 #include "devices/i8254.h"
 
 #define CHANNELS 3
 #define MIN_EDGE_TICKS 12
+#define AWAY_TICKS 600 /* half a millisecond: nobody polls so slowly */
 
 enum { ACCESS_LATCH, ACCESS_LOW, ACCESS_HIGH, ACCESS_BOTH };
 
@@ -64,6 +65,8 @@ struct i8254 {
     struct region region;
     struct wire out0;  /* set by the board */
     struct timer edge; /* not saved: i8254_restored */
+    u64 looked;        /* not saved: when OUT2 was read last */
+    bool looked_high;  /* not saved: and what was seen */
 };
 
 #define STATE_OWNER struct i8254
@@ -144,6 +147,27 @@ static bool i8254_output(struct i8254_channel *c, u64 now)
     case 3: return c->frozen || elapsed % c->count < (c->count + 1) / 2;
     default: return elapsed != c->count;
     }
+}
+
+/*
+ * OUT2 as port 61h shows it. Guests find the frequency of their time stamp counter by polling for the end
+ * of a mode 0 count, and keep the least of a few results. A processor that the host had put aside would
+ * miss part of the count and come out far too low. So one that first looks late gets its whole count, and
+ * one that comes back after the end is shown the low level once more: the errors are on the side
+ * that is thrown away.
+ */
+static bool i8254_look(struct i8254 *s, struct i8254_channel *c, u64 now)
+{
+    bool out = i8254_output(c, now);
+    if (c->mode == 0 && c->running && !c->frozen) {
+        bool first = s->looked < c->start;
+        bool away = now > (first ? c->start : s->looked) + AWAY_TICKS;
+        if (away && first && !out) c->start = now;
+        if (away && !first && !s->looked_high) out = false;
+    }
+    s->looked = now;
+    s->looked_high = out;
+    return out;
 }
 
 /* The tick of the next rising edge after NOW; false when there is none to come. */
@@ -358,6 +382,7 @@ void i8254_set_gate(struct device *pit, unsigned channel, bool level)
 bool i8254_out(struct device *pit, unsigned channel)
 {
     struct i8254 *s = container_of(pit, struct i8254, dev);
+    if (channel == 2) return i8254_look(s, &s->channel[channel], i8254_now(s));
     return channel < CHANNELS && i8254_output(&s->channel[channel], i8254_now(s));
 }
 
@@ -391,6 +416,7 @@ static void i8254_restored(struct device *device)
 {
     struct i8254 *s = container_of(device, struct i8254, dev);
     u64 now = i8254_now(s), latest = now + 0x20000;
+    s->looked = now;
     for (unsigned i = 0; i < CHANNELS; i++) {
         struct i8254_channel *c = &s->channel[i];
         if (c->start > latest) c->start = now;

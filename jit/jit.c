@@ -28,6 +28,10 @@
 #endif
 #endif
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #define TB_SIZE_DEFAULT MIB(64)
 #define TB_SIZE_MIN KIB(256)
 #define THRESHOLD_DEFAULT 3u
@@ -135,9 +139,10 @@ static bool hurried(const struct vcpu *cpu)
     return cpu->icount >= atomic_load_explicit(&cpu->run_until, memory_order_relaxed);
 }
 
-/* Back to the main loop. */
+/* Back to the main loop, which takes the flags from where translated code leaves them. */
 static const u8 *stop(struct jit_cpu *j, enum engine_result result)
 {
+    flags_to_native(j->cpu, j->state);
     j->result = result;
     return NULL;
 }
@@ -297,6 +302,7 @@ static enum engine_result jit_engine(struct vcpu *cpu)
 #if defined(__x86_64__)
 static void host_look(struct host_features *host)
 {
+#if defined(__x86_64__)
     static const struct { u32 leaf, subleaf; u8 reg, bit; } where[] = {
         [FEATURE_NONE] = {0, 0, 0, 0},
 #define EAX 0
@@ -313,6 +319,9 @@ static void host_look(struct host_features *host)
         if (r[where[f].reg] >> where[f].bit & 1) host->set.bits[f >> 6] |= 1ull << (f & 63);
     }
     host->avx = __builtin_cpu_supports("avx");
+#else
+    (void)host;
+#endif
 }
 #else
 static void host_look(struct host_features *host) { (void)host; }

@@ -23,7 +23,7 @@ static void identification(void)
     ok(cpuid(0x80000000, 0).a >= 0x80000008, "highest extended leaf");
     struct cpuid beyond = cpuid(z.a + 0x100, 0);
     note("a leaf beyond: %x %x %x %x", beyond.a, beyond.b, beyond.c, beyond.d);
-    u32 wanted = 1 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 8 | 1 << 9 | 1 << 13 | 1 << 15 | 1 << 23 | 1 << 24 | 1 << 25 | 1 << 26;
+    u32 wanted = 0x0780a379; /* FPU PSE TSC MSR PAE CX8 APIC PGE CMOV MMX FXSR SSE SSE2 */
     is(one.d & wanted, wanted, "what every 64-bit processor has");
     is(one.b >> 8 & 0xff, 8, "CLFLUSH line of 64 bytes");
     is(one.b >> 24, apic_id(), "initial APIC id");
@@ -102,6 +102,11 @@ static void msrs(void)
     is(rdmsr(0xfe) & 0x100, 0x100, "fixed-range MTRRs");
     traps("MTRR_CAP is read-only: #GP", GP, 0, wrmsr_insn, 0xfe, 0);
     traps("MTRR type 2 is reserved: #GP", GP, 0, wrmsr_insn, 0x250, 2);
+    if (has_edx(14)) {
+        traps("MC0_CTL takes all or nothing: #GP", GP, 0, wrmsr_insn, 0x400, 0xaaaa);
+        traps("MC0_STATUS takes 0", NONE, 0, wrmsr_insn, 0x401, 0);
+        traps("MC0_STATUS takes nothing else: #GP", GP, 0, wrmsr_insn, 0x401, 1);
+    }
     if (!(cpuid(1, 0).c >> 3 & 1)) traps("MONITOR without the feature: #UD", UD, 0, monitor_insn, (word)stubs, 0);
 }
 
