@@ -454,7 +454,7 @@ bool interp_end_near(struct vcpu *cpu, const struct insn *insn)
 
 bool interp_next(struct vcpu *cpu, const struct insn *insn)
 {
-    (void)insn;
+    (void)insn, (void)cpu;
 #if INTERP_CHAIN
     u64 linear = cpu->rip;
     if (unlikely(interp_hurried(cpu)) || unlikely(!(cpu->mode_key & MODE_FLAT))) return true;

@@ -23,9 +23,9 @@ my $dir = tempdir(CLEANUP => 1);
 my $guest = "$dir/ports.elf";
 my @build = (qw(-m32 -march=i586 -O2 -Wall -Wextra -Werror -ffreestanding -fno-pic -fno-pie -no-pie -fno-stack-protector),
     qw(-fno-asynchronous-unwind-tables -nostdlib -static), "-Wl,-N,-Ttext=0x200000,--build-id=none,-z,noexecstack,--no-warn-rwx-segments");
-plan skip_all => 'no compiler for x86 guests here' if system("gcc @build -o $guest $source/tests/fuzz/guest/ports.c 2>$dir/log") != 0 && !report();
+plan skip_all => 'no compiler for x86 guests here' unless `gcc -dumpmachine 2>/dev/null` =~ /^x86_64/;
+system("gcc @build -o $guest $source/tests/fuzz/guest/ports.c") == 0 or die 'the guest does not compile';
 
-sub report { my $log = slurp("$dir/log"); diag $log if `gcc -dumpmachine 2>/dev/null` =~ /^x86_64/; return 0 }
 sub slurp { my ($path) = @_; open my $f, '<:raw', $path or return ''; local $/; return scalar <$f> }
 sub sparse { my ($name, $size) = @_; open my $f, '>', "$dir/$name" or die; truncate $f, $size; close $f; return "$dir/$name" }
 

@@ -17,7 +17,10 @@ my @quiet = qw(-display none -serial null -monitor none);
 
 sub make_file { my ($name, $bytes) = @_; open my $f, '>:raw', "$dir/$name" or die; print $f $bytes; close $f; return "$dir/$name" }
 sub slurp { my ($path) = @_; open my $f, '<:raw', $path or return ''; local $/; return scalar <$f> }
-sub digests { return join ' ', map { -f $_ ? "$_:" . Digest::MD5::md5_hex(slurp($_)) : $_ } sort glob "$dir/*" }
+# What the files hold; of large ones only the size and when they were changed.
+sub digests {
+    return join ' ', map { !-f $_ ? $_ : -s _ < 1 << 20 ? "$_:" . Digest::MD5::md5_hex(slurp($_)) : "$_:" . join ',', (stat _)[7, 9] } sort glob "$dir/*";
+}
 
 # Runs the emulator until it leaves (for at most 20 s, as the host may be busy): (status or undef, standard
 # output, standard error).
