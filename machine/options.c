@@ -146,7 +146,7 @@ static bool option_accel(struct options *o, const char *value, struct error *err
     if (strcmp(engine, "interp") && strcmp(engine, "jit") && strcmp(engine, "tcg"))
         return error_set(error, "-accel %s: not supported (interp, jit)", engine);
     /* "tcg" is QEMU's word for "by software, whichever way is best here". */
-    o->jit = !strcmp(engine, "jit");
+    o->accel = !strcmp(engine, "jit") ? ACCEL_JIT : !strcmp(engine, "interp") ? ACCEL_INTERP : ACCEL_BEST;
     return true;
 }
 

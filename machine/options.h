@@ -37,7 +37,7 @@ struct drive_option {
 
 struct options {
     const char *program;
-    bool jit;    /* -accel jit */
+    enum { ACCEL_BEST, ACCEL_INTERP, ACCEL_JIT } accel; /* BEST: the translator where there is one */
     u64 tb_size; /* bytes of code memory a processor; 0: the translator's choice */
     const char *cpu;
     unsigned smp;
