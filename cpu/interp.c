@@ -126,11 +126,9 @@ static bool code_protect(struct vcpu *cpu, const u8 *host, unsigned length)
     return smp_protected(cpu, smp_protect(cpu, host, length));
 }
 
-/* Decodes the instruction at POS of the page HOST into INSN once its bytes are protected. */
-static bool block_decode(struct vcpu *cpu, struct insn *insn, struct code_page *page,
-                         const u8 *host,
-                         unsigned pos)
+bool code_decode(struct vcpu *cpu, struct insn *insn, const u8 *host, unsigned pos)
 {
+    struct code_page *page = &cpu->memory->code_pages[arena_page(cpu->memory, host)];
     for (;;) {
         unsigned room = PAGE_SIZE - pos;
         enum decode_status status = decode_insn(insn, host + pos, room < 15 ? room : 15,
@@ -169,14 +167,13 @@ static void insn_prepare(struct vcpu *cpu, struct insn *insn, unsigned index)
 }
 
 /* Fills BLOCK's instructions from POS on; returns how many slots they took. */
-static unsigned block_fill(struct vcpu *cpu, struct block *block, struct code_page *page,
-                           const u8 *host, unsigned pos)
+static unsigned block_fill(struct vcpu *cpu, struct block *block, const u8 *host, unsigned pos)
 {
     unsigned n = 0, start = pos, jccs = 0;
     bool ended = false;
     while (n < BLOCK_INSNS && pos < PAGE_SIZE && !ended) {
         struct insn *insn = &block->insns[n];
-        if (!block_decode(cpu, insn, page, host, pos)) break;
+        if (!code_decode(cpu, insn, host, pos)) break;
         insn_prepare(cpu, insn, n++);
         pos += insn->length;
         ended = insn_ends_block(cpu, insn);
@@ -268,7 +265,7 @@ static struct block *block_build(struct vcpu *cpu, u64 key, const u8 *host, unsi
     /* Before the granules are set: a write that clears them moves the generation afterwards. */
     *block = (struct block){.page = page, .key = key, .arena_page = number,
                             .generation = atomic_load(&page->generation)};
-    unsigned slots = block_fill(cpu, block, page, host, pos);
+    unsigned slots = block_fill(cpu, block, host, pos);
     if (!slots) slots = block_fill_straddle(cpu, block, host, pos);
     if (!slots) return NULL;
 
@@ -410,7 +407,7 @@ bool interp_slow(struct vcpu *cpu, const struct insn *insn)
     INTERP_NEXT;
 }
 
-static bool row_allows(struct vcpu *cpu, const struct insn *insn)
+bool insn_allowed(struct vcpu *cpu, const struct insn *insn)
 {
     u32 attributes = insn_row(insn->row)->attributes;
     if (attributes & (ATTR_X87 | ATTR_MMX | ATTR_SSE | ATTR_AVX)) TRY(fpu_check(cpu, insn));
@@ -422,7 +419,7 @@ static bool row_allows(struct vcpu *cpu, const struct insn *insn)
 bool interp_checked(struct vcpu *cpu, const struct insn *insn)
 {
     cpu->current_insn = insn;
-    if (unlikely(!row_allows(cpu, insn))) INTERP_MUSTTAIL return interp_stop(cpu, insn);
+    if (unlikely(!insn_allowed(cpu, insn))) INTERP_MUSTTAIL return interp_stop(cpu, insn);
     INTERP_MUSTTAIL return interp_slow(cpu, insn);
 }
 
@@ -431,7 +428,7 @@ static ALWAYS_INLINE bool interp_run_last(struct vcpu *cpu, const struct insn *i
 {
     cpu->current_insn = insn;
     cpu->rip = cpu_next_ip(cpu, insn);
-    if (unlikely(check && !row_allows(cpu, insn))) return false;
+    if (unlikely(check && !insn_allowed(cpu, insn))) return false;
     return sem_table[insn->op](cpu, insn);
 }
 

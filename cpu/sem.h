@@ -69,6 +69,9 @@ static inline bool operand_read_rmw(struct vcpu *cpu, const struct insn *insn, u
     return lin_read(cpu, linear, o->size, value);
 }
 
+/* What INSN's row demands before its semantics run: FPU state, protected mode, CPL 0 (interp.c). */
+bool insn_allowed(struct vcpu *cpu, const struct insn *insn);
+
 /* FPU/SSE/AVX availability: #UD or #NM (and pending #MF) as the row's attributes say. The interpreter
  * calls it before sem_* for rows with ATTR_X87, ATTR_MMX, ATTR_SSE or ATTR_AVX (simd.c). */
 bool fpu_check(struct vcpu *cpu, const struct insn *insn);

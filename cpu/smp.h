@@ -29,6 +29,9 @@ void smp_group_add(struct smp_group *group, struct vcpu *cpu);
 u64 smp_protect(struct vcpu *cpu, const u8 *host, u32 length);
 /* True when every other processor has acknowledged EPOCH (or is outside the guest). */
 bool smp_protected(struct vcpu *cpu, u64 epoch);
+/* Decodes the instruction at POS of the page at HOST into INSN once its bytes are protected, so that the
+ * decode may be kept (interp.c). False: not yet, or it does not end in the page. */
+bool code_decode(struct vcpu *cpu, struct insn *insn, const u8 *host, unsigned pos);
 /* At a block boundary, when REQUEST_QUIESCE is set. */
 void smp_acknowledge(struct vcpu *cpu);
 

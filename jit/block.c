@@ -7,36 +7,6 @@
 
 #include "cpu/smp.h"
 
-static u64 granules_of(unsigned first, unsigned last)
-{
-    return ~0ull >> (63 - (last >> 6) + (first >> 6)) << (first >> 6);
-}
-
-/* Makes writes to the bytes at HOST be noticed; false: not yet by every processor. */
-static bool protect(struct vcpu *cpu, struct code_page *page, const u8 *host, unsigned pos, unsigned length)
-{
-    if (cpu->group) return smp_protected(cpu, smp_protect(cpu, host + pos, length));
-    if (!atomic_fetch_or(&page->granules, granules_of(pos, pos + length - 1)))
-        tlb_protect_code(cpu, arena_page(cpu->memory, host));
-    return true;
-}
-
-/* Decodes anew once the bytes are protected. */
-static bool decode_one(struct vcpu *cpu, struct insn *insn, const u8 *host, unsigned pos)
-{
-    struct code_page *page = &cpu->memory->code_pages[arena_page(cpu->memory, host)];
-    for (;;) {
-        unsigned room = PAGE_SIZE - pos;
-        enum decode_status status = decode_insn(insn, host + pos, room < 15 ? room : 15,
-                                                (enum code_size)cpu->code_size, (u16)pos,
-                                                &cpu->features);
-        if (status == DECODE_MORE || !insn->length || insn->length > room) return false;
-        u64 need = granules_of(pos, pos + insn->length - 1u);
-        if ((atomic_load(&page->granules) & need) == need) return true;
-        if (!protect(cpu, page, host, pos, insn->length)) return false;
-    }
-}
-
 static bool ends(const struct insn *insn)
 {
     return (insn->flags & INSN_ENDS_BLOCK) && insn->op != OP_Jcc && insn->op != OP_CLI && insn->op != OP_STI;
@@ -55,7 +25,7 @@ bool jit_translate(struct jit_cpu *j, struct jblock *block, const u8 *page, unsi
     t->vectors = t->avx = false;
     while (t->count < BLOCK_MAX && pos < PAGE_SIZE) {
         struct insn *insn = &t->insns[t->count];
-        if (!decode_one(cpu, insn, page, pos)) break;
+        if (!code_decode(cpu, insn, page, pos)) break;
         pos += insn->length;
         t->count++;
         if (ends(insn)) break;

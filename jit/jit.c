@@ -154,21 +154,12 @@ static const u8 *fault(struct jit_cpu *j, const struct jsite *site)
     return stop(j, ENGINE_FAULT);
 }
 
-static bool row_allows(struct vcpu *cpu, const struct insn *insn)
-{
-    u32 attributes = insn_row(insn->row)->attributes;
-    if (attributes & (ATTR_X87 | ATTR_MMX | ATTR_SSE | ATTR_AVX)) TRY(fpu_check(cpu, insn));
-    if ((attributes & ATTR_PROTECTED) && !cpu_protected(cpu)) return cpu_ud(cpu);
-    if ((attributes & ATTR_CPL0) && cpu->cpl) return cpu_gp0(cpu);
-    return true;
-}
-
 static const u8 *run_and_resume(struct jit_cpu *j, const struct jsite *site)
 {
     struct vcpu *cpu = j->cpu;
     const struct insn *insn = &site->insn;
     cpu->current_insn = insn;
-    if (unlikely((site->kind == SITE_HELPER && !row_allows(cpu, insn)) ||
+    if (unlikely((site->kind == SITE_HELPER && !insn_allowed(cpu, insn)) ||
                  !sem_table[insn->op](cpu, insn)))
         return fault(j, site);
     if (site->kind == SITE_HELPER) j->state->vectors_live = 0;
@@ -214,7 +205,7 @@ static const u8 *run_and_end(struct jit_cpu *j, struct jsite *site)
     const struct insn *insn = &site->insn;
     cpu->current_insn = insn;
     cpu->rip = cpu_next_ip(cpu, insn);
-    if (unlikely(!row_allows(cpu, insn) || !sem_table[insn->op](cpu, insn))) return fault(j, site);
+    if (unlikely(!insn_allowed(cpu, insn) || !sem_table[insn->op](cpu, insn))) return fault(j, site);
     cpu->icount += site->index + 1u;
     if (cpu->shadow || cpu->pending_db || cpu->activity != CPU_RUNNING ||
         atomic_load_explicit(&cpu->requests, memory_order_relaxed) || !mode_possible(cpu))
