@@ -296,10 +296,10 @@ static bool run_blocks(struct vcpu *cpu, bool one)
     return true;
 }
 
-/* How far blocks may follow one another: always a block's length short of the limit. */
+/* How far blocks may follow one another: always short of the limit by what may run without a look at it. */
 static void allow_chaining(struct vcpu *cpu, u64 limit, bool step)
 {
-    u64 until = limit == UINT64_MAX ? limit : limit > BLOCK_INSNS ? limit - BLOCK_INSNS + 1 : 0;
+    u64 until = limit == UINT64_MAX ? limit : limit > CPU_RUN_AHEAD ? limit - CPU_RUN_AHEAD + 1 : 0;
     if (step) until = 0;
     if (atomic_load(&cpu->run_until) != until) atomic_store(&cpu->run_until, until);
 }
@@ -308,7 +308,7 @@ static int run_round(struct vcpu *cpu, u64 limit)
 {
     bool step = (cpu->mode_key & MODE_STEP) || cpu->debug_step;
     allow_chaining(cpu, limit, step);
-    bool one = limit - cpu->icount < BLOCK_INSNS || cpu->pending_db; /* held off by MOV SS */
+    bool one = limit - cpu->icount < CPU_RUN_AHEAD || cpu->pending_db; /* held off by MOV SS */
     if (unlikely(wanted(cpu))) {
         int exit = attend(cpu);
         if (exit != EXIT_NONE) return exit;

@@ -213,6 +213,8 @@ enum engine_result {
  * A vcpu lies between two rooms of the same allocation: below it the translator's host stack pointer
  * points at it, so signal handlers need a place; behind it are the translator's own data.
  */
+#define CPU_RUN_AHEAD 340u /* instructions that an engine may run between two looks at run_until */
+
 #define CPU_ROOM_BELOW KIB(64)
 #define CPU_ROOM_BEHIND KIB(160)
 

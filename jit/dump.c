@@ -38,8 +38,9 @@ void jit_dump(struct jit_cpu *j, const struct jblock *block, const struct transl
     u64 base = j->cpu->rip & PAGE_MASK;
     if (log_on(log, LOG_IN_ASM)) {
         log_write(log, LOG_IN_ASM, "block %llx, %u instructions", (unsigned long long)(base + t->pos), t->count);
-        disassemble(log, LOG_IN_ASM, t->code_size == CODE64 ? CS_MODE_64 : CS_MODE_32, page + t->pos,
-                    t->end - t->pos, base + t->pos);
+        for (unsigned n = 0; n < t->count; n++)
+            disassemble(log, LOG_IN_ASM, t->code_size == CODE64 ? CS_MODE_64 : CS_MODE_32, page + t->insns[n].pos,
+                        t->insns[n].length, base + t->insns[n].pos);
     }
     if (log_on(log, LOG_OP)) dump_uops(log, t);
     if (log_on(log, LOG_OUT_ASM)) {

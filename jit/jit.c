@@ -8,6 +8,7 @@
  */
 #include "jit/jit_int.h"
 
+#include "cpu/mem.h"
 #include "cpu/smp.h"
 
 #include <stdlib.h>
@@ -35,6 +36,7 @@
 #define TB_SIZE_DEFAULT MIB(64)
 #define TB_SIZE_MIN KIB(256)
 #define THRESHOLD_DEFAULT 3u
+#define HOT_DEFAULT 1000u
 #define THRESHOLD_MODIFIED 200u /* for pages whose code keeps being written */
 #define MODIFIED_WRITES 16u
 #define MODIFIED_PERIOD 20000u /* instructions a write must be apart */
@@ -88,22 +90,67 @@ static bool hot_enough(struct jit_cpu *j, u64 key, u64 number)
     return true;
 }
 
-static struct jblock *block_make(struct jit_cpu *j, u64 key, const u8 *page, unsigned pos)
+/* May code of its page be kept? */
+static bool may_translate(struct jit_cpu *j)
 {
     struct vcpu *cpu = j->cpu;
-    if (cpu->group && !smp_protected(cpu, atomic_load(&cpu->group->protect_epoch))) return NULL;
-    if (j->block_count >= j->block_limit || j->site_count + 2 * BLOCK_MAX + 4 > j->site_limit ||
-        j->hot_end - j->hot < (ptrdiff_t)KIB(32) || j->cold_end - j->cold < (ptrdiff_t)KIB(16)) {
+    return !cpu->group || smp_protected(cpu, atomic_load(&cpu->group->protect_epoch));
+}
+
+static bool is_full(const struct jit_cpu *j)
+{
+    return j->block_count + ROOT_MAX >= j->block_limit || j->site_count + 2 * BLOCK_MAX + 4 > j->site_limit ||
+           j->hot_end - j->hot < (ptrdiff_t)KIB(40) || j->cold_end - j->cold < (ptrdiff_t)KIB(20);
+}
+
+/* Translates the code at POS of PAGE: one block, or (LOOPS) one for each way into the unit. */
+static struct jblock *unit_make(struct jit_cpu *j, u64 key, const u8 *page, unsigned pos, bool loops)
+{
+    struct memory *memory = j->cpu->memory;
+    struct jit_stats *stats = &j->jit->stats;
+    struct code_page *code_page = &memory->code_pages[arena_page(memory, page)];
+    struct jblock *blocks = &j->blocks[j->block_count];
+    struct translation *t = &j->work;
+    u32 generation = atomic_load(&code_page->generation);
+    if (!unit_discover(j, t, page, pos, loops)) return NULL;
+    for (unsigned n = 0; n < t->root_count; n++)
+        blocks[n] = (struct jblock){
+            .key = (key & ~(u64)0xfff0000) | (u64)t->nodes[t->roots[n]].pos << 16,
+            .page_generation = &code_page->generation, .generation = generation};
+    if (!x64_lower(j, blocks, t)) return NULL;
+    *(loops ? &stats->loop_units : &stats->blocks) += 1;
+    *(loops ? &stats->loop_insns : &stats->insns) += t->count;
+    *(loops ? &stats->loop_bytes : &stats->host_bytes) += blocks->code_bytes + blocks->cold_bytes;
+    jit_dump(j, blocks, t, page);
+    return blocks;
+}
+
+static struct jblock *block_make(struct jit_cpu *j, u64 key, const u8 *page, unsigned pos)
+{
+    if (!may_translate(j)) return NULL;
+    if (is_full(j)) {
         cache_reset(j);
         j->jit->stats.flushes++;
     }
-    struct code_page *code_page = &cpu->memory->code_pages[arena_page(cpu->memory, page)];
-    struct jblock *block = &j->blocks[j->block_count];
-    *block = (struct jblock){.key = key, .page_generation = &code_page->generation,
-                             .generation = atomic_load(&code_page->generation)};
-    if (!jit_translate(j, block, page, pos)) return NULL;
-    cache_add(j, j->block_count++);
+    struct jblock *block = unit_make(j, key, page, pos, false);
+    if (block) cache_add(j, j->block_count++);
     return block;
+}
+
+/* A tier 2 unit in place of BLOCK and of those it leads through. */
+static bool loops_make(struct jit_cpu *j, const struct jblock *block, const u8 *page)
+{
+    if (is_full(j) || !may_translate(j)) return false;
+    struct jblock *blocks = unit_make(j, block->key, page, block->pos, true);
+    if (!blocks) return false;
+    for (unsigned n = 0; n < j->work.root_count; n++) {
+        const struct jblock *old = cache_find(j, blocks[n].key);
+        if (old && old->loops && n) continue; /* has one of its own */
+        if (old && !old->loops) x64_redirect(j, old, &blocks[n]);
+        cache_add(j, (u32)(&blocks[n] - j->blocks));
+    }
+    j->block_count += j->work.root_count;
+    return true;
 }
 
 /* The block at rip, or NULL: the interpreter's turn. */
@@ -172,6 +219,17 @@ static const u8 *run_and_resume(struct jit_cpu *j, const struct jsite *site)
     return site->resume;
 }
 
+static const u8 *load_and_resume(struct jit_cpu *j, const struct jsite *site)
+{
+    struct vcpu *cpu = j->cpu;
+    const struct insn *insn = &site->insn;
+    unsigned memory = insn->operand[0].kind != OPERAND_MEMORY;
+    cpu->current_insn = insn;
+    if (unlikely(!mem_read(cpu, insn, insn->operand[memory].size, &j->state->flag_operand))) return fault(j, site);
+    flags_to_native(cpu, j->state);
+    return site->resume;
+}
+
 /* On to rip; SITE may be linked to what is found. */
 static const u8 *go_on(struct jit_cpu *j, struct jsite *site)
 {
@@ -187,7 +245,7 @@ static const u8 *go_on(struct jit_cpu *j, struct jsite *site)
         /* The page must still be what it was when the branch was made. */
         if (from == cpu->regs[REG_IP_BASE] && own->generation == block->generation &&
             own->key >> 28 == block->key >> 28 && (u16)own->key == (u16)block->key) {
-            const u8 *to = block->pos <= own->pos ? block->checked : block->entry;
+            const u8 *to = block->pos <= own->pos || own->loops ? block->checked : block->entry;
             st32(site->patch, (u32)(to - (code_rx(j, site->patch) + 4)));
             site->patch = NULL;
         }
@@ -245,6 +303,23 @@ static const u8 *load_vectors(struct jit_cpu *j, const struct jsite *site)
     return stop(j, ENGINE_RAN);
 }
 
+/* The way into a straight unit has been taken often. */
+static const u8 *warm(struct jit_cpu *j, const struct jsite *site)
+{
+    struct vcpu *cpu = j->cpu;
+    const struct jblock *block = &j->blocks[site->block];
+    i32 *heat = &j->state->heat[site->block % HEAT_SLOTS];
+    bool faulted;
+    u64 physical;
+    const u8 *host = tlb_fetch(cpu, cpu->regs[REG_IP_BASE] + site->target, &faulted, &physical);
+    flags_to_native(cpu, j->state);
+    *heat = (i32)j->jit->options.hot;
+    if (faulted || !host || arena_page(cpu->memory, host) != block->key >> 28 ||
+        !loops_make(j, block, host - site->target))
+        return site->resume;
+    return j->blocks[site->block].checked;
+}
+
 const u8 *jit_slow(struct vcpu *cpu, u32 number)
 {
     struct jit_cpu *j = cpu->jit;
@@ -253,6 +328,7 @@ const u8 *jit_slow(struct vcpu *cpu, u32 number)
     flags_from_native(cpu, j->state);
     switch (site->kind) {
     case SITE_ACCESS: stats->accesses++; return run_and_resume(j, site);
+    case SITE_LOAD: stats->accesses++; return load_and_resume(j, site);
     case SITE_HELPER: stats->helpers++; return run_and_resume(j, site);
     case SITE_END: stats->ends++; return run_and_end(j, site);
     case SITE_LINK:
@@ -260,6 +336,7 @@ const u8 *jit_slow(struct vcpu *cpu, u32 number)
         cpu->rip = cpu->regs[REG_IP_BASE] + site->target;
         return go_on(j, site);
     case SITE_LOOKUP: stats->lookups++; return lookup(j, site);
+    case SITE_HOT: return warm(j, site);
     default: stats->vectors++; return load_vectors(j, site);
     }
 }
@@ -327,6 +404,7 @@ struct jit *jit_new(const struct jit_options *options, struct log *log)
     if (jit->options.tb_size < TB_SIZE_MIN) jit->options.tb_size = TB_SIZE_MIN;
     if (jit->options.tb_size > GIB(1)) jit->options.tb_size = GIB(1);
     if (!jit->options.threshold) jit->options.threshold = THRESHOLD_DEFAULT;
+    if (!jit->options.hot) jit->options.hot = HOT_DEFAULT;
     if (jit->options.threshold > THRESHOLD_MODIFIED) jit->options.threshold = THRESHOLD_MODIFIED;
     jit->log = log;
     return jit;
@@ -374,7 +452,10 @@ bool jit_attach(struct vcpu *cpu, struct jit *jit, struct error *error)
         return false;
     }
     j->state->host_mxcsr = 0x1f80;
-    x64_thunks(j);
+    if (!x64_start(j)) {
+        jit_detach(cpu);
+        return error_set(error, "no memory for the translator; interpreting");
+    }
     j->hot_start = j->hot;
     j->cold_start = j->cold;
     cache_reset(j);
@@ -393,6 +474,7 @@ void jit_detach(struct vcpu *cpu)
     code_memory_free(&j->code);
     if (j->blocks) munmap(j->blocks, j->block_limit * sizeof(*j->blocks));
     if (j->sites) munmap(j->sites, j->site_limit * sizeof(*j->sites));
+    x64_stop(j);
     free(j);
     cpu->jit = NULL;
 }

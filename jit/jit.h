@@ -16,13 +16,17 @@ struct jit_options {
     u64 tb_size;       /* bytes of code memory for each processor; 0: 64 MiB */
     unsigned threshold;/* entries after which a block is translated; 0: 3 */
     bool force_cold;   /* tests: every memory access takes the slow path */
+    bool fail_groups;  /* tests: checks shared by several accesses always fail */
     bool no_link;      /* tests: no block leads straight to another */
+    unsigned hot;      /* entries after which a unit goes to tier 2; 0: 1000 */
+    bool no_loops;     /* no tier 2 */
     bool no_vectors;   /* tests: vector instructions through the interpreter's functions */
 };
 
 struct jit_stats {
     u64 blocks, insns, host_bytes;   /* translated */
     u64 flushes, stale;              /* times everything was forgotten; voided blocks met */
+    u64 loop_units, loop_insns, loop_bytes; /* tier 2: units, instructions, host bytes */
     u64 accesses, helpers, ends, links, lookups, vectors; /* calls out of translated code */
     u64 entries, refused;            /* from the main loop; blocks left to the interpreter */
 };

@@ -18,6 +18,7 @@ struct host_features {
 };
 
 #define JUMP_SLOTS 4096u
+#define HEAT_SLOTS 2048u
 #define JUMP_HASH 0x9e3779b1u
 
 /* Behind struct vcpu, reached by translated code through its state pointer. */
@@ -30,6 +31,9 @@ struct jit_state {
     u8 vectors_live;    /* the guest's vector registers and MXCSR are in the host's: 1 SSE, 3 AVX too */
     u8 unused;
     u32 host_mxcsr;
+    u64 flag_operand;   /* what redoing the last flags takes, when it is not in registers */
+    u64 groups[GROUP_MAX]; /* addends of checked pages, good within a unit */
+    i32 heat[HEAT_SLOTS]; /* entries left until a unit is worth tier 2 */
     struct jump { u64 linear, number, page; const u8 *code; } jumps[JUMP_SLOTS];
 };
 
@@ -40,18 +44,20 @@ struct jblock {
     u32 next;           /* in its hash chain; 0: none */
     const u8 *entry;    /* executable address behind the generation check */
     const u8 *checked;  /* in front of it */
-    u16 pos, end;       /* guest bytes, in the page */
-    u8 count;
+    u16 pos;            /* in the page */
+    bool loops;         /* tier 2 */
     u32 code_bytes, cold_bytes;
 };
 
 enum site_kind {
     SITE_ACCESS,   /* an instruction's memory access was not for the fast path: run it, go on */
+    SITE_LOAD,     /* the same, of one that only reads: load for it, go on with it */
     SITE_HELPER,   /* an instruction without a uop: run it, go on */
     SITE_END,      /* an instruction that ends the block: run it, look up where it leads */
     SITE_LINK,     /* direct branch within the page, counted: look up, then link */
     SITE_LOOKUP,   /* branch done and counted, rip stored: look up */
     SITE_VECTORS,  /* vector registers are wanted in the host's */
+    SITE_HOT,      /* a tier 1 unit has been entered often */
 };
 
 /* A place where translated code calls C. */
@@ -61,7 +67,8 @@ struct jsite {
     u8 *patch;          /* SITE_LINK: writable address of the jump's displacement */
     u32 block;
     u16 target;         /* SITE_LINK: offset in the page. SITE_VECTORS: of the instruction */
-    u8 kind, index;     /* index: instructions of the block in front */
+    u16 index;          /* instructions in front that icount does not yet have */
+    u8 kind;
     u8 want;            /* SITE_VECTORS: vectors_live wanted */
 };
 
@@ -101,6 +108,7 @@ struct jit_cpu {
     u64 pages[64];       /* hashed pages with entries */
     u64 large;           /* hashed GiB with entries from large pages */
     struct translation work;
+    struct lower *lower; /* the back end's */
 };
 
 struct jit {
@@ -109,10 +117,11 @@ struct jit {
     struct jit_stats stats;
 };
 
-/* translate.c, x64_lower.c */
-bool jit_translate(struct jit_cpu *j, struct jblock *block, const u8 *page, unsigned pos);
-bool x64_lower(struct jit_cpu *j, struct jblock *block, const struct translation *t);
-void x64_thunks(struct jit_cpu *j);
+/* x64_unit.c, x64_thunks.c. Code for unit T; blocks[n] is for its root n. False: it does not fit. */
+bool x64_lower(struct jit_cpu *j, struct jblock *blocks, const struct translation *t);
+void x64_redirect(struct jit_cpu *j, const struct jblock *from, const struct jblock *to);
+bool x64_start(struct jit_cpu *j);
+void x64_stop(struct jit_cpu *j);
 typedef u64 (*x64_enter_fn)(struct vcpu *cpu, const u8 *code);
 
 /* jit.c: what translated code calls */

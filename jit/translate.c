@@ -352,7 +352,7 @@ static bool pick_integer(const struct translation *t, struct uop *u, const struc
     case OP_PUSH: case OP_POP: case OP_LEAVE: return pick_stack(t, u, i);
     case OP_PUSHF: u->op = UOP_PUSHF; return stack_ok(t, i) && t->code_size == CODE64;
     case OP_CLI: u->op = UOP_CLI; return t->code_size == CODE64;
-    case OP_STI: u->op = UOP_STI; return t->code_size == CODE64 && i + 1 < t->insns + t->count;
+    case OP_STI: u->op = UOP_STI; return t->code_size == CODE64; /* never a node's last */
     case OP_LAHF: return bare(u, 0, false, X64_ONE, 0x9f, 0);
     case OP_SAHF: return bare(u, 0, false, X64_ONE, 0x9e, 0);
     case OP_CLC: return bare(u, 0, false, X64_ONE, 0xf8, 0);
@@ -556,36 +556,60 @@ static bool pick(const struct translation *t, struct uop *u, const struct insn *
     return registers_ok(u, i);
 }
 
-static bool may_end(const struct insn *i)
+/* --- registers written --- */
+
+static u16 general(const struct operand *o)
 {
-    return (i->flags & INSN_ENDS_BLOCK) && i->op != OP_Jcc && i->op != OP_CLI && i->op != OP_STI;
+    if (o->kind == OPERAND_GPR) return (u16)(1u << o->reg);
+    return o->kind == OPERAND_GPR8H ? (u16)(1u << (o->reg & 3)) : 0;
 }
 
-void uops_select(struct translation *t, const u8 *bytes, const struct host_features *host,
-                 bool no_vectors)
+#define BIT(reg) (1u << (reg))
+
+static u16 kills(const struct uop *u)
 {
-    unsigned n;
-    for (n = 0; n < t->count; n++) {
-        const struct insn *i = &t->insns[n];
-        struct uop *u = &t->uops[n];
-        *u = (struct uop){.insn = i, .index = (u8)n};
-        bool plain = !(insn_row(i->row)->attributes & (ATTR_SSE | ATTR_AVX));
-        if ((plain || !no_vectors) && pick(t, u, i, bytes, host)) {
-            if (u->op == UOP_VECTOR) {
-                t->vectors = true;
-                if (insn_row(i->row)->attributes & ATTR_AVX) t->avx = true;
-            }
-            continue;
-        }
-        bool ends = i->flags & INSN_ENDS_BLOCK;
-        *u = (struct uop){.insn = i, .index = (u8)n, .op = ends ? UOP_HELPER_END : UOP_HELPER};
-        if (ends) t->count = n + 1;
+    const struct insn *i = u->insn;
+    u16 regs = 0;
+    switch (u->op) {
+    case UOP_RM:
+        for (unsigned n = 0; n < 4; n++)
+            if (u->writes >> n & 1) regs |= general(&i->operand[n]);
+        if (i->op == OP_MUL || i->op == OP_IMUL1 || i->op == OP_CMPXCHG8B || i->op == OP_CMPXCHG16B)
+            regs |= BIT(RAX) | BIT(RDX);
+        if (i->op == OP_CMPXCHG) regs |= BIT(RAX);
+        return regs;
+    case UOP_VECTOR:
+    case UOP_LEA:
+    case UOP_BSWAP:
+    case UOP_MOVI64: return general(&i->operand[0]);
+    case UOP_BARE:
+    case UOP_DIV: return BIT(RAX) | BIT(RDX);
+    case UOP_POP: return (u16)(general(&i->operand[0]) | BIT(RSP));
+    case UOP_LEAVE: return BIT(RBP) | BIT(RSP);
+    case UOP_PUSH:
+    case UOP_PUSHM:
+    case UOP_PUSHF:
+    case UOP_CALL:
+    case UOP_CALLI:
+    case UOP_RET: return BIT(RSP);
+    case UOP_HELPER:
+    case UOP_HELPER_END: return 0xffff;
+    default: return 0;
     }
-    const struct uop *last = &t->uops[t->count - 1];
-    t->end = last->insn->pos + last->insn->length;
-    t->uop_count = t->count;
-    if (!may_end(last->insn) && last->op != UOP_HELPER_END)
-        t->uops[t->uop_count++] = (struct uop){.op = UOP_FALL, .index = (u8)t->count, .insn = last->insn};
+}
+
+void uop_select(const struct translation *t, struct uop *u, const u8 *bytes,
+                const struct host_features *host, bool no_vectors, bool last)
+{
+    const struct insn *i = u->insn;
+    u8 index = u->index;
+    bool plain = !(insn_row(i->row)->attributes & (ATTR_SSE | ATTR_AVX));
+    bool may = (plain || !no_vectors) && !(last && i->op == OP_STI);
+    if (!may || !pick(t, u, i, bytes, host))
+        *u = (struct uop){.insn = i, .index = index,
+                          .op = i->flags & INSN_ENDS_BLOCK ? UOP_HELPER_END : UOP_HELPER};
+    u->avx = u->op == UOP_VECTOR && (insn_row(i->row)->attributes & ATTR_AVX);
+    u->kills = kills(u);
 }
 
 const char *uop_name(unsigned op)

@@ -6,7 +6,7 @@
 #ifndef JIT_UOP_H
 #define JIT_UOP_H
 
-#include "cpu/insn.h"
+#include "cpu/cpu.h"
 
 enum uop_op {
 #define UOP(name, what) UOP_##name,
@@ -15,7 +15,12 @@ enum uop_op {
     UOP_COUNT
 };
 
-#define BLOCK_MAX 64u
+#define BLOCK_MAX 64u   /* instructions of a tier 1 unit */
+#define UNIT_MAX 256u   /* and of a tier 2 one */
+#define NODE_MAX 80u
+_Static_assert(UNIT_MAX + NODE_MAX <= CPU_RUN_AHEAD, "no way through a unit is longer");
+#define ROOT_MAX 16u
+#define GROUP_MAX 12u
 
 enum uop_access { UOP_READ = 1, UOP_WRITE = 2 };
 
@@ -28,10 +33,12 @@ struct uop {
     u8 access;           /* enum uop_access of the memory operand; 0: none */
     u8 msize;            /* bytes accessed */
     u8 align;            /* the memory operand must be aligned to it; 0 or 1: no */
-    u8 index;            /* instructions of the block in front of it */
+    u8 index;            /* instructions of its node in front of it */
+    u16 kills;           /* general registers it writes, a bit each */
     /* x86 encoding, for RM, VECTOR and BARE */
     u8 map, opcode, pp;
     bool w, l, vex, lock;
+    bool avx;            /* VECTOR: needs AVX state */
     u8 size;             /* of the operation, for RM */
     u8 digit;            /* reg field when there is no register in it; 0xff: operand `reg` */
     u8 reg, rm, vvvv;    /* numbers of the operands that are in these fields; 0xff: none */
@@ -42,25 +49,62 @@ struct uop {
     u64 imm;
 };
 
+/* Straight-line code: entered at its first uop only, left at its last. */
+struct node {
+    u16 pos, first, count; /* offset in the page; its uops */
+    i16 taken, next;       /* nodes its last uop leads to; -1: out of the unit */
+    u8 predecessors;
+    bool head;             /* of a loop: time and staleness are looked at */
+    bool root;             /* a way in from outside */
+    u16 flags_in;          /* arithmetic flags that somebody may look at from here on */
+};
+
+/* Addresses that differ by a constant while their registers keep their values. */
+struct group_key { u8 base, index, scale, seg, size, unused[3]; i32 page; };
+
+/* What is ahead of a place in the code: how a key will be accessed before its registers change. */
+struct ahead { i32 low, high; bool write; u8 count; };
+
+/* The code of one unit: a straight line (tier 1) or all that is reached within a page (tier 2). */
 struct translation {
-    struct insn insns[BLOCK_MAX];
-    struct uop uops[BLOCK_MAX + 1];
+    struct insn insns[UNIT_MAX];
+    struct uop uops[UNIT_MAX + NODE_MAX];
+    struct node nodes[NODE_MAX];
+    struct group_key keys[GROUP_MAX];
+    struct ahead ahead[NODE_MAX][GROUP_MAX];
     unsigned count;      /* instructions */
-    unsigned uop_count;
-    unsigned pos, end;   /* offsets in the page: first byte, behind the last */
+    unsigned uop_count, node_count, key_count;
+    unsigned roots[ROOT_MAX], root_count; /* nodes; the first is what was asked for */
+    unsigned pos;        /* offset in the page: what was asked for */
     unsigned code_size;  /* enum code_size */
     unsigned stack_size;
     unsigned mode_key;
-    bool vectors;        /* some uop is VECTOR */
-    bool avx;
+    bool loops;          /* tier 2 */
+    u16 at[4096];        /* instruction number + 1 by offset */
+    u8 leader[4096];     /* 1: a node begins, 2: a root */
+    u16 marks[256];      /* where leaders are */
+    unsigned mark_count;
 };
 
-/* Picks uops for the decoded instructions (translate.c); BYTES is the page they come from. */
 struct host_features;
-void uops_select(struct translation *t, const u8 *bytes, const struct host_features *host,
-                 bool no_vectors);
+/* Finds the unit's code from POS on, makes nodes and uops of it (unit.c). */
+struct jit_cpu;
+bool unit_discover(struct jit_cpu *j, struct translation *t, const u8 *page, unsigned pos, bool loops);
+/* The uop for the instruction; HELPER or HELPER_END when it has none (translate.c). LAST: of its node. */
+void uop_select(const struct translation *t, struct uop *u, const u8 *bytes,
+                const struct host_features *host, bool no_vectors, bool last);
 /* Backward pass: flive and what partial writers must preserve (flags.c). */
-void uops_flags(struct translation *t);
+void unit_flags(struct translation *t);
+/* Fills keys and what is ahead of each node (groups.c). */
+void unit_groups(struct translation *t);
+/* The key of an address, -1: none; *offset is where from the key's origin it lies. */
+int group_find(const struct translation *t, const struct group_key *key);
+bool uop_address(const struct translation *t, const struct uop *u, unsigned n, struct group_key *key, i32 *offset,
+                 u8 *size, bool *write);
+/* UOP adds a constant to REG: which. */
+bool uop_adds(const struct translation *t, const struct uop *u, unsigned reg, i32 *by);
+/* What lies ahead of uop K of NODE for KEY. */
+struct ahead group_ahead(const struct translation *t, unsigned node, unsigned k, unsigned key);
 const char *uop_name(unsigned op);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * How translated code leaves a block: flags, calls to C, branches, links and the jump cache.
+ * How translated code leaves a unit: calls to C, branches, links and the jump cache.
  */
 #include "jit/x64_int.h"
 
@@ -7,9 +7,10 @@ u32 site_new(struct lower *l, enum site_kind kind, const struct uop *u)
 {
     struct jit_cpu *j = l->j;
     u32 number = j->site_count++;
-    j->sites[number] = (struct jsite){.kind = (u8)kind, .index = u->index, .block = l->number};
+    if (j->site_count + 8 > j->site_limit) j->site_count--, l->failed = true;
+    j->sites[number] = (struct jsite){.kind = (u8)kind, .index = (u16)(l->c.pending + u->index),
+                                      .block = l->number};
     if (u->insn) j->sites[number].insn = *u->insn;
-    j->sites[number].insn.operand[3].unused = u->index;
     return number;
 }
 
@@ -18,7 +19,7 @@ void site_resume(struct lower *l, u32 site)
     l->j->sites[site].resume = code_rx(l->j, l->hot.p);
 }
 
-static void call_c(struct lower *l, struct x64 *e, u32 site)
+void call_c(struct lower *l, struct x64 *e, u32 site)
 {
     x64_mov_imm32(e, H_R9, site);
     x64_jmp_to(e, l->j->code.rw + (l->j->slow - l->j->code.rx));
@@ -27,69 +28,33 @@ static void call_c(struct lower *l, struct x64 *e, u32 site)
 void cold_call(struct lower *l, u8 *patch, u32 site)
 {
     x64_patch(patch, l->cold.p);
+    flags_cold(l);
     call_c(l, &l->cold, site);
-}
-
-/* --- flags --- */
-
-static void emit_flags_save(struct x64 *e)
-{
-    x64_mov(e, H_R9, H_RAX);
-    x64_u8(e, 0x9f); /* lahf */
-    struct x64_rm al = x64_reg(H_RAX);
-    x64_op(e, 0, false, false, X64_0F, 0x90 | CC_O, 0, &al);
-    struct x64_rm to = AT_STATE(flags);
-    x64_op(e, X64_66, false, false, X64_ONE, 0x89, H_RAX, &to);
-    x64_mov(e, H_RAX, H_R9);
-}
-
-void flags_save(struct lower *l)
-{
-    if (!(l->flags & FL_MEM)) emit_flags_save(&l->hot);
-    l->flags |= FL_MEM;
-}
-
-/* RFLAGS holds BITS of the guest's flags behind it. Keeps r9 and r10. */
-void flags_want(struct lower *l, unsigned bits)
-{
-    struct x64 *e = &l->hot;
-    if (!bits || (l->flags & FL_REG)) return;
-    struct x64_rm at = AT_STATE(flags);
-    if (bits == FLAG_CF) {
-        x64_op(e, 0, false, false, X64_0F, 0xba, 4, &at); /* bt */
-        x64_u8(e, 8);
-        return;
-    }
-    x64_mov_store(e, 8, AT_STATE(scratch[0]), H_RAX);
-    x64_op(e, 0, false, false, X64_0F, 0xb7, H_RAX, &at);
-    x64_u8(e, 0x04), x64_u8(e, 0x7f); /* add al, 0x7f: OF */
-    x64_u8(e, 0x9e);                  /* sahf */
-    x64_mov_load(e, 8, H_RAX, AT_STATE(scratch[0]));
-    l->flags |= FL_REG;
 }
 
 /* --- vectors --- */
 
 void vectors_want(struct lower *l, unsigned want, const struct uop *u)
 {
-    if ((l->vectors & want) == want) return;
-    flags_save(l);
+    if ((l->c.vectors & want) == want) return;
+    flags_hold(l);
     u32 site = site_new(l, SITE_VECTORS, u);
     l->j->sites[site].target = u->insn->pos;
     l->j->sites[site].want = (u8)want;
     struct x64_rm at = AT_STATE(vectors_live);
     x64_op(&l->hot, 0, false, false, X64_ONE, 0x80, X64_CMP, &at);
     x64_u8(&l->hot, want);
+    l->c.flags &= ~(unsigned)FL_REG;
     cold_call(l, x64_jcc(&l->hot, CC_B), site);
     site_resume(l, site);
-    l->flags = FL_MEM;
-    l->vectors = want;
+    l->c.vectors = (u8)want;
 }
 
 /* --- leaving --- */
 
-static void count_insns(struct x64 *e, unsigned count)
+void count_insns(struct x64 *e, unsigned count)
 {
+    if (!count) return;
     x64_alu_imm(e, X64_ADD, 8, AT_CPU(icount), (i32)count);
 }
 
@@ -125,11 +90,12 @@ static void jump_there(struct lower *l, unsigned count)
     x64_op(e, 0, false, false, X64_ONE, 0xff, 4, &code);
 }
 
-/* Flags are saved. TARGET: offset from the page's start. */
+/* TARGET: offset from the page's start. COUNT: instructions of the node. */
 void exit_direct(struct lower *l, const struct uop *u, i64 target, unsigned count)
 {
     struct x64 *e = &l->hot;
-    count_insns(e, count);
+    flags_memory(l);
+    count_insns(e, l->c.pending + count);
     if (target >= 0 && target < (i64)PAGE_SIZE) {
         u32 site = site_new(l, SITE_LINK, u);
         struct jsite *s = &l->j->sites[site];
@@ -146,16 +112,10 @@ void exit_direct(struct lower *l, const struct uop *u, i64 target, unsigned coun
     jump_there(l, 0);
 }
 
-static i64 target_of(const struct insn *i) { return (i64)(i->pos + i->length + i->imm); }
-
-void stubs_emit(struct lower *l)
+i64 branch_target(const struct uop *u)
 {
-    for (unsigned n = 0; n < l->stub_count; n++) {
-        const struct exit_stub *s = &l->stubs[n];
-        x64_patch(s->patch, l->hot.p);
-        if (!(s->flags & FL_MEM)) emit_flags_save(&l->hot);
-        exit_direct(l, s->uop, target_of(s->uop->insn), s->uop->index + 1u);
-    }
+    const struct insn *i = u->insn;
+    return (i64)i->pos + i->length + (u->op == UOP_FALL ? 0 : (i64)i->imm);
 }
 
 static void move_stack(struct lower *l, i64 by)
@@ -178,7 +138,6 @@ static void call_lower(struct lower *l, const struct uop *u)
     emit_next_ip(l, H_R9, u->insn);
     x64_mov_store(&l->hot, size, to, H_R9);
     move_stack(l, -(i64)size);
-    exit_direct(l, u, target_of(u->insn), u->index + 1u);
 }
 
 static void ret_lower(struct lower *l, const struct uop *u)
@@ -191,7 +150,7 @@ static void ret_lower(struct lower *l, const struct uop *u)
     probe(l, site);
     bool extra = u->insn->operand[0].kind == OPERAND_IMMEDIATE;
     move_stack(l, (i64)size + (extra ? (u16)u->insn->imm : 0));
-    jump_there(l, u->index + 1u);
+    jump_there(l, l->c.pending + u->index + 1u);
 }
 
 /* r10 = where an indirect branch leads. */
@@ -228,30 +187,28 @@ static void call_indirect_lower(struct lower *l, const struct uop *u)
     x64_mov_load(e, 8, H_R10, AT_STATE(scratch[1]));
     x64_mov_store(e, size, x64_mem(H_R10, 0), H_R9);
     move_stack(l, -(i64)size);
-    count_insns(e, u->index + 1u);
+    count_insns(e, l->c.pending + u->index + 1u);
     struct x64_rm code = AT_STATE(resume);
     x64_op(e, 0, false, false, X64_ONE, 0xff, 4, &code);
 }
 
+/* What a branch does before it leaves; JCC, JMP and CALL then go where the unit's edges say. */
 void branch_lower(struct lower *l, const struct uop *u)
 {
-    if (u->op == UOP_JCC) {
-        flags_want(l, u->fuse == FLAG_CF ? FLAG_CF : FLAGS_ARITHMETIC);
-        l->stubs[l->stub_count++] = (struct exit_stub){x64_jcc(&l->hot, u->insn->cc & 15), u,
-                                                       (u8)l->flags};
+    if (u->op == UOP_JCC || u->op == UOP_JMP) return;
+    if (u->op == UOP_CALL) {
+        call_lower(l, u);
         return;
     }
-    flags_save(l);
+    flags_memory(l);
     switch (u->op) {
-    case UOP_JMP: exit_direct(l, u, target_of(u->insn), u->index + 1u); break;
-    case UOP_CALL: call_lower(l, u); break;
     case UOP_RET: ret_lower(l, u); break;
     case UOP_CALLI: call_indirect_lower(l, u); break;
     default: {
         u32 site = site_new(l, SITE_END, u);
         load_target(l, u, site);
         probe(l, site);
-        jump_there(l, u->index + 1u);
+        jump_there(l, l->c.pending + u->index + 1u);
     }
     }
 }

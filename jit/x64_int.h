@@ -6,8 +6,9 @@
  * registers and MXCSR are the guest's while state->vectors_live says so. C code runs on the thread's
  * own stack.
  *
- * Arithmetic flags are in RFLAGS, in state->flags, or in both, as known at each point of a block; at
- * its start, and wherever C code or the guest's exception handler could look, they are in state->flags.
+ * Arithmetic flags are in RFLAGS, in state->flags, or can be had again by redoing the last operation
+ * that wrote them (a recipe), as known at each point of a unit. C code finds them in state->flags: the
+ * cold way there redoes them when need be.
  */
 #ifndef JIT_X64_INT_H
 #define JIT_X64_INT_H
@@ -15,22 +16,53 @@
 #include "jit/jit_int.h"
 #include "jit/x64_emit.h"
 
-enum { FL_REG = 1, FL_MEM = 2 };
+enum { FL_REG = 1, FL_MEM = 2, FL_RECIPE = 4 };
 
 #define NO_SITE 0xffffffffu
+#define VERSION_MAX 240u
+#define STUB_MAX 160u
 
-struct exit_stub { u8 *patch; const struct uop *uop; u8 flags; };
+/* How to have the last flags again: redo UOP on what it read. */
+enum recipe_kind {
+    RECIPE_NONE,
+    RECIPE_REDO,    /* its operands are what they were */
+    RECIPE_INVERT,  /* its first operand follows from its result and the second */
+    RECIPE_SAVED,   /* its first operand's old value is in state->flag_operand */
+};
+struct recipe { const struct uop *uop; u8 kind; };
+
+/* The bytes [low, high) from a key's address have been checked; the page's addend is in state->groups. */
+struct group { bool on, write; i32 low, high; };
+
+/* What is known at a place in the code. */
+struct context {
+    u8 flags;        /* FL_*: where the arithmetic flags can be had; 0: nobody will ask */
+    u8 vectors;      /* of vectors_live */
+    bool plain;      /* a shared check failed: each access is checked by itself */
+    u16 pending;     /* instructions that icount does not yet have, to the node's start */
+    struct recipe recipe;
+    struct group groups[GROUP_MAX];
+};
+
+/* A node's code from uop UOP on, for one context. */
+struct version { u16 node, uop; struct context in; u8 *code; };
+struct version_patch { u8 *at; u16 version; };
+/* Where a conditional branch goes when taken: NODE, or (-1) out of the unit. */
+struct exit_stub { u8 *patch; const struct uop *uop; i16 node; struct context at; };
 
 struct lower {
     struct jit_cpu *j;
-    struct jblock *block;
     const struct translation *t;
     struct x64 hot, cold;
-    unsigned flags;           /* FL_* */
-    unsigned vectors;         /* what is known of vectors_live */
-    u32 number;               /* of the block */
-    unsigned stub_count;
-    struct exit_stub stubs[BLOCK_MAX + 1];
+    struct context c;
+    u32 number;               /* of the unit's first block */
+    unsigned node, uop;       /* being lowered */
+    bool cold_before;         /* the uop may have been done in C: nothing behind its check is sure */
+    bool failed;              /* out of room */
+    unsigned stub_count, version_count, patch_count;
+    struct exit_stub stubs[STUB_MAX];
+    struct version versions[VERSION_MAX];
+    struct version_patch patches[VERSION_MAX * 4];
 };
 
 /* An address in parts. */
@@ -59,19 +91,39 @@ struct address stack_at(const struct lower *l, i64 disp);
 struct x64_rm mem_check(struct lower *l, const struct address *a, unsigned size, unsigned align,
                         bool write, u32 site);
 void lea_lower(struct lower *l, const struct uop *u);
+void groups_after(struct lower *l, const struct uop *u); /* U has been lowered */
+void groups_forget(struct lower *l);
+
+/* x64_flags.c */
+void flags_memory(struct lower *l);                /* state->flags holds them */
+void flags_hold(struct lower *l);                  /* RFLAGS may be overwritten */
+void flags_want(struct lower *l, unsigned bits);   /* RFLAGS holds BITS; keeps r9 unless it must redo, and r10 */
+void flags_cold(struct lower *l);                  /* flags_memory in cold code; the hot path's view stays */
+void flags_before(struct lower *l, const struct uop *u);
+enum recipe_kind recipe_plan(const struct lower *l, const struct uop *u);
+bool recipe_wants_value(const struct uop *u, enum recipe_kind kind);
+void flags_written(struct lower *l, const struct uop *u, enum recipe_kind kind);
 
 /* x64_exit.c */
 u32 site_new(struct lower *l, enum site_kind kind, const struct uop *u);
 void site_resume(struct lower *l, u32 site);
 void cold_call(struct lower *l, u8 *patch, u32 site); /* the jump at PATCH goes to C */
-void flags_save(struct lower *l);
-void flags_want(struct lower *l, unsigned bits);
+void call_c(struct lower *l, struct x64 *e, u32 site);
+void count_insns(struct x64 *e, unsigned count);
 void vectors_want(struct lower *l, unsigned want, const struct uop *u);
 void exit_direct(struct lower *l, const struct uop *u, i64 target, unsigned count);
-void stubs_emit(struct lower *l);
 void branch_lower(struct lower *l, const struct uop *u);
+i64 branch_target(const struct uop *u);
 
-/* x64_vec.c */
+/* x64_unit.c */
+void version_patch(struct lower *l, u8 *at, unsigned version);
+unsigned version_new(struct lower *l, unsigned node, unsigned uop, const struct context *in);
+
+/* x64_lower.c, x64_vec.c */
+void uop_lower(struct lower *l, const struct uop *u);
 void vector_lower(struct lower *l, const struct uop *u);
+
+/* x64_thunks.c */
+void x64_thunks(struct jit_cpu *j);
 
 #endif

@@ -1,14 +1,7 @@
 /*
- * Uops to x86-64 code: the block's frame, integer operations, and the code every block shares (entry
- * from C, the way back, calls to C).
- *
- * A block: [page's generation as translated?] [time left?] body, side exits. Both checks leave by
- * `leave`, with the instruction's place in the page in r9.
+ * Uops to x86-64 code: integer operations, the stack, and the dispatch over all of them.
  */
 #include "jit/x64_int.h"
-
-#define ROOM_HOT KIB(24)
-#define ROOM_COLD KIB(8)
 
 /* --- integer operations --- */
 
@@ -56,9 +49,17 @@ static void places_store(struct lower *l, const struct uop *u, const struct plac
         if (p->scratch[n] && (u->writes >> n & 1)) x64_mov_store(&l->hot, 8, AT_REG(p->reg[n]), p->host[n]);
 }
 
-static void flags_written(struct lower *l, const struct uop *u)
+/* The operand's value, kept for who redoes the flags. Where C had to load it, it goes on from here, too. */
+static struct x64_rm value_keep(struct lower *l, unsigned size, struct x64_rm rm, u32 site)
 {
-    if (u->fdef) l->flags = FL_REG;
+    struct x64 *e = &l->hot;
+    if (size >= 4) x64_mov_load(e, size, H_R9, rm);
+    else x64_op(e, 0, false, false, X64_0F, size == 1 ? 0xb6 : 0xb7, H_R9, &rm);
+    x64_mov_store(e, 8, AT_STATE(flag_operand), H_R9);
+    l->j->sites[site].resume = code_rx(l->j, l->cold.p);
+    x64_mov_load(&l->cold, 8, H_R9, AT_STATE(flag_operand));
+    x64_jmp_to(&l->cold, e->p);
+    return x64_reg(H_R9);
 }
 
 static void rm_lower(struct lower *l, const struct uop *u)
@@ -67,15 +68,19 @@ static void rm_lower(struct lower *l, const struct uop *u)
     struct places p;
     struct x64_rm rm = {0};
     u32 site = NO_SITE;
+    enum recipe_kind recipe = recipe_plan(l, u);
+    bool value = recipe_wants_value(u, recipe);
     if (u->access) {
         struct address a = address_of(u->insn);
-        site = site_new(l, SITE_ACCESS, u);
+        site = site_new(l, value ? SITE_LOAD : SITE_ACCESS, u);
         rm = mem_check(l, &a, u->msize, u->align, u->access & UOP_WRITE, site);
     }
     flags_want(l, u->fuse);
     places_find(l, u, &p);
     places_load(l, u, &p);
     if (!u->access) rm = x64_reg(p.host[u->rm]);
+    else if (value) rm = value_keep(l, u->msize, rm, site);
+    if (recipe == RECIPE_SAVED) x64_mov_store(e, 8, AT_STATE(flag_operand), p.host[0]);
     unsigned reg = u->digit != 0xff ? u->digit : p.host[u->reg];
     if (u->lock) x64_u8(e, 0xf0);
     if (u->vex) {
@@ -86,8 +91,8 @@ static void rm_lower(struct lower *l, const struct uop *u)
     }
     if (u->imm_size) x64_imm(e, u->imm, u->imm_size);
     places_store(l, u, &p);
-    flags_written(l, u);
-    if (site != NO_SITE) site_resume(l, site);
+    flags_written(l, u, recipe);
+    if (site != NO_SITE && !value) site_resume(l, site);
 }
 
 static void movi64_lower(struct lower *l, const struct uop *u)
@@ -118,7 +123,7 @@ static void bare_lower(struct lower *l, const struct uop *u)
     if (u->map == X64_0F) x64_u8(e, 0x0f);
     x64_u8(e, u->opcode);
     if (u->imm_size) x64_u8(e, (unsigned)u->imm);
-    flags_written(l, u);
+    flags_written(l, u, RECIPE_NONE);
 }
 
 /* --- stack --- */
@@ -192,7 +197,8 @@ static void pushf_lower(struct lower *l, const struct uop *u)
     u32 site = site_new(l, SITE_ACCESS, u);
     struct x64_rm of = AT_STATE(flags), others = of;
     others.disp++;
-    flags_save(l);
+    flags_memory(l);
+    l->c.flags &= ~(unsigned)FL_REG;
     x64_op(e, 0, false, false, X64_0F, 0xb6, H_R9, &others);
     x64_op(e, 0, false, false, X64_0F, 0xb6, H_R10, &of);
     x64_shift(e, 4, 4, H_R10, 11);
@@ -214,7 +220,7 @@ static void interrupts_lower(struct lower *l, const struct uop *u)
     bool on = u->op == UOP_STI;
     u32 site = site_new(l, SITE_END, u);
     struct x64_rm cpl = AT_CPU(cpl);
-    flags_save(l);
+    flags_memory(l);
     x64_op(e, 0, false, false, X64_ONE, 0x80, X64_CMP, &cpl);
     x64_u8(e, 0);
     cold_call(l, x64_jcc(e, CC_NE), site);
@@ -223,7 +229,7 @@ static void interrupts_lower(struct lower *l, const struct uop *u)
         cold_call(l, x64_jcc(e, CC_NE), site);
     }
     x64_alu_imm(e, on ? X64_OR : X64_AND, 4, AT_CPU(eflags), on ? FLAG_IF : ~FLAG_IF);
-    l->flags = FL_MEM;
+    l->c.flags = FL_MEM;
 }
 
 /* --- division: what could fault goes to C --- */
@@ -233,7 +239,7 @@ static void div_lower(struct lower *l, const struct uop *u)
     struct x64 *e = &l->hot;
     unsigned size = u->insn->size, reg = u->insn->operand[0].reg;
     u32 site = site_new(l, SITE_ACCESS, u);
-    flags_save(l);
+    flags_hold(l);
     struct x64_rm from = {0};
     if (u->access) {
         struct address a = address_of(u->insn);
@@ -242,7 +248,7 @@ static void div_lower(struct lower *l, const struct uop *u)
         from = home(reg) == H_NONE ? AT_REG(reg) : x64_reg(home(reg));
     }
     x64_mov_load(e, size, H_R9, from);
-    l->flags = FL_MEM;
+    l->c.flags &= ~(unsigned)FL_REG;
     struct x64_rm r9 = x64_reg(H_R9);
     if (u->insn->op == OP_DIV) {
         x64_alu(e, X64_CMP, size, H_RDX, r9);
@@ -265,16 +271,16 @@ static void div_lower(struct lower *l, const struct uop *u)
 
 static void helper_lower(struct lower *l, const struct uop *u)
 {
-    flags_save(l);
+    flags_memory(l);
     u32 site = site_new(l, u->op == UOP_HELPER ? SITE_HELPER : SITE_END, u);
-    x64_mov_imm32(&l->hot, H_R9, site);
-    x64_jmp_to(&l->hot, l->j->code.rw + (l->j->slow - l->j->code.rx));
+    call_c(l, &l->hot, site);
     site_resume(l, site);
-    l->flags = FL_MEM | FL_REG;
-    l->vectors = 0;
+    l->c.flags = FL_MEM | FL_REG;
+    l->c.vectors = 0;
+    groups_forget(l);
 }
 
-static void uop_lower(struct lower *l, const struct uop *u)
+static void operation_lower(struct lower *l, const struct uop *u)
 {
     switch ((enum uop_op)u->op) {
     case UOP_NOP: break;
@@ -292,10 +298,7 @@ static void uop_lower(struct lower *l, const struct uop *u)
     case UOP_CLI:
     case UOP_STI: interrupts_lower(l, u); break;
     case UOP_DIV: div_lower(l, u); break;
-    case UOP_FALL:
-        flags_save(l);
-        exit_direct(l, u, l->t->end, l->t->count);
-        break;
+    case UOP_FALL: break; /* the unit's */
     case UOP_HELPER:
     case UOP_HELPER_END:
     case UOP_COUNT: helper_lower(l, u); break;
@@ -308,176 +311,10 @@ static void uop_lower(struct lower *l, const struct uop *u)
     }
 }
 
-/* --- the block --- */
-
-static void head_lower(struct lower *l)
+void uop_lower(struct lower *l, const struct uop *u)
 {
-    struct x64 *e = &l->hot;
-    struct jblock *b = l->block;
-    b->checked = code_rx(l->j, e->p);
-    x64_mov_imm64(e, H_R9, (u64)(uintptr_t)b->page_generation);
-    struct x64_rm at = x64_mem(H_R9, 0);
-    x64_op(e, 0, false, false, X64_ONE, 0x81, X64_CMP, &at);
-    x64_u32(e, b->generation);
-    u8 *stale = x64_jcc(e, CC_NE);
-    b->entry = code_rx(l->j, e->p);
-    x64_mov_load(e, 8, H_R9, AT_CPU(icount));
-    x64_alu(e, X64_CMP, 8, H_R9, AT_CPU(run_until));
-    u8 *late = x64_jcc(e, CC_AE);
-    x64_patch(stale, l->cold.p);
-    x64_patch(late, l->cold.p);
-    x64_mov_imm32(&l->cold, H_R9, b->pos);
-    x64_jmp_to(&l->cold, l->j->code.rw + (l->j->leave - l->j->code.rx));
-}
-
-bool x64_lower(struct jit_cpu *j, struct jblock *block, const struct translation *t)
-{
-    struct lower l = {.j = j, .block = block, .t = t, .flags = FL_MEM, .number = j->block_count};
-    u32 sites = j->site_count;
-    l.hot = (struct x64){(u8 *)(((uintptr_t)j->hot + 15) & ~(uintptr_t)15), j->hot_end};
-    l.cold = (struct x64){j->cold, j->cold_end};
-    const u8 *hot_limit = l.hot.p + ROOM_HOT, *cold_limit = l.cold.p + ROOM_COLD;
-    u8 *start = l.hot.p;
-    block->pos = (u16)t->pos;
-    block->end = (u16)t->end;
-    block->count = (u8)t->count;
-    head_lower(&l);
-    if (t->vectors) /* here, where no flags are at stake */
-        vectors_want(&l, t->avx ? 3 : 1, &t->uops[0]);
-    for (unsigned n = 0; n < t->uop_count; n++) {
-        uop_lower(&l, &t->uops[n]);
-        if (unlikely(l.hot.p > hot_limit || l.cold.p > cold_limit)) {
-            j->site_count = sites;
-            return false;
-        }
-    }
-    stubs_emit(&l);
-    block->code_bytes = (u32)(l.hot.p - start);
-    block->cold_bytes = (u32)(l.cold.p - j->cold);
-    j->hot = l.hot.p;
-    j->cold = l.cold.p;
-    return true;
-}
-
-/* --- shared code --- */
-
-static void guest_registers(struct x64 *e, bool load)
-{
-    for (unsigned r = 0; r < 16; r++) {
-        if (home(r) == H_NONE) continue;
-        if (load) x64_mov_load(e, 8, home(r), AT_REG(r));
-        else x64_mov_store(e, 8, AT_REG(r), home(r));
-    }
-}
-
-static void guest_vectors(struct x64 *e, bool avx, bool load)
-{
-    struct x64_rm guest = AT_CPU(mxcsr), host = AT_STATE(host_mxcsr);
-    for (unsigned r = 0; r < 16; r++) {
-        struct x64_rm at = x64_mem(H_RSP, (i64)(offsetof(struct vcpu, zmm) + r * 64));
-        unsigned opcode = load ? 0x10 : 0x11; /* movups */
-        if (avx) x64_vex(e, X64_NP, false, true, X64_0F, opcode, r, 0, &at);
-        else x64_op(e, 0, false, false, X64_0F, opcode, r, &at);
-    }
-    if (!load) x64_op(e, 0, false, false, X64_0F, 0xae, 3, &guest); /* stmxcsr */
-    x64_op(e, 0, false, false, X64_0F, 0xae, 2, load ? &guest : &host);
-    if (!load && avx) x64_u8(e, 0xc5), x64_u8(e, 0xf8), x64_u8(e, 0x77); /* vzeroupper */
-}
-
-static u8 *if_vectors_dead(struct x64 *e)
-{
-    struct x64_rm at = AT_STATE(vectors_live);
-    x64_op(e, 0, false, false, X64_ONE, 0x80, X64_CMP, &at);
-    x64_u8(e, 0);
-    return x64_jcc(e, CC_E);
-}
-
-static const u8 callee_saved[] = {H_RBX, H_RBP, H_R12, H_R13, H_R14, H_R15};
-
-static void push(struct x64 *e, unsigned reg)
-{
-    if (reg >= 8) x64_u8(e, 0x41);
-    x64_u8(e, 0x50 | (reg & 7));
-}
-static void pop(struct x64 *e, unsigned reg)
-{
-    if (reg >= 8) x64_u8(e, 0x41);
-    x64_u8(e, 0x58 | (reg & 7));
-}
-
-/* Guest registers and vectors are in struct vcpu: back to the caller of `enter`. */
-static void emit_return(struct x64 *e)
-{
-    x64_mov_load(e, 8, H_RSP, AT_STATE(host_rsp));
-    pop(e, H_RDI);
-    for (unsigned n = ARRAY_SIZE(callee_saved); n-- > 0;) pop(e, callee_saved[n]);
-    x64_u8(e, 0xc3);
-}
-
-static void emit_spill(struct x64 *e, bool avx)
-{
-    guest_registers(e, false);
-    u8 *dead = if_vectors_dead(e);
-    guest_vectors(e, avx, false);
-    x64_patch(dead, e->p);
-}
-
-static void emit_enter(struct x64 *e)
-{
-    struct x64_rm resume = AT_STATE(resume);
-    for (unsigned n = 0; n < ARRAY_SIZE(callee_saved); n++) push(e, callee_saved[n]);
-    push(e, H_RDI);
-    x64_mov_store(e, 8, x64_mem(H_RDI, AT_STATE(host_rsp).disp), H_RSP);
-    x64_mov(e, H_RSP, H_RDI);
-    x64_mov_store(e, 8, resume, H_RSI);
-    guest_registers(e, true);
-    x64_op(e, 0, false, false, X64_ONE, 0xff, 4, &resume);
-}
-
-/* r9: the site. The processor's address is what lies on top of the C stack. */
-static void emit_slow(struct x64 *e, bool avx)
-{
-    struct x64_rm resume = AT_STATE(resume), rax = x64_reg(H_RAX), at = AT_STATE(flags);
-    emit_spill(e, avx);
-    x64_mov(e, H_RDI, H_RSP);
-    x64_mov_load(e, 4, H_RSI, x64_reg(H_R9));
-    x64_mov_load(e, 8, H_RSP, AT_STATE(host_rsp));
-    x64_mov_imm64(e, H_RAX, (u64)(uintptr_t)jit_slow);
-    x64_op(e, 0, false, false, X64_ONE, 0xff, 2, &rax);
-    x64_mov_load(e, 8, H_RSP, x64_mem(H_RSP, 0));
-    x64_op(e, 0, true, false, X64_ONE, 0x85, H_RAX, &rax);
-    u8 *go_on = x64_jcc(e, CC_NE);
-    emit_return(e);
-    x64_patch(go_on, e->p);
-    x64_mov_store(e, 8, resume, H_RAX);
-    u8 *dead = if_vectors_dead(e);
-    guest_vectors(e, avx, true);
-    x64_patch(dead, e->p);
-    x64_op(e, 0, false, false, X64_0F, 0xb7, H_RAX, &at);
-    x64_u8(e, 0x04), x64_u8(e, 0x7f); /* add al, 0x7f */
-    x64_u8(e, 0x9e);                  /* sahf */
-    guest_registers(e, true);
-    x64_op(e, 0, false, false, X64_ONE, 0xff, 4, &resume);
-}
-
-/* r9: offset in the page. */
-static void emit_leave(struct x64 *e, bool avx)
-{
-    x64_mov_load(e, 8, H_R10, AT_REG(REG_IP_BASE));
-    x64_alu(e, X64_ADD, 8, H_R10, x64_reg(H_R9));
-    x64_mov_store(e, 8, AT_CPU(rip), H_R10);
-    emit_spill(e, avx);
-    emit_return(e);
-}
-
-void x64_thunks(struct jit_cpu *j)
-{
-    struct x64 e = {j->hot, j->hot_end};
-    j->enter = code_rx(j, e.p);
-    emit_enter(&e);
-    j->leave = code_rx(j, e.p);
-    emit_leave(&e, j->host.avx);
-    j->slow = code_rx(j, e.p);
-    emit_slow(&e, j->host.avx);
-    j->hot = e.p;
+    l->cold_before = false;
+    flags_before(l, u);
+    operation_lower(l, u);
+    groups_after(l, u);
 }

@@ -8,6 +8,8 @@
  */
 #include "jit/x64_int.h"
 
+#define SHIFT_MAX (1 << 20) /* groups that have moved farther are forgotten */
+
 struct address address_of(const struct insn *i)
 {
     return (struct address){i->base, i->index, i->scale, i->seg, i->address_size, i->disp};
@@ -74,27 +76,33 @@ static void emit_tag(struct lower *l, const struct address *a, unsigned size, un
     x64_alu_imm(e, X64_AND, 4, x64_reg(H_R10), (TLB_ENTRIES - 1) << 5);
 }
 
-/* r10 is the page's addend: the operand, from it and the address again. */
+static void add_loaded(struct lower *l, struct x64_rm from)
+{
+    x64_mov_load(&l->hot, 8, H_R9, from);
+    x64_lea(&l->hot, 8, H_R10, x64_sib(H_R10, H_R9, 0, 0));
+}
+
+/* r10 is the page's addend: the operand, from it and the address again. Leaves RFLAGS alone. */
 static struct x64_rm emit_operand(struct lower *l, const struct address *a)
 {
     struct x64 *e = &l->hot;
     if (a->size == 4) {
         x64_mov(e, H_R9, H_R10);
         emit_ea(l, a, H_R10, 4); /* no index in memory: address_ok */
-        x64_alu(e, X64_ADD, 8, H_R10, x64_reg(H_R9));
+        x64_lea(e, 8, H_R10, x64_sib(H_R10, H_R9, 0, 0));
         return x64_mem(H_R10, 0);
     }
     if (a->seg >= FS)
-        x64_alu(e, X64_ADD, 8, H_R10, x64_mem(H_RSP, (i64)(offsetof(struct vcpu, seg) +
-                a->seg * sizeof(struct segment) + offsetof(struct segment, base))));
+        add_loaded(l, x64_mem(H_RSP, (i64)(offsetof(struct vcpu, seg) + a->seg * sizeof(struct segment) +
+                                           offsetof(struct segment, base))));
     bool base = at_home(a->base), index = at_home(a->index);
-    if (!base && a->base != REG_ZERO) x64_alu(e, X64_ADD, 8, H_R10, AT_REG(a->base));
+    if (!base && a->base != REG_ZERO) add_loaded(l, AT_REG(a->base));
     if (!index && a->index != REG_ZERO) {
         x64_mov_load(e, 8, H_R9, AT_REG(a->index));
         x64_lea(e, 8, H_R10, x64_sib(H_R10, H_R9, a->scale, 0));
     }
     if (base && index) {
-        x64_alu(e, X64_ADD, 8, H_R10, x64_reg(home(a->base)));
+        x64_lea(e, 8, H_R10, x64_sib(H_R10, home(a->base), 0, 0));
         return x64_sib(H_R10, home(a->index), a->scale, a->disp);
     }
     if (base) return x64_sib(H_R10, home(a->base), 0, a->disp);
@@ -110,18 +118,109 @@ static i64 tlb_disp(const struct lower *l)
     return (const u8 *)cpu->tlb->entry[mode] - (const u8 *)cpu;
 }
 
+static void compare_tag(struct lower *l, const struct address *a, unsigned size, unsigned align, bool write)
+{
+    i64 tag = write ? offsetof(struct tlb_entry, tag_write) : offsetof(struct tlb_entry, tag_read);
+    flags_hold(l);
+    emit_tag(l, a, size, align, is_simple(a));
+    x64_alu(&l->hot, X64_CMP, 8, H_R9, x64_sib(H_RSP, H_R10, 0, tlb_disp(l) + tag));
+    l->c.flags &= ~(unsigned)FL_REG;
+}
+
+static void load_addend(struct lower *l)
+{
+    x64_mov_load(&l->hot, 8, H_R10,
+                 x64_sib(H_RSP, H_R10, 0, tlb_disp(l) + (i64)offsetof(struct tlb_entry, addend)));
+}
+
+/* --- checks shared by a group of accesses --- */
+
+static int group_of(const struct lower *l, const struct address *a)
+{
+    struct group_key key = {.base = a->base, .index = a->index, .scale = a->scale,
+                            .seg = a->seg >= FS ? a->seg : 0, .size = a->size};
+    if (!l->t->loops || l->c.plain || l->j->jit->options.force_cold) return -1;
+    if (a->index == REG_ZERO) {
+        key.scale = 0;
+        if (a->base == REG_ZERO || a->base == REG_IP_BASE) key.page = (i32)a->disp & ~(i32)4095;
+    }
+    return group_find(l->t, &key);
+}
+
+static bool covers(const struct group *g, const struct address *a, unsigned size, bool write)
+{
+    return g->on && a->disp >= g->low && a->disp + (i64)size <= g->high && (g->write || !write);
+}
+
+/* One check for all that lies ahead; failing, it goes on with a copy of the code that has none. */
+static void group_check(struct lower *l, unsigned k, const struct address *a, const struct ahead *ahead)
+{
+    struct address low = *a;
+    low.disp = ahead->low;
+    compare_tag(l, &low, (unsigned)(ahead->high - ahead->low), 0, ahead->write);
+    u8 *failed = l->j->jit->options.fail_groups ? x64_jmp(&l->hot) : x64_jcc(&l->hot, CC_NE);
+    struct context plain = l->c;
+    plain.plain = true;
+    memset(plain.groups, 0, sizeof(plain.groups));
+    version_patch(l, failed, version_new(l, l->node, l->uop, &plain));
+    load_addend(l);
+    x64_mov_store(&l->hot, 8, AT_STATE(groups[k]), H_R10);
+    l->c.groups[k] = (struct group){true, ahead->write, ahead->low, ahead->high};
+}
+
+/* True: the access is within a checked group, r10 the addend. */
+static bool group_access(struct lower *l, const struct address *a, unsigned size, unsigned align, bool write,
+                         u32 site)
+{
+    int k = group_of(l, a);
+    if (k < 0 || (align > 1 && !is_simple(a))) return false;
+    struct group *g = &l->c.groups[k];
+    if (!covers(g, a, size, write)) {
+        struct ahead ahead = group_ahead(l->t, l->node, l->uop, (unsigned)k);
+        bool within = ahead.count > 1 && a->disp >= ahead.low && a->disp + (i64)size <= ahead.high;
+        if (!within || (write && !ahead.write) || l->cold_before) return false;
+        group_check(l, (unsigned)k, a, &ahead);
+    } else {
+        x64_mov_load(&l->hot, 8, H_R10, AT_STATE(groups[k]));
+    }
+    if (align > 1) {
+        struct x64 *e = &l->hot;
+        flags_hold(l);
+        emit_ea(l, a, H_R9, 8);
+        x64_u8(e, 0x41), x64_u8(e, 0xf6), x64_u8(e, 0xc1), x64_u8(e, align - 1); /* test r9b, align - 1 */
+        l->c.flags &= ~(unsigned)FL_REG;
+        cold_call(l, x64_jcc(e, CC_NE), site);
+    }
+    return true;
+}
+
+void groups_forget(struct lower *l) { memset(l->c.groups, 0, sizeof(l->c.groups)); }
+
+void groups_after(struct lower *l, const struct uop *u)
+{
+    if (!u->kills) return;
+    for (unsigned k = 0; k < l->t->key_count; k++) {
+        const struct group_key *key = &l->t->keys[k];
+        struct group *g = &l->c.groups[k];
+        i32 by;
+        if (!g->on) continue;
+        if (key->index != REG_ZERO && (u->kills >> key->index & 1)) g->on = false;
+        if (key->base >= 16 || !(u->kills >> key->base & 1)) continue;
+        bool known = uop_adds(l->t, u, key->base, &by);
+        if (!known || g->low - by < -SHIFT_MAX || g->high - by > SHIFT_MAX) *g = (struct group){0};
+        else g->low -= by, g->high -= by;
+    }
+}
+
 struct x64_rm mem_check(struct lower *l, const struct address *a, unsigned size, unsigned align,
                         bool write, u32 site)
 {
-    struct x64 *e = &l->hot;
-    i64 tlb = tlb_disp(l);
-    flags_save(l);
-    emit_tag(l, a, size, align, is_simple(a));
-    i64 tag = write ? offsetof(struct tlb_entry, tag_write) : offsetof(struct tlb_entry, tag_read);
-    x64_alu(e, X64_CMP, 8, H_R9, x64_sib(H_RSP, H_R10, 0, tlb + tag));
-    cold_call(l, l->j->jit->options.force_cold ? x64_jmp(e) : x64_jcc(e, CC_NE), site);
-    l->flags &= ~(unsigned)FL_REG;
-    x64_mov_load(e, 8, H_R10, x64_sib(H_RSP, H_R10, 0, tlb + (i64)offsetof(struct tlb_entry, addend)));
+    if (!group_access(l, a, size, align, write, site)) {
+        compare_tag(l, a, size, align, write);
+        l->cold_before = true;
+        cold_call(l, l->j->jit->options.force_cold ? x64_jmp(&l->hot) : x64_jcc(&l->hot, CC_NE), site);
+        load_addend(l);
+    }
     return emit_operand(l, a);
 }
 

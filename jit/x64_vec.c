@@ -20,7 +20,7 @@ static unsigned gpr_host(const struct uop *u, unsigned *guest, bool *written)
 void vector_lower(struct lower *l, const struct uop *u)
 {
     struct x64 *e = &l->hot;
-    vectors_want(l, l->t->avx ? 3 : 1, u);
+    vectors_want(l, u->avx ? 3 : 1, u);
     struct x64_rm rm = x64_reg(u->raw_rm);
     unsigned reg = u->raw_reg, guest = 0;
     bool written = false;
@@ -43,6 +43,6 @@ void vector_lower(struct lower *l, const struct uop *u)
     else x64_op(e, u->pp, u->w, false, u->map, u->opcode, reg, &rm);
     if (u->imm_size) x64_u8(e, (unsigned)u->imm);
     if (memory_home && written) x64_mov_store(e, 8, AT_REG(guest), H_R9);
-    if (u->fdef) l->flags = FL_REG;
+    flags_written(l, u, RECIPE_NONE);
     if (site != NO_SITE) site_resume(l, site);
 }

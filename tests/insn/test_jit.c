@@ -19,6 +19,7 @@
 struct pair {
     struct flat *a, *b;      /* interpreter, translator */
     struct jit *jit;
+    struct log log;
     u64 random;
     u8 code[16384];
     struct x64 e;
@@ -46,9 +47,10 @@ static struct pair *pair_new(const struct jit_options *options)
 {
     struct pair *p = calloc(1, sizeof(*p));
     struct error error = {0};
+    if (getenv("JIT_LOG")) p->log.mask = 1u << LOG_IN_ASM | 1u << LOG_OP | 1u << LOG_OUT_ASM;
     p->a = flat_new();
     p->b = flat_new();
-    p->jit = jit_new(options, NULL);
+    p->jit = jit_new(options, &p->log);
     if (!jit_attach(p->b->cpu, p->jit, &error)) {
         fprintf(stderr, "# no translator: %s\n", error.text);
         return NULL;
@@ -499,6 +501,12 @@ static bool same(struct pair *p, const char **what)
     return true;
 }
 
+static void show_code(struct pair *p)
+{
+    FILE *f = getenv("JIT_CODE") ? fopen(getenv("JIT_CODE"), "wb") : NULL;
+    if (f) fwrite(p->code, sizeof(p->code), 1, f), fclose(f);
+}
+
 static void show(struct pair *p, u64 seed, const char *what)
 {
     struct vcpu *a = p->a->cpu, *b = p->b->cpu;
@@ -557,6 +565,7 @@ static void compare(struct pair *p, u64 seed, i64 budget)
     enum cpu_exit x = run(p->a, budget), y = run(p->b, budget);
     if (x == y && same(p, &what)) return;
     show(p, seed, x == y ? what : "exits");
+    show_code(p);
     locate(p, seed);
     fail();
 }
@@ -571,33 +580,49 @@ static void campaign(const struct jit_options *options, bool simd, unsigned prog
     const char *one = getenv("JIT_SEED"), *many = getenv("JIT_PROGRAMS");
     if (many) programs = (unsigned)atoi(many);
     p->simd = simd;
-    for (unsigned n = 0; n < programs; n++) {
-        u64 s = one ? strtoull(one, NULL, 0) : seed + n;
+    for (unsigned n = one ? (unsigned)(strtoull(one, NULL, 0) - seed) : 0; n < programs; n++) {
+        u64 s = seed + n;
         p->random = s * 0x9e3779b97f4a7c15ull | 1;
         for (unsigned i = 0; i < 4; i++) rnd(p);
         generate(p, 5 + below(p, n & 1 ? 12 : 80));
         compare(p, s, below(p, 4) ? 30000 : 200 + below(p, 1000));
-        if (one) break;
+        if (one && !getenv("JIT_ON")) break;
     }
     const struct jit_stats *s = jit_statistics(p->jit);
     fprintf(stderr, "# %llu blocks, %llu instructions, %llu bytes; %llu accesses %llu helpers %llu ends "
-            "%llu links %llu lookups %llu vectors %llu entries %llu refused %llu flushes\n",
+            "%llu links %llu lookups %llu vectors %llu entries %llu refused %llu flushes; loops %llu %llu insns %llu bytes\n",
             (unsigned long long)s->blocks, (unsigned long long)s->insns, (unsigned long long)s->host_bytes,
             (unsigned long long)s->accesses, (unsigned long long)s->helpers, (unsigned long long)s->ends,
             (unsigned long long)s->links, (unsigned long long)s->lookups, (unsigned long long)s->vectors,
-            (unsigned long long)s->entries, (unsigned long long)s->refused, (unsigned long long)s->flushes);
+            (unsigned long long)s->entries, (unsigned long long)s->refused, (unsigned long long)s->flushes,
+            (unsigned long long)s->loop_units, (unsigned long long)s->loop_insns, (unsigned long long)s->loop_bytes);
     pair_free(p);
 }
 
 static void test_integer(void **state)
 {
     (void)state;
-    campaign(&(struct jit_options){.threshold = 1}, false, 3000, 1000);
+    campaign(&(struct jit_options){.threshold = 1, .no_loops = true}, false, 3000, 1000);
 }
 static void test_vectors(void **state)
 {
     (void)state;
-    campaign(&(struct jit_options){.threshold = 1}, true, 3000, 5000);
+    campaign(&(struct jit_options){.threshold = 1, .no_loops = true}, true, 3000, 5000);
+}
+static void test_loops(void **state)
+{
+    (void)state;
+    campaign(&(struct jit_options){.threshold = 1, .hot = 1}, false, 3000, 1000);
+}
+static void test_loops_vectors(void **state)
+{
+    (void)state;
+    campaign(&(struct jit_options){.threshold = 1, .hot = 2}, true, 2000, 15000);
+}
+static void test_loops_groups_fail(void **state)
+{
+    (void)state;
+    campaign(&(struct jit_options){.threshold = 1, .hot = 1, .fail_groups = true}, true, 1000, 20000);
 }
 static void test_cold(void **state)
 {
@@ -639,8 +664,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_integer),      cmocka_unit_test(test_vectors),
+        cmocka_unit_test(test_loops),
+        cmocka_unit_test(test_loops_vectors),
+        cmocka_unit_test(test_loops_groups_fail),
         cmocka_unit_test(test_cold),         cmocka_unit_test(test_unlinked_small),
         cmocka_unit_test(test_self_modifying),
     };
+    if (getenv("JIT_TEST")) cmocka_set_test_filter(getenv("JIT_TEST"));
     return cmocka_run_group_tests_name("jit", tests, NULL, NULL);
 }

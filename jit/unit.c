@@ -1,0 +1,207 @@
+/*
+ * The code a translation covers: straight-line from one place up to the first unconditional transfer
+ * (tier 1: conditional branches are side exits), or everything direct branches reach within the page
+ * (tier 2). Instructions are decoded under the rules for code pages (cpu/smp.h); one that straddles
+ * pages, or can't be had yet, is not translated: the unit ends in front of it.
+ */
+#include "jit/jit_int.h"
+
+#include "cpu/smp.h"
+
+enum { LEADER = 1, ROOT = 2 };
+#define NODE_INSNS 100u
+
+static bool ends_straight(const struct insn *insn)
+{
+    return (insn->flags & INSN_ENDS_BLOCK) && insn->op != OP_CLI && insn->op != OP_STI;
+}
+
+static bool direct(const struct insn *i)
+{
+    return i->op == OP_Jcc || i->op == OP_JMP || i->op == OP_CALL;
+}
+
+static i64 target_of(const struct insn *i) { return (i64)(i->pos + i->length + i->imm); }
+
+struct walk_state {
+    struct jit_cpu *j;
+    struct translation *t;
+    const u8 *page;
+    u16 queue[NODE_MAX];
+    unsigned queued;
+};
+
+static void mark(struct translation *t, unsigned pos, u8 as)
+{
+    if (!t->leader[pos]) {
+        if (t->mark_count < ARRAY_SIZE(t->marks)) t->marks[t->mark_count] = (u16)pos;
+        t->mark_count++;
+    }
+    if (t->leader[pos] < as) t->leader[pos] = as;
+}
+
+/* Forgets the last unit's. */
+static void marks_clear(struct translation *t)
+{
+    for (unsigned n = 0; n < t->count; n++) t->at[t->insns[n].pos] = 0;
+    if (t->mark_count > ARRAY_SIZE(t->marks)) memset(t->leader, 0, sizeof(t->leader));
+    else for (unsigned n = 0; n < t->mark_count; n++) t->leader[t->marks[n]] = 0;
+    t->count = t->mark_count = 0;
+}
+
+static void lead(struct walk_state *w, i64 pos, u8 as)
+{
+    struct translation *t = w->t;
+    if (pos < 0 || pos >= (i64)PAGE_SIZE) return;
+    if (as == ROOT && t->leader[pos] != ROOT) {
+        if (t->root_count >= ROOT_MAX) as = LEADER;
+        else t->root_count++;
+    }
+    bool queue = !t->leader[pos];
+    mark(t, (unsigned)pos, as);
+    if (queue && !t->at[pos] && w->queued < NODE_MAX) w->queue[w->queued++] = (u16)pos;
+}
+
+static const struct insn *decode_at(struct walk_state *w, unsigned pos)
+{
+    struct translation *t = w->t;
+    if (t->at[pos]) return &t->insns[t->at[pos] - 1];
+    if (t->count >= (t->loops ? UNIT_MAX : BLOCK_MAX)) return NULL;
+    struct insn *insn = &t->insns[t->count];
+    if (!code_decode(w->j->cpu, insn, w->page, pos)) return NULL;
+    t->at[pos] = (u16)++t->count;
+    return insn;
+}
+
+/* Straight on from POS; where it may lead besides is noted. */
+static void follow(struct walk_state *w, unsigned pos)
+{
+    struct translation *t = w->t;
+    while (pos < PAGE_SIZE && !t->at[pos]) {
+        const struct insn *i = decode_at(w, pos);
+        if (!i) return;
+        pos += i->length;
+        if (i->op == OP_Jcc) {
+            if (t->loops) lead(w, target_of(i), LEADER);
+            if (pos < PAGE_SIZE) mark(t, pos, LEADER);
+            continue;
+        }
+        if (!ends_straight(i)) continue;
+        if (!t->loops) return;
+        if (direct(i)) lead(w, target_of(i), LEADER);
+        if (i->op == OP_CALL || i->op == OP_CALL_INDIRECT) lead(w, pos, ROOT);
+        return;
+    }
+}
+
+/* --- nodes --- */
+
+static bool goes_on(const struct uop *u)
+{
+    return u->op != UOP_JMP && u->op != UOP_CALL && u->op != UOP_RET && u->op != UOP_JMPI &&
+           u->op != UOP_CALLI && u->op != UOP_HELPER_END;
+}
+
+/* A node for the code from POS to the next leader or transfer, or while there is room. */
+static bool node_make(struct walk_state *w, unsigned pos)
+{
+    struct translation *t = w->t;
+    if (t->node_count >= NODE_MAX || t->uop_count + 2 > ARRAY_SIZE(t->uops)) return false;
+    struct node *node = &t->nodes[t->node_count++];
+    *node = (struct node){.pos = (u16)pos, .first = (u16)t->uop_count, .taken = -1, .next = -1,
+                          .root = t->leader[pos] == ROOT};
+    for (;;) {
+        const struct insn *i = &t->insns[t->at[pos] - 1];
+        unsigned after = pos + i->length;
+        bool last = after >= PAGE_SIZE || !t->at[after] || t->leader[after];
+        struct uop *u = &t->uops[t->uop_count++];
+        *u = (struct uop){.insn = i, .index = (u8)node->count};
+        uop_select(t, u, w->page, &w->j->host, w->j->jit->options.no_vectors, last);
+        node->count++;
+        pos = after;
+        if (u->op == UOP_JCC || !goes_on(u)) return true;
+        if (!last && t->uop_count + 2 <= ARRAY_SIZE(t->uops) && node->count < NODE_INSNS) continue;
+        t->uops[t->uop_count++] = (struct uop){.op = UOP_FALL, .index = (u8)node->count, .insn = i};
+        node->count++;
+        return true;
+    }
+}
+
+static i16 node_at(const struct translation *t, i64 pos)
+{
+    if (pos < 0 || pos >= (i64)PAGE_SIZE || !t->at[pos]) return -1;
+    for (unsigned n = 0; n < t->node_count; n++)
+        if (t->nodes[n].pos == pos) return (i16)n;
+    return -1;
+}
+
+static void link(struct translation *t, i16 *edge, i64 pos)
+{
+    *edge = node_at(t, pos);
+    if (*edge >= 0 && t->nodes[*edge].predecessors < 255) t->nodes[*edge].predecessors++;
+}
+
+static void edges_make(struct translation *t)
+{
+    for (unsigned n = 0; n < t->node_count; n++) {
+        struct node *node = &t->nodes[n];
+        const struct uop *u = &t->uops[node->first + node->count - 1];
+        const struct insn *i = u->insn;
+        bool branch = u->op == UOP_JCC || u->op == UOP_JMP || u->op == UOP_CALL;
+        if (branch && t->loops) link(t, &node->taken, target_of(i));
+        if (u->op == UOP_JCC || u->op == UOP_FALL) link(t, &node->next, (i64)i->pos + i->length);
+    }
+}
+
+/* Marks what a way through the unit reaches again: every cycle has a head. */
+static void heads_find(struct translation *t, unsigned n, u8 *state)
+{
+    struct node *node = &t->nodes[n];
+    state[n] = 1;
+    const i16 successors[2] = {node->next, node->taken};
+    for (unsigned k = 0; k < 2; k++) {
+        i16 s = successors[k];
+        if (s < 0) continue;
+        if (state[s] == 1) t->nodes[s].head = true;
+        else if (!state[s]) heads_find(t, (unsigned)s, state);
+    }
+    state[n] = 2;
+}
+
+static void nodes_make(struct walk_state *w)
+{
+    struct translation *t = w->t;
+    u8 state[NODE_MAX] = {0};
+    t->node_count = t->uop_count = t->root_count = 0;
+    unsigned end = PAGE_SIZE;
+    if (!t->loops) end = t->insns[t->count - 1].pos + 1u;
+    node_make(w, t->pos);
+    for (unsigned pos = t->loops ? 0 : t->pos + 1; pos < end; pos++)
+        if (t->leader[pos] && t->at[pos] && pos != t->pos && !node_make(w, pos)) break;
+    edges_make(t);
+    t->roots[t->root_count++] = (unsigned)node_at(t, t->pos);
+    for (unsigned n = 0; n < t->node_count && t->root_count < ROOT_MAX; n++)
+        if (t->nodes[n].root && t->nodes[n].pos != t->pos) t->roots[t->root_count++] = n;
+    for (unsigned n = 0; n < t->root_count; n++)
+        if (!state[t->roots[n]]) heads_find(t, t->roots[n], state);
+}
+
+bool unit_discover(struct jit_cpu *j, struct translation *t, const u8 *page, unsigned pos, bool loops)
+{
+    struct walk_state w = {.j = j, .t = t, .page = page};
+    marks_clear(t);
+    t->pos = pos;
+    t->root_count = 0;
+    t->loops = loops;
+    t->code_size = j->cpu->code_size;
+    t->stack_size = j->cpu->stack_size;
+    t->mode_key = j->cpu->mode_key;
+    lead(&w, pos, ROOT);
+    for (unsigned n = 0; n < w.queued; n++) follow(&w, w.queue[n]);
+    if (!t->at[pos]) return false;
+    nodes_make(&w);
+    unit_flags(t);
+    t->key_count = 0;
+    if (loops) unit_groups(t);
+    return true;
+}

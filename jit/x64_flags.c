@@ -1,0 +1,255 @@
+/*
+ * Where the guest's arithmetic flags are, and how they are had again.
+ *
+ * Checks of addresses and counters overwrite RFLAGS. Most flags are never looked at but by an exception
+ * that does not come; so instead of saving them, the operation that wrote them is remembered, and
+ * redone on the cold way to C or in front of the instruction that reads them.
+ */
+#include "jit/x64_int.h"
+
+#define AT_OPERAND AT_STATE(flag_operand)
+
+static void emit_flags_save(struct x64 *e)
+{
+    x64_mov(e, H_R9, H_RAX);
+    x64_u8(e, 0x9f); /* lahf */
+    struct x64_rm al = x64_reg(H_RAX);
+    x64_op(e, 0, false, false, X64_0F, 0x90 | CC_O, 0, &al);
+    struct x64_rm to = AT_STATE(flags);
+    x64_op(e, X64_66, false, false, X64_ONE, 0x89, H_RAX, &to);
+    x64_mov(e, H_RAX, H_R9);
+}
+
+/* --- redoing --- */
+
+static struct x64_rm value_of(const struct operand *o)
+{
+    if (o->kind == OPERAND_MEMORY) return AT_OPERAND;
+    return home(o->reg) == H_NONE ? AT_REG(o->reg) : x64_reg(home(o->reg));
+}
+
+static void sized(struct x64 *e, unsigned size, unsigned opcode, unsigned reg, struct x64_rm rm)
+{
+    x64_op(e, size == 2 ? X64_66 : 0, size == 8, size == 1, X64_ONE, opcode + (size != 1), reg, &rm);
+}
+
+/* ALU operation K (7: CMP; 8: TEST) on RM and the second operand. */
+static void sized_imm(struct x64 *e, unsigned size, unsigned k, struct x64_rm rm, u64 imm)
+{
+    sized(e, size, k == 8 ? 0xf6 : 0x80, k == 8 ? 0 : k, rm);
+    x64_imm(e, imm, size > 4 ? 4 : size);
+}
+
+static void with_second(struct x64 *e, const struct insn *i, unsigned k, unsigned reg)
+{
+    if (i->operand[1].kind == OPERAND_IMMEDIATE) sized_imm(e, i->size, k, x64_reg(reg), i->imm);
+    else sized(e, i->size, k == 8 ? 0x84 : k * 8 + 2, reg, value_of(&i->operand[1]));
+}
+
+static void redo_compare(struct x64 *e, const struct insn *i)
+{
+    unsigned k = i->op == OP_TEST ? 8 : 7;
+    struct x64_rm a = value_of(&i->operand[0]);
+    if (i->operand[1].kind == OPERAND_IMMEDIATE) {
+        sized_imm(e, i->size, k, a, i->imm);
+        return;
+    }
+    if (a.memory) {
+        x64_mov_load(e, 8, H_R9, a);
+        a = x64_reg(H_R9);
+    }
+    with_second(e, i, k, a.reg);
+}
+
+static void redo_alu(struct x64 *e, const struct insn *i)
+{
+    struct x64_rm a = value_of(&i->operand[0]);
+    bool logic = i->op == OP_AND || i->op == OP_OR || i->op == OP_XOR;
+    bool same = i->operand[1].kind == OPERAND_GPR && i->operand[1].reg == i->operand[0].reg;
+    if (a.memory || !logic) {
+        x64_mov_load(e, 8, H_R9, a);
+        a = x64_reg(H_R9);
+    }
+    if (logic) {
+        sized(e, i->size, 0x84, a.reg, a);
+    } else if (i->op == OP_NEG) {
+        sized(e, i->size, 0xf6, 3, a);
+        sized(e, i->size, 0xf6, 3, a);
+    } else if (same) { /* SUB */
+        sized(e, i->size, 0x28, a.reg, a);
+    } else {
+        with_second(e, i, i->op == OP_ADD ? X64_SUB : X64_ADD, H_R9);
+        with_second(e, i, i->op == OP_ADD ? X64_ADD : X64_SUB, H_R9);
+    }
+}
+
+/* RFLAGS as the recipe's operation left them. Uses r9. */
+static void redo(struct x64 *e, const struct recipe *r)
+{
+    const struct uop *u = r->uop;
+    const struct insn *i = u->insn;
+    switch (r->kind) {
+    case RECIPE_REDO: redo_compare(e, i); break;
+    case RECIPE_INVERT: redo_alu(e, i); break;
+    default:
+        x64_mov_load(e, 8, H_R9, AT_OPERAND);
+        sized(e, i->size, 0xc0, u->digit, x64_reg(H_R9));
+        x64_u8(e, (unsigned)u->imm);
+    }
+}
+
+/* --- which recipe --- */
+
+static bool observes(const struct uop *u)
+{
+    return u->access || (u->op != UOP_RM && u->op != UOP_NOP && u->op != UOP_MOVI64 &&
+                         u->op != UOP_BSWAP && u->op != UOP_BARE && u->op != UOP_LEA && u->op != UOP_JCC);
+}
+
+/* From uop V of the node on, somebody may look at the flags; USES: reading RFLAGS counts, too. */
+static bool observed(const struct lower *l, const struct uop *v, bool uses)
+{
+    const struct node *node = &l->t->nodes[l->node];
+    const struct uop *end = &l->t->uops[node->first + node->count];
+    for (; v < end; v++) {
+        if (observes(v) || (uses && v->fuse)) return true;
+        if (v->fdef == FLAGS_ARITHMETIC && !v->fpartial && !v->fuse) return false;
+    }
+    return true;
+}
+
+static bool plain_operands(const struct insn *i)
+{
+    for (unsigned n = 0; n < 4; n++)
+        if (i->operand[n].kind == OPERAND_GPR8H) return false;
+    return true;
+}
+
+static bool in_memory(const struct operand *o) { return o->kind == OPERAND_GPR && home(o->reg) == H_NONE; }
+
+/* The recipe to be had for U; one that takes extra code only when it will be of use. */
+enum recipe_kind recipe_plan(const struct lower *l, const struct uop *u)
+{
+    const struct insn *i = u->insn;
+    const struct operand *o = i->operand;
+    if (u->op != UOP_RM || u->lock || u->vex || u->fpartial || u->fdef != FLAGS_ARITHMETIC || !plain_operands(i))
+        return RECIPE_NONE;
+    bool same = o[1].kind == OPERAND_GPR && o[0].kind == OPERAND_GPR && o[1].reg == o[0].reg;
+    enum recipe_kind kind = RECIPE_NONE;
+    switch (i->op) {
+    case OP_CMP:
+    case OP_TEST: kind = RECIPE_REDO; break;
+    case OP_ADD:
+        if (same) return RECIPE_NONE;
+        /* fall through */
+    case OP_SUB:
+    case OP_AND:
+    case OP_OR:
+    case OP_XOR:
+    case OP_NEG: kind = RECIPE_INVERT; break;
+    case OP_SHL:
+    case OP_SHR:
+    case OP_SAR:
+        kind = o[1].kind == OPERAND_IMMEDIATE ? RECIPE_SAVED : RECIPE_NONE;
+        break;
+    default: return RECIPE_NONE;
+    }
+    if (kind != RECIPE_REDO && o[0].kind != OPERAND_GPR) return RECIPE_NONE;
+    bool logic = i->op == OP_AND || i->op == OP_OR || i->op == OP_XOR;
+    if ((kind == RECIPE_SAVED || (u->access && !logic)) && !observed(l, u + 1, false)) return RECIPE_NONE;
+    if (u->access && !logic && (in_memory(&o[0]) || in_memory(&o[1]))) return RECIPE_NONE;
+    return kind;
+}
+
+/* The memory operand's value goes by r9 to state->flag_operand. */
+bool recipe_wants_value(const struct uop *u, enum recipe_kind kind)
+{
+    unsigned op = u->insn->op;
+    return kind && u->access && op != OP_AND && op != OP_OR && op != OP_XOR;
+}
+
+static unsigned recipe_registers(const struct recipe *r)
+{
+    const struct operand *o = r->uop->insn->operand;
+    unsigned op = r->uop->insn->op, regs = 0;
+    if (r->kind == RECIPE_SAVED) return 0;
+    bool logic = op == OP_AND || op == OP_OR || op == OP_XOR;
+    for (unsigned n = 0; n < (logic ? 1 : 2); n++)
+        if (o[n].kind == OPERAND_GPR) regs |= 1u << o[n].reg;
+    return regs;
+}
+
+void flags_written(struct lower *l, const struct uop *u, enum recipe_kind kind)
+{
+    if (!u->fdef) return;
+    l->c.flags = FL_REG | (kind ? FL_RECIPE : 0);
+    l->c.recipe = kind ? (struct recipe){u, (u8)kind} : (struct recipe){0};
+}
+
+/* --- having them --- */
+
+static void drop_recipe(struct lower *l)
+{
+    l->c.flags &= ~(unsigned)FL_RECIPE;
+    l->c.recipe = (struct recipe){0};
+}
+
+static void to_memory(struct lower *l, struct x64 *e)
+{
+    if (l->c.flags & FL_MEM) return;
+    if (!(l->c.flags & FL_REG) && (l->c.flags & FL_RECIPE)) redo(e, &l->c.recipe);
+    emit_flags_save(e);
+}
+
+void flags_memory(struct lower *l)
+{
+    to_memory(l, &l->hot);
+    l->c.flags = (u8)((l->c.flags & FL_REG) | FL_MEM);
+    drop_recipe(l);
+}
+
+void flags_hold(struct lower *l)
+{
+    if (!(l->c.flags & (FL_MEM | FL_RECIPE))) flags_memory(l);
+}
+
+void flags_cold(struct lower *l)
+{
+    u8 flags = l->c.flags;
+    if (!flags) return;
+    l->c.flags &= ~(unsigned)FL_REG; /* what led here has overwritten them */
+    to_memory(l, &l->cold);
+    l->c.flags = flags;
+}
+
+void flags_want(struct lower *l, unsigned bits)
+{
+    struct x64 *e = &l->hot;
+    if (!bits || (l->c.flags & FL_REG)) return;
+    if (l->c.flags & FL_RECIPE) {
+        redo(e, &l->c.recipe);
+        l->c.flags |= FL_REG;
+        return;
+    }
+    struct x64_rm at = AT_STATE(flags);
+    if (bits == FLAG_CF) {
+        x64_op(e, 0, false, false, X64_0F, 0xba, 4, &at); /* bt */
+        x64_u8(e, 8);
+        return;
+    }
+    x64_mov_store(e, 8, AT_STATE(scratch[0]), H_RAX);
+    x64_op(e, 0, false, false, X64_0F, 0xb7, H_RAX, &at);
+    x64_u8(e, 0x04), x64_u8(e, 0x7f); /* add al, 0x7f: OF */
+    x64_u8(e, 0x9e);                  /* sahf */
+    x64_mov_load(e, 8, H_RAX, AT_STATE(scratch[0]));
+    l->c.flags |= FL_REG;
+}
+
+/* U is about to overwrite registers: a recipe that needs them is used while it can be. */
+void flags_before(struct lower *l, const struct uop *u)
+{
+    if (!(l->c.flags & FL_RECIPE) || !(recipe_registers(&l->c.recipe) & u->kills)) return;
+    if (u->fdef == FLAGS_ARITHMETIC && !u->fpartial) return; /* good until U has written its own */
+    if (!(l->c.flags & (FL_MEM | FL_REG)) && observed(l, u, true)) flags_memory(l);
+    else drop_recipe(l);
+}

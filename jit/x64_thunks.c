@@ -1,0 +1,125 @@
+/*
+ * The code every unit shares: entry from C, the way back, calls to C.
+ */
+#include "jit/x64_int.h"
+
+static void guest_registers(struct x64 *e, bool load)
+{
+    for (unsigned r = 0; r < 16; r++) {
+        if (home(r) == H_NONE) continue;
+        if (load) x64_mov_load(e, 8, home(r), AT_REG(r));
+        else x64_mov_store(e, 8, AT_REG(r), home(r));
+    }
+}
+
+static void guest_vectors(struct x64 *e, bool avx, bool load)
+{
+    struct x64_rm guest = AT_CPU(mxcsr), host = AT_STATE(host_mxcsr);
+    for (unsigned r = 0; r < 16; r++) {
+        struct x64_rm at = x64_mem(H_RSP, (i64)(offsetof(struct vcpu, zmm) + r * 64));
+        unsigned opcode = load ? 0x10 : 0x11; /* movups */
+        if (avx) x64_vex(e, X64_NP, false, true, X64_0F, opcode, r, 0, &at);
+        else x64_op(e, 0, false, false, X64_0F, opcode, r, &at);
+    }
+    if (!load) x64_op(e, 0, false, false, X64_0F, 0xae, 3, &guest); /* stmxcsr */
+    x64_op(e, 0, false, false, X64_0F, 0xae, 2, load ? &guest : &host);
+    if (!load && avx) x64_u8(e, 0xc5), x64_u8(e, 0xf8), x64_u8(e, 0x77); /* vzeroupper */
+}
+
+static u8 *if_vectors_dead(struct x64 *e)
+{
+    struct x64_rm at = AT_STATE(vectors_live);
+    x64_op(e, 0, false, false, X64_ONE, 0x80, X64_CMP, &at);
+    x64_u8(e, 0);
+    return x64_jcc(e, CC_E);
+}
+
+static const u8 callee_saved[] = {H_RBX, H_RBP, H_R12, H_R13, H_R14, H_R15};
+
+static void push(struct x64 *e, unsigned reg)
+{
+    if (reg >= 8) x64_u8(e, 0x41);
+    x64_u8(e, 0x50 | (reg & 7));
+}
+static void pop(struct x64 *e, unsigned reg)
+{
+    if (reg >= 8) x64_u8(e, 0x41);
+    x64_u8(e, 0x58 | (reg & 7));
+}
+
+/* Guest registers and vectors are in struct vcpu: back to the caller of `enter`. */
+static void emit_return(struct x64 *e)
+{
+    x64_mov_load(e, 8, H_RSP, AT_STATE(host_rsp));
+    pop(e, H_RDI);
+    for (unsigned n = ARRAY_SIZE(callee_saved); n-- > 0;) pop(e, callee_saved[n]);
+    x64_u8(e, 0xc3);
+}
+
+static void emit_spill(struct x64 *e, bool avx)
+{
+    guest_registers(e, false);
+    u8 *dead = if_vectors_dead(e);
+    guest_vectors(e, avx, false);
+    x64_patch(dead, e->p);
+}
+
+static void emit_enter(struct x64 *e)
+{
+    struct x64_rm resume = AT_STATE(resume);
+    for (unsigned n = 0; n < ARRAY_SIZE(callee_saved); n++) push(e, callee_saved[n]);
+    push(e, H_RDI);
+    x64_mov_store(e, 8, x64_mem(H_RDI, AT_STATE(host_rsp).disp), H_RSP);
+    x64_mov(e, H_RSP, H_RDI);
+    x64_mov_store(e, 8, resume, H_RSI);
+    guest_registers(e, true);
+    x64_op(e, 0, false, false, X64_ONE, 0xff, 4, &resume);
+}
+
+/* r9: the site. The processor's address is what lies on top of the C stack. */
+static void emit_slow(struct x64 *e, bool avx)
+{
+    struct x64_rm resume = AT_STATE(resume), rax = x64_reg(H_RAX), at = AT_STATE(flags);
+    emit_spill(e, avx);
+    x64_mov(e, H_RDI, H_RSP);
+    x64_mov_load(e, 4, H_RSI, x64_reg(H_R9));
+    x64_mov_load(e, 8, H_RSP, AT_STATE(host_rsp));
+    x64_mov_imm64(e, H_RAX, (u64)(uintptr_t)jit_slow);
+    x64_op(e, 0, false, false, X64_ONE, 0xff, 2, &rax);
+    x64_mov_load(e, 8, H_RSP, x64_mem(H_RSP, 0));
+    x64_op(e, 0, true, false, X64_ONE, 0x85, H_RAX, &rax);
+    u8 *go_on = x64_jcc(e, CC_NE);
+    emit_return(e);
+    x64_patch(go_on, e->p);
+    x64_mov_store(e, 8, resume, H_RAX);
+    u8 *dead = if_vectors_dead(e);
+    guest_vectors(e, avx, true);
+    x64_patch(dead, e->p);
+    x64_op(e, 0, false, false, X64_0F, 0xb7, H_RAX, &at);
+    x64_u8(e, 0x04), x64_u8(e, 0x7f); /* add al, 0x7f */
+    x64_u8(e, 0x9e);                  /* sahf */
+    guest_registers(e, true);
+    x64_op(e, 0, false, false, X64_ONE, 0xff, 4, &resume);
+}
+
+/* r9: offset in the page. */
+static void emit_leave(struct x64 *e, bool avx)
+{
+    x64_mov_load(e, 8, H_R10, AT_REG(REG_IP_BASE));
+    x64_alu(e, X64_ADD, 8, H_R10, x64_reg(H_R9));
+    x64_mov_store(e, 8, AT_CPU(rip), H_R10);
+    emit_spill(e, avx);
+    emit_return(e);
+}
+
+void x64_thunks(struct jit_cpu *j)
+{
+    struct x64 e = {j->hot, j->hot_end};
+    j->enter = code_rx(j, e.p);
+    emit_enter(&e);
+    j->leave = code_rx(j, e.p);
+    emit_leave(&e, j->host.avx);
+    j->slow = code_rx(j, e.p);
+    emit_slow(&e, j->host.avx);
+    j->hot = e.p;
+}
