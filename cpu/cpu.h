@@ -145,6 +145,13 @@ struct tlb_entry {
 enum tlb_mode { TLB_USER, TLB_KERNEL, TLB_KERNEL_AC, TLB_MODES };
 /* USER: CPL 3. KERNEL: supervisor, user pages refused when SMAP is on. KERNEL_AC: supervisor, AC=1. */
 
+enum tlb_stat {
+#define TLB_STAT(name, what) TLB_STAT_##name,
+#include "cpu/tlb_stats.def"
+#undef TLB_STAT
+    TLB_STATS
+};
+
 struct tlb {
     struct tlb_entry entry[TLB_MODES][TLB_ENTRIES];
     u64 slow_tag[TLB_MODES][TLB_ENTRIES]; /* linear page the entry's `slow` is about; invalid tag if none */
@@ -157,6 +164,7 @@ struct tlb {
     u64 directory_epoch; /* in the keys: moving it on empties the cache */
     u64 large_2m[64];  /* regions where slices of 2 and 4 MiB pages may be: a bit each 2 MiB, hashed */
     u64 large_1g;      /* and of 1 GiB pages */
+    u64 stats[TLB_STATS];
 };
 
 /* The declared registers: what a snapshot holds. */

@@ -17,6 +17,7 @@ bool jit_translate(struct jit_cpu *j, struct jblock *block, const u8 *page, unsi
 {
     struct vcpu *cpu = j->cpu;
     struct translation *t = &j->work;
+    u64 began = jit_time();
     t->pos = pos;
     t->count = 0;
     t->code_size = cpu->code_size;
@@ -34,10 +35,14 @@ bool jit_translate(struct jit_cpu *j, struct jblock *block, const u8 *page, unsi
     uops_select(t, page, &j->host, j->jit->options.no_vectors);
     uops_flags(t);
     if (!x64_lower(j, block, t)) return false;
-    struct jit_stats *stats = &j->jit->stats;
+    struct jit_stats *stats = &j->stats;
     stats->blocks++;
     stats->insns += t->count;
+    stats->guest_bytes += t->end - t->pos;
     stats->host_bytes += block->code_bytes + block->cold_bytes;
+    stats->cold_bytes += block->cold_bytes;
+    stats->translate_ns += jit_time() - began;
     jit_dump(j, block, t, page);
+    if (unlikely(j->jit->perf)) perf_block(j, block, t);
     return true;
 }

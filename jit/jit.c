@@ -33,9 +33,11 @@
 #endif
 
 #define TB_SIZE_DEFAULT MIB(64)
-#define TB_SIZE_MIN KIB(256)
+#define TB_SIZE_MIN KIB(64)
 #define THRESHOLD_DEFAULT 3u
 #define THRESHOLD_MODIFIED 200u /* for pages whose code keeps being written */
+#define BLOCK_HOT_MOST ((ptrdiff_t)KIB(32))  /* what a block may take (x64_lower.c), with its exits */
+#define BLOCK_COLD_MOST ((ptrdiff_t)KIB(12))
 #define MODIFIED_WRITES 16u
 #define MODIFIED_PERIOD 20000u /* instructions a write must be apart */
 
@@ -88,15 +90,26 @@ static bool hot_enough(struct jit_cpu *j, u64 key, u64 number)
     return true;
 }
 
+/* For one more block, by forgetting all when there is none. */
+static void make_room(struct jit_cpu *j)
+{
+    bool blocks = j->block_count >= j->block_limit;
+    bool sites = j->site_count + 2 * BLOCK_MAX + 4 > j->site_limit;
+    bool hot = j->hot_end - j->hot < BLOCK_HOT_MOST, cold = j->cold_end - j->cold < BLOCK_COLD_MOST;
+    if (likely(!(blocks | sites | hot | cold))) return;
+    cache_reset(j);
+    j->stats.flushes++;
+    j->stats.flush_blocks += blocks;
+    j->stats.flush_sites += sites;
+    j->stats.flush_hot += hot;
+    j->stats.flush_cold += cold;
+}
+
 static struct jblock *block_make(struct jit_cpu *j, u64 key, const u8 *page, unsigned pos)
 {
     struct vcpu *cpu = j->cpu;
     if (cpu->group && !smp_protected(cpu, atomic_load(&cpu->group->protect_epoch))) return NULL;
-    if (j->block_count >= j->block_limit || j->site_count + 2 * BLOCK_MAX + 4 > j->site_limit ||
-        j->hot_end - j->hot < (ptrdiff_t)KIB(32) || j->cold_end - j->cold < (ptrdiff_t)KIB(16)) {
-        cache_reset(j);
-        j->jit->stats.flushes++;
-    }
+    make_room(j);
     struct code_page *code_page = &cpu->memory->code_pages[arena_page(cpu->memory, page)];
     struct jblock *block = &j->blocks[j->block_count];
     *block = (struct jblock){.key = key, .page_generation = &code_page->generation,
@@ -190,6 +203,7 @@ static const u8 *go_on(struct jit_cpu *j, struct jsite *site)
             const u8 *to = block->pos <= own->pos ? block->checked : block->entry;
             st32(site->patch, (u32)(to - (code_rx(j, site->patch) + 4)));
             site->patch = NULL;
+            j->stats.linked++;
         }
     } else if (!j->jit->options.no_link) {
         jumps_add(j, cpu->rip, block->checked);
@@ -249,12 +263,18 @@ const u8 *jit_slow(struct vcpu *cpu, u32 number)
 {
     struct jit_cpu *j = cpu->jit;
     struct jsite *site = &j->sites[number];
-    struct jit_stats *stats = &j->jit->stats;
+    struct jit_stats *stats = &j->stats;
     flags_from_native(cpu, j->state);
     switch (site->kind) {
     case SITE_ACCESS: stats->accesses++; return run_and_resume(j, site);
-    case SITE_HELPER: stats->helpers++; return run_and_resume(j, site);
-    case SITE_END: stats->ends++; return run_and_end(j, site);
+    case SITE_HELPER:
+        stats->helpers++;
+        j->ops[site->insn.op]++;
+        return run_and_resume(j, site);
+    case SITE_END:
+        stats->ends++;
+        j->ops[site->insn.op]++;
+        return run_and_end(j, site);
     case SITE_LINK:
         stats->links++;
         cpu->rip = cpu->regs[REG_IP_BASE] + site->target;
@@ -273,10 +293,10 @@ static enum engine_result jit_engine(struct vcpu *cpu)
     const struct jblock *block = j->refused ? NULL : block_at(j);
     j->refused = false;
     if (!block || hurried(cpu)) {
-        j->jit->stats.refused++;
+        j->stats.refused++;
         return ENGINE_ONE_BLOCK;
     }
-    j->jit->stats.entries++;
+    j->stats.entries++;
     jumps_mode(j);
     if (!j->jit->options.no_link) jumps_add(j, cpu->rip, block->checked); /* a void one may be there */
     flags_to_native(cpu, j->state);
@@ -318,10 +338,10 @@ static void host_look(struct host_features *host)
 static void host_look(struct host_features *host) { (void)host; }
 #endif
 
-struct jit *jit_new(const struct jit_options *options, struct log *log)
+struct jit *jit_new(const struct jit_options *options, struct log *log, struct error *error)
 {
     struct jit *jit = calloc(1, sizeof(*jit));
-    if (!jit) return NULL;
+    if (!jit) return error_set(error, "no memory for the translator"), NULL;
     if (options) jit->options = *options;
     if (!jit->options.tb_size) jit->options.tb_size = TB_SIZE_DEFAULT;
     if (jit->options.tb_size < TB_SIZE_MIN) jit->options.tb_size = TB_SIZE_MIN;
@@ -329,11 +349,22 @@ struct jit *jit_new(const struct jit_options *options, struct log *log)
     if (!jit->options.threshold) jit->options.threshold = THRESHOLD_DEFAULT;
     if (jit->options.threshold > THRESHOLD_MODIFIED) jit->options.threshold = THRESHOLD_MODIFIED;
     jit->log = log;
-    return jit;
+    if (jit->options.symbols) jit->symbols = symbols_load(jit->options.symbols, error);
+    if (jit->options.perf_map || jit->options.jit_dump) jit->perf = perf_new(&jit->options, error);
+    bool ok = (jit->symbols || !jit->options.symbols) &&
+              (jit->perf || !(jit->options.perf_map || jit->options.jit_dump));
+    if (ok) return jit;
+    jit_free(jit);
+    return NULL;
 }
 
-void jit_free(struct jit *jit) { free(jit); }
-const struct jit_stats *jit_statistics(const struct jit *jit) { return &jit->stats; }
+void jit_free(struct jit *jit)
+{
+    if (!jit) return;
+    perf_free(jit->perf);
+    symbols_free(jit->symbols);
+    free(jit);
+}
 
 static void *reserve(size_t size)
 {
@@ -379,6 +410,12 @@ bool jit_attach(struct vcpu *cpu, struct jit *jit, struct error *error)
     j->cold_start = j->cold;
     cache_reset(j);
     j->flushes = 0;
+    if (jit->perf) perf_code(jit->perf, j->enter, (size_t)(j->hot - j->code.rw), "lyrebird thunks");
+    for (unsigned i = 0; i < JIT_CPUS; i++)
+        if (!jit->cpus[i]) {
+            jit->cpus[i] = j;
+            break;
+        }
     cpu->engine = jit_engine;
     cpu->engine_unmapped = jumps_unmapped;
     return true;
@@ -390,6 +427,8 @@ void jit_detach(struct vcpu *cpu)
     if (!j) return;
     cpu->engine = NULL;
     cpu->engine_unmapped = NULL;
+    for (unsigned i = 0; i < JIT_CPUS; i++)
+        if (j->jit->cpus[i] == j) j->jit->cpus[i] = NULL;
     code_memory_free(&j->code);
     if (j->blocks) munmap(j->blocks, j->block_limit * sizeof(*j->blocks));
     if (j->sites) munmap(j->sites, j->site_limit * sizeof(*j->sites));

@@ -101,12 +101,18 @@ struct jit_cpu {
     u64 pages[64];       /* hashed pages with entries */
     u64 large;           /* hashed GiB with entries from large pages */
     struct translation work;
+    struct jit_stats stats;
+    u64 ops[OP_COUNT];   /* exits to the interpreter's function, by operation */
 };
+
+#define JIT_CPUS 64u
 
 struct jit {
     struct jit_options options;
     struct log *log;
-    struct jit_stats stats;
+    struct jit_cpu *cpus[JIT_CPUS]; /* attached; those that were detached leave a hole */
+    struct jit_perf *perf;          /* NULL: nobody asked */
+    struct symbols *symbols;        /* NULL: none */
 };
 
 /* translate.c, x64_lower.c */
@@ -128,6 +134,20 @@ void jumps_mode(struct jit_cpu *j);      /* state->jump_number for the processor
 void jumps_add(struct jit_cpu *j, u64 linear, const u8 *code);
 void jumps_clear(struct jit_cpu *j);
 void jumps_unmapped(struct vcpu *cpu, u64 page, bool all);
+
+/* perf.c: telling Linux perf what lies where. NAME: of code that no block is. */
+struct jit_perf *perf_new(const struct jit_options *options, struct error *error);
+void perf_free(struct jit_perf *perf);
+void perf_code(struct jit_perf *perf, const u8 *code, size_t length, const char *name);
+void perf_block(struct jit_cpu *j, const struct jblock *block, const struct translation *t);
+
+/* symbols.c: names of guest code. NAME gets "name+0xoffset", or the address when nothing is known. */
+struct symbols *symbols_load(const char *path, struct error *error);
+void symbols_free(struct symbols *symbols);
+void symbols_name(const struct symbols *symbols, u64 address, char *name, size_t size);
+
+/* stats.c */
+u64 jit_time(void); /* ns */
 
 /* dump.c */
 void jit_dump(struct jit_cpu *j, const struct jblock *block, const struct translation *t,

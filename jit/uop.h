@@ -51,6 +51,7 @@ struct translation {
     unsigned code_size;  /* enum code_size */
     unsigned stack_size;
     unsigned mode_key;
+    u32 host_at[BLOCK_MAX + 2]; /* where each uop's code begins, from the block's start; for the listing */
     bool vectors;        /* some uop is VECTOR */
     bool avx;
 };

@@ -345,12 +345,14 @@ bool x64_lower(struct jit_cpu *j, struct jblock *block, const struct translation
     if (t->vectors) /* here, where no flags are at stake */
         vectors_want(&l, t->avx ? 3 : 1, &t->uops[0]);
     for (unsigned n = 0; n < t->uop_count; n++) {
+        j->work.host_at[n] = (u32)(l.hot.p - start);
         uop_lower(&l, &t->uops[n]);
         if (unlikely(l.hot.p > hot_limit || l.cold.p > cold_limit)) {
             j->site_count = sites;
             return false;
         }
     }
+    j->work.host_at[t->uop_count] = (u32)(l.hot.p - start);
     stubs_emit(&l);
     block->code_bytes = (u32)(l.hot.p - start);
     block->cold_bytes = (u32)(l.cold.p - j->cold);

@@ -2,6 +2,7 @@
 #ifndef MACHINE_OPTIONS_H
 #define MACHINE_OPTIONS_H
 
+#include "jit/options.h"
 #include "machine/error.h"
 #include "machine/types.h"
 
@@ -38,7 +39,7 @@ struct drive_option {
 struct options {
     const char *program;
     enum { ACCEL_BEST, ACCEL_INTERP, ACCEL_JIT } accel; /* BEST: the translator where there is one */
-    u64 tb_size; /* bytes of code memory a processor; 0: the translator's choice */
+    struct jit_options jit;
     const char *cpu;
     unsigned smp;
     u64 ram;

@@ -48,7 +48,7 @@ static struct pair *pair_new(const struct jit_options *options)
     struct error error = {0};
     p->a = flat_new();
     p->b = flat_new();
-    p->jit = jit_new(options, NULL);
+    p->jit = jit_new(options, NULL, &error);
     if (!jit_attach(p->b->cpu, p->jit, &error)) {
         fprintf(stderr, "# no translator: %s\n", error.text);
         return NULL;
@@ -579,7 +579,8 @@ static void campaign(const struct jit_options *options, bool simd, unsigned prog
         compare(p, s, below(p, 4) ? 30000 : 200 + below(p, 1000));
         if (one) break;
     }
-    const struct jit_stats *s = jit_statistics(p->jit);
+    struct jit_stats sum, *s = &sum;
+    jit_statistics(p->jit, s);
     fprintf(stderr, "# %llu blocks, %llu instructions, %llu bytes; %llu accesses %llu helpers %llu ends "
             "%llu links %llu lookups %llu vectors %llu entries %llu refused %llu flushes\n",
             (unsigned long long)s->blocks, (unsigned long long)s->insns, (unsigned long long)s->host_bytes,
