@@ -224,6 +224,16 @@ enum engine_result {
 #define CPU_ROOM_BELOW KIB(64)
 #define CPU_ROOM_BEHIND KIB(160)
 
+/* Tests make rare paths common: a soft TLB of few entries, blocks that come back to cpu_run at random. */
+#define STRESS_TLB_MOST 64u
+struct cpu_stress {
+    unsigned tlb_entries;      /* at most; 0: all there are */
+    unsigned exits;            /* come back after at most so many instructions; 0: when there is something to do */
+    u64 random;
+    struct { u16 mode, slot; } filled[STRESS_TLB_MOST]; /* a ring, oldest first */
+    unsigned first, count;
+};
+
 struct vcpu {
     STATE_MEMBERS(VCPU_STATE)
 
@@ -294,6 +304,7 @@ struct vcpu {
     bool align_check;            /* CPL 3, CR0.AM, EFLAGS.AC: USER entries get no tags */
     bool fault_noncanonical;     /* the recorded #GP is a non-canonical address: may become #SS */
     u32 deliveries;              /* numbers the lines of the int log */
+    struct cpu_stress stress;
 };
 
 /* --- making and running (cpu.c) --- */

@@ -174,6 +174,25 @@ void tlb_protect_code(struct vcpu *cpu, u64 arena_page)
 
 /* --- filling --- */
 
+/* Before an access is looked up, not when another entry is filled: the access may have two of them. */
+static void stress_evict(struct vcpu *cpu)
+{
+    struct cpu_stress *s = &cpu->stress;
+    for (; s->count > s->tlb_entries; s->count--) {
+        entry_drop(cpu->tlb, s->filled[s->first].mode, s->filled[s->first].slot);
+        s->first = (s->first + 1) % STRESS_TLB_MOST;
+    }
+}
+
+static void stress_filled(struct vcpu *cpu, unsigned mode, unsigned slot)
+{
+    struct cpu_stress *s = &cpu->stress;
+    if (s->count == STRESS_TLB_MOST) return;
+    unsigned last = (s->first + s->count++) % STRESS_TLB_MOST;
+    s->filled[last].mode = (u16)mode;
+    s->filled[last].slot = (u16)slot;
+}
+
 static u8 *entry_host(const struct tlb_entry *e, u64 linear)
 {
     return (u8 *)(uintptr_t)(linear + e->addend);
@@ -243,6 +262,7 @@ static struct tlb_entry *tlb_fill(struct vcpu *cpu, u64 linear, enum access acce
                      __ATOMIC_RELEASE);
     e->slow = slow | (e->slow & TLB_LISTS);
     list_slot(tlb, mode, slot, e);
+    if (unlikely(cpu->stress.tlb_entries)) stress_filled(cpu, mode, slot);
     if (tlb_direct(cpu, slow, mode)) {
         tag_set(&e->tag_read, page);
         if ((slow & (TLB_WRITABLE | TLB_ROM)) == TLB_WRITABLE) publish_write(cpu, e, page);
@@ -306,6 +326,7 @@ static bool span_translate(struct vcpu *cpu, u64 linear, unsigned size, enum acc
                            enum tlb_mode mode, struct span *span)
 {
     tlb_sync(cpu);
+    if (unlikely(cpu->stress.tlb_entries)) stress_evict(cpu);
     TRY(span_make(cpu, linear, size, span));
     span->entry[0] = tlb_find(cpu, span->linear[0], access, mode);
     TRY(span->entry[0]);

@@ -40,6 +40,7 @@ struct options {
     const char *program;
     enum { ACCEL_BEST, ACCEL_INTERP, ACCEL_JIT } accel; /* BEST: the translator where there is one */
     struct jit_options jit;
+    unsigned tlb_entries, random_exits; /* tests of either engine; 0: as it is */
     const char *cpu;
     unsigned smp;
     u64 ram;
