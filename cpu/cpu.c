@@ -300,6 +300,11 @@ static bool run_blocks(struct vcpu *cpu, bool one)
 static void allow_chaining(struct vcpu *cpu, u64 limit, bool step)
 {
     u64 until = limit == UINT64_MAX ? limit : limit > CPU_RUN_AHEAD ? limit - CPU_RUN_AHEAD + 1 : 0;
+    if (unlikely(cpu->stress.exits)) {
+        cpu->stress.random = cpu->stress.random * 6364136223846793005ull + 1442695040888963407ull;
+        u64 soon = cpu->icount + 1 + (cpu->stress.random >> 33) % cpu->stress.exits;
+        if (soon < until) until = soon;
+    }
     if (step) until = 0;
     if (atomic_load(&cpu->run_until) != until) atomic_store(&cpu->run_until, until);
 }

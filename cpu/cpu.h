@@ -145,6 +145,13 @@ struct tlb_entry {
 enum tlb_mode { TLB_USER, TLB_KERNEL, TLB_KERNEL_AC, TLB_MODES };
 /* USER: CPL 3. KERNEL: supervisor, user pages refused when SMAP is on. KERNEL_AC: supervisor, AC=1. */
 
+enum tlb_stat {
+#define TLB_STAT(name, what) TLB_STAT_##name,
+#include "cpu/tlb_stats.def"
+#undef TLB_STAT
+    TLB_STATS
+};
+
 struct tlb {
     struct tlb_entry entry[TLB_MODES][TLB_ENTRIES];
     u64 slow_tag[TLB_MODES][TLB_ENTRIES]; /* linear page the entry's `slow` is about; invalid tag if none */
@@ -157,6 +164,7 @@ struct tlb {
     u64 directory_epoch; /* in the keys: moving it on empties the cache */
     u64 large_2m[64];  /* regions where slices of 2 and 4 MiB pages may be: a bit each 2 MiB, hashed */
     u64 large_1g;      /* and of 1 GiB pages */
+    u64 stats[TLB_STATS];
 };
 
 /* The declared registers: what a snapshot holds. */
@@ -217,6 +225,16 @@ enum engine_result {
 
 #define CPU_ROOM_BELOW KIB(64)
 #define CPU_ROOM_BEHIND KIB(160)
+
+/* Tests make rare paths common: a soft TLB of few entries, blocks that come back to cpu_run at random. */
+#define STRESS_TLB_MOST 64u
+struct cpu_stress {
+    unsigned tlb_entries;      /* at most; 0: all there are */
+    unsigned exits;            /* come back after at most so many instructions; 0: when there is something to do */
+    u64 random;
+    struct { u16 mode, slot; } filled[STRESS_TLB_MOST]; /* a ring, oldest first */
+    unsigned first, count;
+};
 
 struct vcpu {
     STATE_MEMBERS(VCPU_STATE)
@@ -288,6 +306,7 @@ struct vcpu {
     bool align_check;            /* CPL 3, CR0.AM, EFLAGS.AC: USER entries get no tags */
     bool fault_noncanonical;     /* the recorded #GP is a non-canonical address: may become #SS */
     u32 deliveries;              /* numbers the lines of the int log */
+    struct cpu_stress stress;
 };
 
 /* --- making and running (cpu.c) --- */

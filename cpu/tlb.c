@@ -14,6 +14,8 @@
 
 #define TLB_LISTS (TLB_LISTED | TLB_LISTED_GLOBAL)
 
+#define COUNT(cpu, name) ((cpu)->tlb->stats[TLB_STAT_##name]++)
+
 static void tag_set(_Atomic u64 *tag, u64 value)
 {
     atomic_store_explicit(tag, value, memory_order_release);
@@ -52,6 +54,7 @@ static void list_slot(struct tlb *tlb, unsigned mode, unsigned slot, struct tlb_
 void tlb_flush_non_global(struct vcpu *cpu)
 {
     struct tlb *tlb = cpu->tlb;
+    COUNT(cpu, FLUSH_LOCAL);
     tlb->directory_epoch++;
     if (cpu->engine_unmapped) cpu->engine_unmapped(cpu, 0, true);
     for (unsigned mode = 0; mode < TLB_MODES; mode++) {
@@ -70,6 +73,7 @@ void tlb_flush_all(struct vcpu *cpu)
 {
     struct tlb *tlb = cpu->tlb;
     tlb_flush_non_global(cpu);
+    COUNT(cpu, FLUSH_ALL);
     if (cpu->engine_unmapped) cpu->engine_unmapped(cpu, 1, true);
     for (unsigned mode = 0; mode < TLB_MODES; mode++) {
         for (unsigned i = 0; i < tlb->touched_global_count[mode]; i++) {
@@ -110,6 +114,7 @@ void tlb_flush_page(struct vcpu *cpu, u64 linear)
     struct tlb *tlb = cpu->tlb;
     u64 page = linear & PAGE_MASK, region = linear >> 21;
     unsigned slot = page >> 12 & (TLB_ENTRIES - 1);
+    COUNT(cpu, FLUSH_PAGE);
     tlb->directory_epoch++; /* INVLPG drops paging-structure caches whatever the address */
     if (cpu->engine_unmapped) cpu->engine_unmapped(cpu, page, false);
     for (unsigned mode = 0; mode < TLB_MODES; mode++)
@@ -169,6 +174,25 @@ void tlb_protect_code(struct vcpu *cpu, u64 arena_page)
 
 /* --- filling --- */
 
+/* Before an access is looked up, not when another entry is filled: the access may have two of them. */
+static void stress_evict(struct vcpu *cpu)
+{
+    struct cpu_stress *s = &cpu->stress;
+    for (; s->count > s->tlb_entries; s->count--) {
+        entry_drop(cpu->tlb, s->filled[s->first].mode, s->filled[s->first].slot);
+        s->first = (s->first + 1) % STRESS_TLB_MOST;
+    }
+}
+
+static void stress_filled(struct vcpu *cpu, unsigned mode, unsigned slot)
+{
+    struct cpu_stress *s = &cpu->stress;
+    if (s->count == STRESS_TLB_MOST) return;
+    unsigned last = (s->first + s->count++) % STRESS_TLB_MOST;
+    s->filled[last].mode = (u16)mode;
+    s->filled[last].slot = (u16)slot;
+}
+
 static u8 *entry_host(const struct tlb_entry *e, u64 linear)
 {
     return (u8 *)(uintptr_t)(linear + e->addend);
@@ -209,6 +233,7 @@ static struct tlb_entry *tlb_fill(struct vcpu *cpu, u64 linear, enum access acce
 {
     struct walk walk;
     if (unlikely(!mmu_walk(cpu, linear, access, mode, false, &walk))) {
+        COUNT(cpu, FAULT);
         cpu_page_fault(cpu, linear, walk.error);
         return NULL;
     }
@@ -218,6 +243,9 @@ static struct tlb_entry *tlb_fill(struct vcpu *cpu, u64 linear, enum access acce
     unsigned slot = page >> 12 & (TLB_ENTRIES - 1);
     struct tlb_entry *e = &tlb->entry[mode][slot];
     struct memory_target target = {0};
+    cpu->tlb->stats[TLB_STAT_FILL_READ + access]++;
+    if (tlb->slow_tag[mode][slot] == page) COUNT(cpu, WRITABLE);
+    else if (tlb->slow_tag[mode][slot] != TLB_INVALID_TAG) COUNT(cpu, EVICTED);
     u64 slow = physical | walk.flags | TLB_PRESENT;
 
     if (unlikely(is_apic_page(cpu, physical))) slow |= TLB_IO | TLB_APIC;
@@ -234,6 +262,7 @@ static struct tlb_entry *tlb_fill(struct vcpu *cpu, u64 linear, enum access acce
                      __ATOMIC_RELEASE);
     e->slow = slow | (e->slow & TLB_LISTS);
     list_slot(tlb, mode, slot, e);
+    if (unlikely(cpu->stress.tlb_entries)) stress_filled(cpu, mode, slot);
     if (tlb_direct(cpu, slow, mode)) {
         tag_set(&e->tag_read, page);
         if ((slow & (TLB_WRITABLE | TLB_ROM)) == TLB_WRITABLE) publish_write(cpu, e, page);
@@ -297,10 +326,12 @@ static bool span_translate(struct vcpu *cpu, u64 linear, unsigned size, enum acc
                            enum tlb_mode mode, struct span *span)
 {
     tlb_sync(cpu);
+    if (unlikely(cpu->stress.tlb_entries)) stress_evict(cpu);
     TRY(span_make(cpu, linear, size, span));
     span->entry[0] = tlb_find(cpu, span->linear[0], access, mode);
     TRY(span->entry[0]);
     if (unlikely(span->length[1])) {
+        COUNT(cpu, CROSSING);
         span->entry[1] = tlb_find(cpu, span->linear[1], access, mode);
         TRY(span->entry[1]);
     }
@@ -385,14 +416,20 @@ static u64 entry_physical(const struct tlb_entry *e, u64 linear)
 
 static void run_read(struct vcpu *cpu, const struct tlb_entry *e, u64 linear, void *to, unsigned size)
 {
-    if (likely(!(e->slow & TLB_IO))) copy_piece(to, entry_host(e, linear), size);
-    else io_read(cpu, e->slow, entry_physical(e, linear), to, size);
+    if (likely(!(e->slow & TLB_IO))) {
+        copy_piece(to, entry_host(e, linear), size);
+    } else {
+        COUNT(cpu, DEVICE);
+        io_read(cpu, e->slow, entry_physical(e, linear), to, size);
+    }
 }
 
 static void run_write(struct vcpu *cpu, struct tlb_entry *e, u64 linear, const void *from,
                       unsigned size)
 {
     if (unlikely(e->slow & (TLB_IO | TLB_ROM))) {
+        if (e->slow & TLB_IO) COUNT(cpu, DEVICE);
+        else COUNT(cpu, ROM);
         io_write(cpu, e->slow, entry_physical(e, linear), from, size);
         return;
     }
@@ -402,11 +439,16 @@ static void run_write(struct vcpu *cpu, struct tlb_entry *e, u64 linear, const v
         publish_write(cpu, e, linear & PAGE_MASK);
     copy_piece(host, from, size);
     /* Behind the store: what another processor decodes in between is void. */
-    if (code && memory_code_written(cpu->memory, host, size)) cpu->leave_block = true;
+    if (likely(!code)) return;
+    COUNT(cpu, CODE);
+    if (!memory_code_written(cpu->memory, host, size)) return;
+    COUNT(cpu, CODE_HIT);
+    cpu->leave_block = true;
 }
 
 static void span_watch(struct vcpu *cpu, const struct span *span, bool write)
 {
+    COUNT(cpu, WATCHED);
     for (unsigned i = 0; i < 2 && span->length[i]; i++)
         if (span->entry[i]->slow & TLB_WATCH)
             debug_access(cpu, span->linear[i], span->length[i], write);
@@ -417,6 +459,7 @@ static void span_watch(struct vcpu *cpu, const struct span *span, bool write)
 bool tlb_read_slow(struct vcpu *cpu, u64 linear, void *to, unsigned size, enum tlb_mode mode)
 {
     struct span span;
+    COUNT(cpu, READ_SLOW);
     TRY(span_translate(cpu, linear, size, ACCESS_READ, mode, &span));
     run_read(cpu, span.entry[0], span.linear[0], to, span.length[0]);
     if (unlikely(span.length[1]))
@@ -429,6 +472,7 @@ bool tlb_write_slow(struct vcpu *cpu, u64 linear, const void *from, unsigned siz
                     enum tlb_mode mode)
 {
     struct span span;
+    COUNT(cpu, WRITE_SLOW);
     TRY(span_translate(cpu, linear, size, ACCESS_WRITE, mode, &span));
     run_write(cpu, span.entry[0], span.linear[0], from, span.length[0]);
     if (unlikely(span.length[1]))

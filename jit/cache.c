@@ -70,7 +70,7 @@ struct jblock *cache_find(struct jit_cpu *j, u64 key)
     for (u32 *link = bucket(j, key); *link;) {
         struct jblock *block = &j->blocks[*link];
         if (!fresh(block)) {
-            j->jit->stats.stale++;
+            j->stats.stale++;
             *link = block->next;
             continue;
         }
@@ -97,6 +97,7 @@ void jumps_clear(struct jit_cpu *j)
     memset(j->pages, 0, sizeof(j->pages));
     memset(j->local, 0, sizeof(j->local));
     j->large = 0;
+    j->stats.jumps_cleared++;
     j->mode_count = 0;
     j->mode_key_now = ~0u;
 }
@@ -154,6 +155,7 @@ void jumps_unmapped(struct vcpu *cpu, u64 page, bool all)
     bool concerned = all || (j->pages[page >> 18 & 63] >> (page >> 12 & 63) & 1) ||
                      (j->large >> (page >> 30 & 63) & 1);
     if (!concerned) return;
+    j->stats.jumps_voided++;
     for (unsigned id = 0; id < j->mode_count; id++)
         if (!all || page || j->local[id]) new_epoch(j, id);
     if (!all || page) {

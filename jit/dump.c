@@ -1,32 +1,73 @@
 /*
- * What was translated, side by side: `-d in_asm` the guest's instructions, `op` the uops, `out_asm` the host's.
+ * What was translated, side by side: `-d in_asm` the guest's instructions, `op` the uops made of each,
+ * `out_asm` the host's instructions for these.
  */
 #include "jit/jit_int.h"
 
 #include <capstone/capstone.h>
 
-static void disassemble(struct log *log, enum log_channel channel, cs_mode mode, const u8 *bytes,
-                        size_t length, u64 address)
+struct listing {
+    struct log *log;
+    csh guest, host;
+    bool has_guest, has_host;
+    const struct symbols *symbols;
+};
+
+static bool open_capstone(cs_mode mode, csh *handle)
 {
-    csh handle;
-    cs_insn *insn;
-    if (cs_open(CS_ARCH_X86, mode, &handle) != CS_ERR_OK) return;
-    cs_option(handle, CS_OPT_SKIPDATA, CS_OPT_ON);
-    size_t count = cs_disasm(handle, bytes, length, address, 0, &insn);
-    for (size_t i = 0; i < count; i++)
-        log_write(log, channel, "  %012llx  %-8s %s", (unsigned long long)insn[i].address,
-                  insn[i].mnemonic, insn[i].op_str);
-    if (count) cs_free(insn, count);
-    cs_close(&handle);
+    if (cs_open(CS_ARCH_X86, mode, handle) != CS_ERR_OK) return false;
+    cs_option(*handle, CS_OPT_SKIPDATA, CS_OPT_ON);
+    return true;
 }
 
-static void dump_uops(struct log *log, const struct translation *t)
+static void disassemble(const struct listing *l, enum log_channel channel, csh handle, const char *prefix,
+                        const u8 *bytes, size_t length, u64 address)
 {
-    for (unsigned n = 0; n < t->uop_count; n++) {
-        const struct uop *u = &t->uops[n];
-        log_write(log, LOG_OP, "  %03x %-10s %-10s size %u access %u flags def %03x use %03x live %03x",
-                  u->insn->pos, uop_name(u->op), u->op == UOP_FALL ? "" : op_name(u->insn->op),
-                  u->insn->size, u->access, u->fdef, u->fuse, u->flive);
+    cs_insn *insn;
+    size_t count = length ? cs_disasm(handle, bytes, length, address, 0, &insn) : 0;
+    for (size_t i = 0; i < count; i++)
+        log_write(l->log, channel, "%s%llx  %-8s %s", prefix, (unsigned long long)insn[i].address,
+                  insn[i].mnemonic, insn[i].op_str);
+    if (count) cs_free(insn, count);
+}
+
+static const char *flag_letters(unsigned flags, char *text)
+{
+    static const struct { unsigned flag; char letter; } letters[] = {
+        {FLAG_OF, 'O'}, {FLAG_SF, 'S'}, {FLAG_ZF, 'Z'}, {FLAG_AF, 'A'}, {FLAG_PF, 'P'}, {FLAG_CF, 'C'}};
+    for (unsigned n = 0; n < ARRAY_SIZE(letters); n++)
+        text[n] = flags & letters[n].flag ? letters[n].letter : '-';
+    text[ARRAY_SIZE(letters)] = 0;
+    return text;
+}
+
+static void dump_uop(struct log *log, const struct uop *u)
+{
+    static const char *const access[] = {"", " read", " write", " read write"};
+    char def[8], use[8], live[8];
+    log_write(log, LOG_OP, "    %-10s %-12s size %u%s, flags defined %s used %s live %s", uop_name(u->op),
+              u->op == UOP_FALL ? "" : op_name(u->insn->op), u->insn->size, access[u->access & 3],
+              flag_letters(u->fdef, def), flag_letters(u->fuse, use), flag_letters(u->flive, live));
+}
+
+static void dump_host(const struct listing *l, const u8 *code, u32 from, u32 to)
+{
+    if (l->has_host && to > from)
+        disassemble(l, LOG_OUT_ASM, l->host, "        ", code + from, to - from, (u64)(uintptr_t)code + from);
+}
+
+/* Tier 2 emits a uop once for each context: it is listed wherever its code is. */
+static void dump_body(const struct listing *l, const struct jit_cpu *j, const struct jblock *block,
+                      const struct translation *t, const u8 *page, u64 base)
+{
+    dump_host(l, block->checked, 0, j->mark_count ? j->marks[0].at : block->code_bytes);
+    for (unsigned n = 0; n < j->mark_count; n++) {
+        const struct uop *u = &t->uops[j->marks[n].uop];
+        u32 end = n + 1 < j->mark_count ? j->marks[n + 1].at : block->code_bytes;
+        if (l->has_guest && u->op != UOP_FALL)
+            disassemble(l, LOG_IN_ASM, l->guest, "  ", page + u->insn->pos, u->insn->length, base + u->insn->pos);
+        if (log_on(l->log, LOG_OP)) dump_uop(l->log, u);
+        dump_host(l, block->checked, j->marks[n].at, end);
     }
 }
 
@@ -34,19 +75,25 @@ void jit_dump(struct jit_cpu *j, const struct jblock *block, const struct transl
               const u8 *page)
 {
     struct log *log = j->jit->log;
-    if (likely(!log) || likely(!(log->mask & (1u << LOG_IN_ASM | 1u << LOG_OP | 1u << LOG_OUT_ASM)))) return;
+    if (likely(!log) || likely(!(log->mask & LISTING_CHANNELS))) return;
+    struct listing l = {.log = log, .symbols = j->jit->symbols};
     u64 base = j->cpu->rip & PAGE_MASK;
-    if (log_on(log, LOG_IN_ASM)) {
-        log_write(log, LOG_IN_ASM, "block %llx, %u instructions", (unsigned long long)(base + t->pos), t->count);
-        for (unsigned n = 0; n < t->count; n++)
-            disassemble(log, LOG_IN_ASM, t->code_size == CODE64 ? CS_MODE_64 : CS_MODE_32, page + t->insns[n].pos,
-                        t->insns[n].length, base + t->insns[n].pos);
+    char name[320];
+    enum log_channel first = log_on(log, LOG_IN_ASM) ? LOG_IN_ASM : log_on(log, LOG_OP) ? LOG_OP : LOG_OUT_ASM;
+    l.has_guest = log_on(log, LOG_IN_ASM) &&
+                  open_capstone(t->code_size == CODE64 ? CS_MODE_64 : t->code_size == CODE32 ? CS_MODE_32 : CS_MODE_16,
+                                &l.guest);
+    l.has_host = log_on(log, LOG_OUT_ASM) && open_capstone(CS_MODE_64, &l.host);
+    symbols_name(l.symbols, base + t->pos, name, sizeof name);
+    log_write(log, first, "cpu%u %s %s at %llx: %u instructions, %u host bytes and %u cold",
+              j->cpu->index, t->loops ? "loops" : "block", name, (unsigned long long)(base + t->pos), t->count,
+              block->code_bytes, block->cold_bytes);
+    dump_body(&l, j, block, t, page, base);
+    if (l.has_host && block->cold_bytes) {
+        const u8 *cold = code_rx(j, j->cold - block->cold_bytes);
+        log_write(log, LOG_OUT_ASM, "    cold:");
+        dump_host(&l, cold, 0, block->cold_bytes);
     }
-    if (log_on(log, LOG_OP)) dump_uops(log, t);
-    if (log_on(log, LOG_OUT_ASM)) {
-        log_write(log, LOG_OUT_ASM, "block %llx, %u bytes and %u cold", (unsigned long long)(base + t->pos),
-                  block->code_bytes, block->cold_bytes);
-        disassemble(log, LOG_OUT_ASM, CS_MODE_64, block->checked, block->code_bytes,
-                    (u64)(uintptr_t)block->checked);
-    }
+    if (l.has_guest) cs_close(&l.guest);
+    if (l.has_host) cs_close(&l.host);
 }

@@ -34,7 +34,9 @@
 #endif
 
 #define TB_SIZE_DEFAULT MIB(64)
-#define TB_SIZE_MIN KIB(256)
+#define TB_SIZE_MIN KIB(64)
+#define BLOCK_HOT_MOST ((ptrdiff_t)KIB(36))  /* what a block may take (x64_unit.c), with its exits */
+#define BLOCK_COLD_MOST ((ptrdiff_t)KIB(12))
 #define THRESHOLD_DEFAULT 3u
 #define HOT_DEFAULT 1000u
 #define THRESHOLD_MODIFIED 200u /* for pages whose code keeps being written */
@@ -97,21 +99,31 @@ static bool may_translate(struct jit_cpu *j)
     return !cpu->group || smp_protected(cpu, atomic_load(&cpu->group->protect_epoch));
 }
 
-static bool is_full(const struct jit_cpu *j)
+static bool is_full(struct jit_cpu *j, bool count)
 {
-    return j->block_count + ROOT_MAX >= j->block_limit || j->site_count + 2 * BLOCK_MAX + 4 > j->site_limit ||
-           j->hot_end - j->hot < (ptrdiff_t)KIB(40) || j->cold_end - j->cold < (ptrdiff_t)KIB(20);
+    bool blocks = j->block_count + ROOT_MAX >= j->block_limit;
+    bool sites = j->site_count + 2 * BLOCK_MAX + 4 > j->site_limit;
+    bool hot = j->hot_end - j->hot < BLOCK_HOT_MOST, cold = j->cold_end - j->cold < BLOCK_COLD_MOST;
+    if (likely(!(blocks | sites | hot | cold))) return false;
+    if (!count) return true;
+    j->stats.flushes++;
+    j->stats.flush_blocks += blocks;
+    j->stats.flush_sites += sites;
+    j->stats.flush_hot += hot;
+    j->stats.flush_cold += cold;
+    return true;
 }
 
 /* Translates the code at POS of PAGE: one block, or (LOOPS) one for each way into the unit. */
 static struct jblock *unit_make(struct jit_cpu *j, u64 key, const u8 *page, unsigned pos, bool loops)
 {
     struct memory *memory = j->cpu->memory;
-    struct jit_stats *stats = &j->jit->stats;
+    struct jit_stats *stats = &j->stats;
     struct code_page *code_page = &memory->code_pages[arena_page(memory, page)];
     struct jblock *blocks = &j->blocks[j->block_count];
     struct translation *t = &j->work;
     u32 generation = atomic_load(&code_page->generation);
+    u64 began = jit_time();
     if (!unit_discover(j, t, page, pos, loops)) return NULL;
     for (unsigned n = 0; n < t->root_count; n++)
         blocks[n] = (struct jblock){
@@ -121,17 +133,18 @@ static struct jblock *unit_make(struct jit_cpu *j, u64 key, const u8 *page, unsi
     *(loops ? &stats->loop_units : &stats->blocks) += 1;
     *(loops ? &stats->loop_insns : &stats->insns) += t->count;
     *(loops ? &stats->loop_bytes : &stats->host_bytes) += blocks->code_bytes + blocks->cold_bytes;
+    stats->cold_bytes += blocks->cold_bytes;
+    for (unsigned n = 0; n < t->count; n++) stats->guest_bytes += t->insns[n].length;
+    stats->translate_ns += jit_time() - began;
     jit_dump(j, blocks, t, page);
+    if (unlikely(j->jit->perf)) perf_block(j, blocks, t);
     return blocks;
 }
 
 static struct jblock *block_make(struct jit_cpu *j, u64 key, const u8 *page, unsigned pos)
 {
     if (!may_translate(j)) return NULL;
-    if (is_full(j)) {
-        cache_reset(j);
-        j->jit->stats.flushes++;
-    }
+    if (is_full(j, true)) cache_reset(j);
     struct jblock *block = unit_make(j, key, page, pos, false);
     if (block) cache_add(j, j->block_count++);
     return block;
@@ -140,7 +153,7 @@ static struct jblock *block_make(struct jit_cpu *j, u64 key, const u8 *page, uns
 /* A tier 2 unit in place of BLOCK and of those it leads through. */
 static bool loops_make(struct jit_cpu *j, const struct jblock *block, const u8 *page)
 {
-    if (is_full(j) || !may_translate(j)) return false;
+    if (is_full(j, false) || !may_translate(j)) return false;
     struct jblock *blocks = unit_make(j, block->key, page, block->pos, true);
     if (!blocks) return false;
     for (unsigned n = 0; n < j->work.root_count; n++) {
@@ -248,6 +261,7 @@ static const u8 *go_on(struct jit_cpu *j, struct jsite *site)
             const u8 *to = block->pos <= own->pos || own->loops ? block->checked : block->entry;
             st32(site->patch, (u32)(to - (code_rx(j, site->patch) + 4)));
             site->patch = NULL;
+            j->stats.linked++;
         }
     } else if (!j->jit->options.no_link) {
         jumps_add(j, cpu->rip, block->checked);
@@ -315,8 +329,10 @@ static const u8 *warm(struct jit_cpu *j, const struct jsite *site)
     flags_to_native(cpu, j->state);
     *heat = (i32)j->jit->options.hot;
     if (faulted || !host || arena_page(cpu->memory, host) != block->key >> 28 ||
-        !loops_make(j, block, host - site->target))
+        !loops_make(j, block, host - site->target)) {
+        j->stats.loop_failed++;
         return site->resume;
+    }
     return j->blocks[site->block].checked;
 }
 
@@ -324,13 +340,19 @@ const u8 *jit_slow(struct vcpu *cpu, u32 number)
 {
     struct jit_cpu *j = cpu->jit;
     struct jsite *site = &j->sites[number];
-    struct jit_stats *stats = &j->jit->stats;
+    struct jit_stats *stats = &j->stats;
     flags_from_native(cpu, j->state);
     switch (site->kind) {
     case SITE_ACCESS: stats->accesses++; return run_and_resume(j, site);
     case SITE_LOAD: stats->accesses++; return load_and_resume(j, site);
-    case SITE_HELPER: stats->helpers++; return run_and_resume(j, site);
-    case SITE_END: stats->ends++; return run_and_end(j, site);
+    case SITE_HELPER:
+        stats->helpers++;
+        j->ops[site->insn.op]++;
+        return run_and_resume(j, site);
+    case SITE_END:
+        stats->ends++;
+        j->ops[site->insn.op]++;
+        return run_and_end(j, site);
     case SITE_LINK:
         stats->links++;
         cpu->rip = cpu->regs[REG_IP_BASE] + site->target;
@@ -350,10 +372,10 @@ static enum engine_result jit_engine(struct vcpu *cpu)
     const struct jblock *block = j->refused ? NULL : block_at(j);
     j->refused = false;
     if (!block || hurried(cpu)) {
-        j->jit->stats.refused++;
+        j->stats.refused++;
         return ENGINE_ONE_BLOCK;
     }
-    j->jit->stats.entries++;
+    j->stats.entries++;
     jumps_mode(j);
     if (!j->jit->options.no_link) jumps_add(j, cpu->rip, block->checked); /* a void one may be there */
     flags_to_native(cpu, j->state);
@@ -395,10 +417,10 @@ static void host_look(struct host_features *host)
 static void host_look(struct host_features *host) { (void)host; }
 #endif
 
-struct jit *jit_new(const struct jit_options *options, struct log *log)
+struct jit *jit_new(const struct jit_options *options, struct log *log, struct error *error)
 {
     struct jit *jit = calloc(1, sizeof(*jit));
-    if (!jit) return NULL;
+    if (!jit) return error_set(error, "no memory for the translator"), NULL;
     if (options) jit->options = *options;
     if (!jit->options.tb_size) jit->options.tb_size = TB_SIZE_DEFAULT;
     if (jit->options.tb_size < TB_SIZE_MIN) jit->options.tb_size = TB_SIZE_MIN;
@@ -407,11 +429,22 @@ struct jit *jit_new(const struct jit_options *options, struct log *log)
     if (!jit->options.hot) jit->options.hot = HOT_DEFAULT;
     if (jit->options.threshold > THRESHOLD_MODIFIED) jit->options.threshold = THRESHOLD_MODIFIED;
     jit->log = log;
-    return jit;
+    if (jit->options.symbols) jit->symbols = symbols_load(jit->options.symbols, error);
+    if (jit->options.perf_map || jit->options.jit_dump) jit->perf = perf_new(&jit->options, error);
+    bool ok = (jit->symbols || !jit->options.symbols) &&
+              (jit->perf || !(jit->options.perf_map || jit->options.jit_dump));
+    if (ok) return jit;
+    jit_free(jit);
+    return NULL;
 }
 
-void jit_free(struct jit *jit) { free(jit); }
-const struct jit_stats *jit_statistics(const struct jit *jit) { return &jit->stats; }
+void jit_free(struct jit *jit)
+{
+    if (!jit) return;
+    perf_free(jit->perf);
+    symbols_free(jit->symbols);
+    free(jit);
+}
 
 static void *reserve(size_t size)
 {
@@ -460,6 +493,12 @@ bool jit_attach(struct vcpu *cpu, struct jit *jit, struct error *error)
     j->cold_start = j->cold;
     cache_reset(j);
     j->flushes = 0;
+    if (jit->perf) perf_code(jit->perf, j->enter, (size_t)(j->hot - j->code.rw), "lyrebird thunks");
+    for (unsigned i = 0; i < JIT_CPUS; i++)
+        if (!jit->cpus[i]) {
+            jit->cpus[i] = j;
+            break;
+        }
     cpu->engine = jit_engine;
     cpu->engine_unmapped = jumps_unmapped;
     return true;
@@ -471,6 +510,8 @@ void jit_detach(struct vcpu *cpu)
     if (!j) return;
     cpu->engine = NULL;
     cpu->engine_unmapped = NULL;
+    for (unsigned i = 0; i < JIT_CPUS; i++)
+        if (j->jit->cpus[i] == j) j->jit->cpus[i] = NULL;
     code_memory_free(&j->code);
     if (j->blocks) munmap(j->blocks, j->block_limit * sizeof(*j->blocks));
     if (j->sites) munmap(j->sites, j->site_limit * sizeof(*j->sites));

@@ -10,33 +10,26 @@
 #define JIT_JIT_H
 
 #include "cpu/cpu.h"
+#include "jit/options.h"
 #include "machine/error.h"
 
-struct jit_options {
-    u64 tb_size;       /* bytes of code memory for each processor; 0: 64 MiB */
-    unsigned threshold;/* entries after which a block is translated; 0: 3 */
-    bool force_cold;   /* tests: every memory access takes the slow path */
-    bool fail_groups;  /* tests: checks shared by several accesses always fail */
-    bool no_link;      /* tests: no block leads straight to another */
-    unsigned hot;      /* entries after which a unit goes to tier 2; 0: 1000 */
-    bool no_loops;     /* no tier 2 */
-    bool no_vectors;   /* tests: vector instructions through the interpreter's functions */
-};
-
+/* Of one processor, or summed over all. */
 struct jit_stats {
-    u64 blocks, insns, host_bytes;   /* translated */
-    u64 flushes, stale;              /* times everything was forgotten; voided blocks met */
-    u64 loop_units, loop_insns, loop_bytes; /* tier 2: units, instructions, host bytes */
-    u64 accesses, helpers, ends, links, lookups, vectors; /* calls out of translated code */
-    u64 entries, refused;            /* from the main loop; blocks left to the interpreter */
+#define JIT_COUNT(name, what) u64 name;
+#include "jit/stats.def"
+#undef JIT_COUNT
 };
 
 struct jit;
-struct jit *jit_new(const struct jit_options *options, struct log *log);
+/* NULL: no memory, or a file that OPTIONS names cannot be had; then ERROR says so (it may be NULL). */
+struct jit *jit_new(const struct jit_options *options, struct log *log, struct error *error);
 void jit_free(struct jit *jit);
 /* Says in ERROR why not. OPTIONS are those given to jit_new. */
 bool jit_attach(struct vcpu *cpu, struct jit *jit, struct error *error);
 void jit_detach(struct vcpu *cpu);
-const struct jit_stats *jit_statistics(const struct jit *jit);
+/* Summed over the processors; those that run go on meanwhile. */
+void jit_statistics(const struct jit *jit, struct jit_stats *sum);
+/* The same as text, with TLB misses and cold exits by cause: SINK gets it line by line, without '\n'. */
+void jit_statistics_print(const struct jit *jit, void (*sink)(void *opaque, const char *line), void *opaque);
 
 #endif

@@ -109,12 +109,20 @@ struct jit_cpu {
     u64 large;           /* hashed GiB with entries from large pages */
     struct translation work;
     struct lower *lower; /* the back end's */
+    struct code_mark { u32 at; u16 uop; } marks[2048]; /* where uops' code begins, for the listing */
+    unsigned mark_count;
+    struct jit_stats stats;
+    u64 ops[OP_COUNT];   /* exits to the interpreter's function, by operation */
 };
+
+#define JIT_CPUS 64u
 
 struct jit {
     struct jit_options options;
     struct log *log;
-    struct jit_stats stats;
+    struct jit_cpu *cpus[JIT_CPUS]; /* attached; those that were detached leave a hole */
+    struct jit_perf *perf;          /* NULL: nobody asked */
+    struct symbols *symbols;        /* NULL: none */
 };
 
 /* x64_unit.c, x64_thunks.c. Code for unit T; blocks[n] is for its root n. False: it does not fit. */
@@ -138,7 +146,22 @@ void jumps_add(struct jit_cpu *j, u64 linear, const u8 *code);
 void jumps_clear(struct jit_cpu *j);
 void jumps_unmapped(struct vcpu *cpu, u64 page, bool all);
 
+/* perf.c: telling Linux perf what lies where. NAME: of code that no block is. */
+struct jit_perf *perf_new(const struct jit_options *options, struct error *error);
+void perf_free(struct jit_perf *perf);
+void perf_code(struct jit_perf *perf, const u8 *code, size_t length, const char *name);
+void perf_block(struct jit_cpu *j, const struct jblock *block, const struct translation *t);
+
+/* symbols.c: names of guest code. NAME gets "name+0xoffset", or the address when nothing is known. */
+struct symbols *symbols_load(const char *path, struct error *error);
+void symbols_free(struct symbols *symbols);
+void symbols_name(const struct symbols *symbols, u64 address, char *name, size_t size);
+
+/* stats.c */
+u64 jit_time(void); /* ns */
+
 /* dump.c */
+#define LISTING_CHANNELS (1u << LOG_IN_ASM | 1u << LOG_OP | 1u << LOG_OUT_ASM)
 void jit_dump(struct jit_cpu *j, const struct jblock *block, const struct translation *t,
               const u8 *page);
 

@@ -54,6 +54,7 @@ struct lower {
     struct jit_cpu *j;
     const struct translation *t;
     struct x64 hot, cold;
+    const u8 *start;          /* of the hot part */
     struct context c;
     u32 number;               /* of the unit's first block */
     unsigned node, uop;       /* being lowered */

@@ -259,6 +259,14 @@ static void loop_head(struct lower *l, const struct node *node)
     leave_at(l, node->pos);
 }
 
+static void mark(struct lower *l, const struct uop *u)
+{
+    struct jit_cpu *j = l->j;
+    if (likely(!j->jit->log) || likely(!(j->jit->log->mask & LISTING_CHANNELS))) return;
+    if (j->mark_count == ARRAY_SIZE(j->marks)) return;
+    j->marks[j->mark_count++] = (struct code_mark){(u32)(l->hot.p - l->start), (u16)(u - l->t->uops)};
+}
+
 /* Emits version V and what follows it without a jump. */
 static void chain_emit(struct lower *l, int v)
 {
@@ -272,6 +280,7 @@ static void chain_emit(struct lower *l, int v)
         const struct uop *u = NULL;
         for (l->uop = version->uop; l->uop < node->count && room(l); l->uop++) {
             u = &l->t->uops[node->first + l->uop];
+            mark(l, u);
             uop_lower(l, u);
         }
         if (!room(l)) return;
@@ -336,6 +345,8 @@ static void begin(struct lower *l, struct jit_cpu *j, const struct translation *
     l->stub_count = l->version_count = l->patch_count = 0;
     l->hot.p = (u8 *)(((uintptr_t)j->hot + 15) & ~(uintptr_t)15);
     l->cold.p = j->cold;
+    l->start = l->hot.p;
+    j->mark_count = 0;
     l->hot.end = l->hot.p + (t->loops ? ROOM_LOOPS_HOT : ROOM_HOT);
     l->cold.end = l->cold.p + (t->loops ? ROOM_LOOPS_COLD : ROOM_COLD);
 }
@@ -346,7 +357,6 @@ bool x64_lower(struct jit_cpu *j, struct jblock *blocks, const struct translatio
     u32 sites = j->site_count;
     begin(l, j, t);
     if (j->hot_end - l->hot.end < (ptrdiff_t)KIB(8) || j->cold_end - l->cold.end < (ptrdiff_t)KIB(8)) return false;
-    u8 *start = l->hot.p;
     for (unsigned n = 0; n < t->root_count && room(l); n++) {
         unsigned first = l->version_count;
         way_in(l, &blocks[n], &t->nodes[t->roots[n]]);
@@ -363,7 +373,7 @@ bool x64_lower(struct jit_cpu *j, struct jblock *blocks, const struct translatio
         j->site_count = sites;
         return false;
     }
-    blocks[0].code_bytes = (u32)(l->hot.p - start);
+    blocks[0].code_bytes = (u32)(l->hot.p - l->start);
     blocks[0].cold_bytes = (u32)(l->cold.p - j->cold);
     j->hot = l->hot.p;
     j->cold = l->cold.p;

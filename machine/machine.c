@@ -7,6 +7,7 @@
 #include "machine/machine.h"
 
 #include "cpu/cpu.h"             /* cpu_reset */
+#include "jit/jit.h"
 #include "machine/bus_host.h"
 #include "machine/chardev_host.h"/* chardev_close, terminal_restore */
 #include "machine/clock_host.h"
@@ -210,6 +211,9 @@ void machine_free(struct machine *m)
     for (unsigned i = 0; i < m->drive_count; i++) drive_free(m->drives[i]);
     for (unsigned i = 0; i < m->chardev_count; i++) chardev_close(m->chardevs[i]);
     if (m->net) net_set_free(m->net);
+    for (unsigned i = 0; i < m->vcpu_count; i++)
+        if (m->vcpu[i].cpu) jit_detach(m->vcpu[i].cpu);
+    jit_free(m->jit); /* a dump wants to be ended */
     terminal_restore();
     machine_unlock(m);
     if (m->log.stream) fclose(m->log.stream);

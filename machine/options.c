@@ -134,20 +134,67 @@ static bool option_version(struct options *o, const char *value, struct error *e
     return true;
 }
 
+/* The translator's properties. Those for tests are told in the man page. */
+static bool accel_numbers(struct options *o, const struct keyvals *kv, struct error *error)
+{
+    const struct { const char *key; unsigned least, most; unsigned *value; } list[] = {
+        {"threshold", 1, 200, &o->jit.threshold}, {"hot", 1, 1000000, &o->jit.hot}, {"tlb-entries", 1, 60, &o->tlb_entries},
+        {"random-exits", 1, 1000000, &o->random_exits}};
+    for (unsigned i = 0; i < ARRAY_SIZE(list); i++) {
+        const char *text = keyvals_get(kv, list[i].key);
+        u64 n;
+        if (!text) continue;
+        if (!parse_unsigned(text, list[i].most, &n) || n < list[i].least)
+            return error_set(error, "-accel %s=%s: %u to %u", list[i].key, text, list[i].least, list[i].most);
+        *list[i].value = (unsigned)n;
+    }
+    return true;
+}
+
+static bool accel_switches(struct options *o, const struct keyvals *kv, struct error *error)
+{
+    const struct { const char *key; bool *on; } list[] = {
+        {"force-cold", &o->jit.force_cold}, {"no-link", &o->jit.no_link}, {"no-loops", &o->jit.no_loops}, {"no-vectors", &o->jit.no_vectors},
+        {"fail-groups", &o->jit.fail_groups}};
+    for (unsigned i = 0; i < ARRAY_SIZE(list); i++) {
+        const char *text = keyvals_get(kv, list[i].key);
+        if (text && !parse_on_off(text, list[i].on))
+            return error_set(error, "-accel %s=%s: on or off expected", list[i].key, text);
+    }
+    return true;
+}
+
 static bool option_accel(struct options *o, const char *value, struct error *error)
 {
     struct keyvals kv;
-    if (!keyvals_parse(&kv, value, "accel", error) || !keyvals_only(&kv, "accel", "accel tb-size thread", error))
+    if (!keyvals_parse(&kv, value, "accel", error) ||
+        !keyvals_only(&kv, "accel", "accel tb-size thread symbols threshold hot tlb-entries random-exits force-cold no-link no-loops no-vectors fail-groups",
+                      error) ||
+        !accel_numbers(o, &kv, error) || !accel_switches(o, &kv, error))
         return false;
     const char *engine = keyvals_get(&kv, "accel"), *size = keyvals_get(&kv, "tb-size");
-    if (size && (!parse_size(size, MIB(1), &o->tb_size) || o->tb_size < KIB(64) || o->tb_size > GIB(1)))
+    u64 *tb_size = &o->jit.tb_size;
+    if (size && (!parse_size(size, MIB(1), tb_size) || *tb_size < KIB(64) || *tb_size > GIB(1)))
         return error_set(error, "-accel tb-size=%s: 64K to 1G", size);
+    if (keyvals_get(&kv, "symbols")) o->jit.symbols = keyvals_get(&kv, "symbols");
     if (!engine) return true;
     if (strcmp(engine, "interp") && strcmp(engine, "jit") && strcmp(engine, "tcg"))
         return error_set(error, "-accel %s: not supported (interp, jit)", engine);
     /* "tcg" is QEMU's word for "by software, whichever way is best here". */
     o->accel = !strcmp(engine, "jit") ? ACCEL_JIT : !strcmp(engine, "interp") ? ACCEL_INTERP : ACCEL_BEST;
     return true;
+}
+
+static bool option_perfmap(struct options *o, const char *value, struct error *error)
+{
+    (void)value, (void)error;
+    return o->jit.perf_map = true;
+}
+
+static bool option_jitdump(struct options *o, const char *value, struct error *error)
+{
+    (void)value, (void)error;
+    return o->jit.jit_dump = true;
 }
 
 static bool option_machine(struct options *o, const char *value, struct error *error)

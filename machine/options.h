@@ -2,6 +2,7 @@
 #ifndef MACHINE_OPTIONS_H
 #define MACHINE_OPTIONS_H
 
+#include "jit/options.h"
 #include "machine/error.h"
 #include "machine/types.h"
 
@@ -38,7 +39,8 @@ struct drive_option {
 struct options {
     const char *program;
     enum { ACCEL_BEST, ACCEL_INTERP, ACCEL_JIT } accel; /* BEST: the translator where there is one */
-    u64 tb_size; /* bytes of code memory a processor; 0: the translator's choice */
+    struct jit_options jit;
+    unsigned tlb_entries, random_exits; /* tests of either engine; 0: as it is */
     const char *cpu;
     unsigned smp;
     u64 ram;

@@ -141,6 +141,7 @@ static bool add_processor(struct pc *pc, unsigned index, struct error *error)
     cpu->unlock = unlock_machine;
     cpu->lock_opaque = m;
     cpu->a20_mask = ~(u64)0;
+    cpu->stress = (struct cpu_stress){.tlb_entries = m->options->tlb_entries, .exits = m->options->random_exits};
     m->vcpu[index].cpu = cpu;
     m->vcpu[index].machine = m;
     pthread_mutex_init(&m->vcpu[index].mutex, NULL);
@@ -162,18 +163,19 @@ static bool add_processor(struct pc *pc, unsigned index, struct error *error)
 }
 
 /* Nobody asked for it by name: a host without a translator interprets, and that is no news. */
-static void add_translator(struct pc *pc)
+static bool add_translator(struct pc *pc, struct error *error)
 {
     struct machine *m = pc->machine;
-    struct jit_options options = {.tb_size = m->options->tb_size};
-    struct error error;
-    if (m->options->accel == ACCEL_INTERP) return;
-    m->jit = jit_new(&options, &m->log);
+    struct error why;
+    if (m->options->accel == ACCEL_INTERP) return true;
+    m->jit = jit_new(&m->options->jit, &m->log, error);
+    if (!m->jit) return false;
     for (unsigned i = 0; i < m->vcpu_count; i++)
-        if (!jit_attach(m->vcpu[i].cpu, m->jit, &error)) {
-            if (m->options->accel == ACCEL_JIT) fprintf(stderr, "lyrebird: -accel jit: %s\n", error.text);
+        if (!jit_attach(m->vcpu[i].cpu, m->jit, &why)) {
+            if (m->options->accel == ACCEL_JIT) fprintf(stderr, "lyrebird: -accel jit: %s\n", why.text);
             break;
         }
+    return true;
 }
 
 static bool add_processors(struct pc *pc, struct error *error)
@@ -185,8 +187,7 @@ static bool add_processors(struct pc *pc, struct error *error)
         if (!add_processor(pc, i, error)) return false;
     if (m->options->smp > 1 && !pc->lapic[0])
         return error_set(error, "-smp %u: -cpu %s has no local APIC", m->options->smp, m->options->cpu);
-    add_translator(pc);
-    return true;
+    return add_translator(pc, error);
 }
 
 /* --- chips --- */

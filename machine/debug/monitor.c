@@ -8,6 +8,7 @@
 #include "cpu/flags.h"
 #include "machine/bus_host.h"
 #include "machine/chardev_host.h"
+#include "jit/jit.h"
 #include "machine/disk/image.h"
 #include "machine/display_host.h"
 #include "machine/drive_host.h"
@@ -221,6 +222,14 @@ static void info_mtree(struct monitor *m)
     free(text);
 }
 
+static void say_line(void *monitor, const char *line) { say(monitor, "%s\n", line); }
+
+static void info_jit(struct monitor *m)
+{
+    if (m->machine->jit) jit_statistics_print(m->machine->jit, say_line, m);
+    else say(m, "interpreting: nothing is translated\n");
+}
+
 static void info_qtree(struct monitor *m)
 {
     for (unsigned i = 0; i < m->machine->device_count; i++)
@@ -233,6 +242,7 @@ static const struct { const char *name; void (*show)(struct monitor *); const ch
     {"block", info_block, "drives"},
     {"mtree", info_mtree, "who answers which address"},
     {"qtree", info_qtree, "chips"},
+    {"jit", info_jit, "what the translator did, and where its code stopped for C"},
 };
 
 static void do_info(struct monitor *m, char *args)

@@ -50,7 +50,7 @@ static struct pair *pair_new(const struct jit_options *options)
     if (getenv("JIT_LOG")) p->log.mask = 1u << LOG_IN_ASM | 1u << LOG_OP | 1u << LOG_OUT_ASM;
     p->a = flat_new();
     p->b = flat_new();
-    p->jit = jit_new(options, &p->log);
+    p->jit = jit_new(options, &p->log, &error);
     if (!jit_attach(p->b->cpu, p->jit, &error)) {
         fprintf(stderr, "# no translator: %s\n", error.text);
         return NULL;
@@ -588,7 +588,8 @@ static void campaign(const struct jit_options *options, bool simd, unsigned prog
         compare(p, s, below(p, 4) ? 30000 : 200 + below(p, 1000));
         if (one && !getenv("JIT_ON")) break;
     }
-    const struct jit_stats *s = jit_statistics(p->jit);
+    struct jit_stats sum, *s = &sum;
+    jit_statistics(p->jit, s);
     fprintf(stderr, "# %llu blocks, %llu instructions, %llu bytes; %llu accesses %llu helpers %llu ends "
             "%llu links %llu lookups %llu vectors %llu entries %llu refused %llu flushes; loops %llu %llu insns %llu bytes\n",
             (unsigned long long)s->blocks, (unsigned long long)s->insns, (unsigned long long)s->host_bytes,

@@ -1,0 +1,21 @@
+/* What the translator is told when it is made: plain values, so that who parses options need know no more. */
+#ifndef JIT_OPTIONS_H
+#define JIT_OPTIONS_H
+
+#include "machine/types.h"
+
+struct jit_options {
+    u64 tb_size;       /* bytes of code memory for each processor; 0: 64 MiB */
+    unsigned threshold;/* entries after which a block is translated; 0: 3 */
+    bool force_cold;   /* tests: every memory access takes the slow path */
+    bool no_link;      /* tests: no block leads straight to another */
+    bool no_vectors;   /* tests: vector instructions through the interpreter's functions */
+    bool fail_groups;  /* tests: checks shared by several accesses always fail */
+    unsigned hot;      /* entries after which a unit goes to tier 2; 0: 1000 */
+    bool no_loops;     /* no tier 2 */
+    bool perf_map;     /* names of blocks for Linux perf, /tmp/perf-PID.map */
+    bool jit_dump;     /* and with their code, jit-PID.dump */
+    const char *symbols; /* file of `address type name` lines (System.map) to name guest code with; or NULL */
+};
+
+#endif

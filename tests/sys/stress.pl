@@ -1,0 +1,58 @@
+#!/usr/bin/perl
+# The bare-metal guests with the translator under stress: switches that make its rare paths common. Quick: some guests, all
+# switches at once; long: every guest under each, and a boot of the cloud kernel.
+# usage: stress.pl [SWITCHES…], a switch as behind -accel jit,
+use strict;
+use warnings;
+use Debian;
+use File::Temp qw(tempdir);
+use FindBin;
+use Guest;
+use Test::More;
+
+my $long = ($ENV{LENGTH} || 'quick') ne 'quick';
+my @alone = qw(tlb-entries=4 random-exits=20 tb-size=64K threshold=1 force-cold=on no-link=on no-vectors=on fail-groups=on);
+my $mild = 'tlb-entries=8,random-exits=100,threshold=1';
+my @switches = @ARGV ? @ARGV : $long ? (@alone, $mild) : $mild;
+my @topics = $long ? () : qw(paging exceptions smc);
+
+# The guests' own TAP, told in one line.
+sub guests {
+    my ($switch) = @_;
+    my $dir = tempdir(CLEANUP => 1); # the guests are compiled there: another run may be under way
+    local $ENV{EMULATOR_ARGS} = "-accel jit,$switch";
+    local $ENV{BUILD} = $dir;
+    open my $out, '-|', $^X, "-I$FindBin::Bin/../boot", "$FindBin::Bin/guests.pl", @topics or die;
+    my ($good, @bad) = (0);
+    while (my $line = <$out>) {
+        plan skip_all => 'no x86 compiler' if $line =~ /^1\.\.0/;
+        if ($line =~ /^ok/) { $good++ } elsif ($line =~ /^not ok/) { push @bad, $line }
+    }
+    close $out;
+    ok($? == 0 && !@bad && $good, "$switch: $good checks of the bare-metal guests") or diag @bad;
+}
+
+sub boot {
+    my ($switch, $kernel, $initrd, $cpus) = @_;
+    my $g = Guest->start(args => ['-accel', "jit,$switch", '-m', '512', '-smp', $cpus, '-kernel', $kernel, '-initrd', $initrd,
+        '-nic', 'none', '-append', 'console=ttyS0 quiet']);
+    ok($g->expect(qr/lyrebird:[^\n]*# /, 600), "$switch, -smp $cpus: the cloud kernel's shell") or diag $g->tail;
+    # Sums that a wrong byte anywhere would change.
+    my $sum = $g->shell('for i in 1 2 3; do dd if=/bin/busybox bs=4k 2>/dev/null | gzip | gunzip | md5sum; done | sort -u | wc -l', 300);
+    is($sum, 1, "$switch, -smp $cpus: three times the same sum") or diag $g->tail;
+    my $said = $g->shell('dmesg | grep -iE "bug:|oops|call trace|segfault" | head', 60);
+    is($said, '', "$switch, -smp $cpus: nothing in dmesg");
+    $g->send("poweroff -f\n");
+    is($g->wait_exit(120), 0, "$switch, -smp $cpus: power-off");
+    $g->stop;
+}
+
+guests($_) for @switches;
+if ($long) {
+    my ($kernel, $initrd) = Debian::kernel('amd64', '', 'linux-image-cloud-amd64');
+    SKIP: {
+        skip 'the distribution\'s kernel cannot be fetched here', 1 unless $kernel;
+        for my $switch (@switches) { boot($switch, $kernel, $initrd, $_) for 1, 2 }
+    }
+}
+done_testing;
