@@ -114,8 +114,9 @@ static bool is_full(struct jit_cpu *j, bool count)
     return true;
 }
 
-/* Translates the code at POS of PAGE: one block, or (LOOPS) one for each way into the unit. */
-static struct jblock *unit_make(struct jit_cpu *j, u64 key, const u8 *page, unsigned pos, bool loops)
+/* Translates the code at POS of PAGE: one block, or (LOOPS, so many instructions) one for each way into
+ * the unit. */
+static struct jblock *unit_make(struct jit_cpu *j, u64 key, const u8 *page, unsigned pos, unsigned loops)
 {
     struct memory *memory = j->cpu->memory;
     struct jit_stats *stats = &j->stats;
@@ -145,7 +146,7 @@ static struct jblock *block_make(struct jit_cpu *j, u64 key, const u8 *page, uns
 {
     if (!may_translate(j)) return NULL;
     if (is_full(j, true)) cache_reset(j);
-    struct jblock *block = unit_make(j, key, page, pos, false);
+    struct jblock *block = unit_make(j, key, page, pos, 0);
     if (block) cache_add(j, j->block_count++);
     return block;
 }
@@ -154,7 +155,8 @@ static struct jblock *block_make(struct jit_cpu *j, u64 key, const u8 *page, uns
 static bool loops_make(struct jit_cpu *j, const struct jblock *block, const u8 *page)
 {
     if (is_full(j, false) || !may_translate(j)) return false;
-    struct jblock *blocks = unit_make(j, block->key, page, block->pos, true);
+    struct jblock *blocks = unit_make(j, block->key, page, block->pos, UNIT_MAX);
+    if (!blocks) blocks = unit_make(j, block->key, page, block->pos, UNIT_MAX / 4);
     if (!blocks) return false;
     for (unsigned n = 0; n < j->work.root_count; n++) {
         const struct jblock *old = cache_find(j, blocks[n].key);
@@ -331,6 +333,7 @@ static const u8 *warm(struct jit_cpu *j, const struct jsite *site)
     if (faulted || !host || arena_page(cpu->memory, host) != block->key >> 28 ||
         !loops_make(j, block, host - site->target)) {
         j->stats.loop_failed++;
+        *heat = INT32_MAX;
         return site->resume;
     }
     return j->blocks[site->block].checked;

@@ -66,7 +66,7 @@ static const struct insn *decode_at(struct walk_state *w, unsigned pos)
 {
     struct translation *t = w->t;
     if (t->at[pos]) return &t->insns[t->at[pos] - 1];
-    if (t->count >= (t->loops ? UNIT_MAX : BLOCK_MAX)) return NULL;
+    if (t->count >= t->limit) return NULL;
     struct insn *insn = &t->insns[t->count];
     if (!code_decode(w->j->cpu, insn, w->page, pos)) return NULL;
     t->at[pos] = (u16)++t->count;
@@ -186,13 +186,14 @@ static void nodes_make(struct walk_state *w)
         if (!state[t->roots[n]]) heads_find(t, t->roots[n], state);
 }
 
-bool unit_discover(struct jit_cpu *j, struct translation *t, const u8 *page, unsigned pos, bool loops)
+bool unit_discover(struct jit_cpu *j, struct translation *t, const u8 *page, unsigned pos, unsigned loops)
 {
     struct walk_state w = {.j = j, .t = t, .page = page};
     marks_clear(t);
     t->pos = pos;
     t->root_count = 0;
     t->loops = loops;
+    t->limit = loops ? loops : BLOCK_MAX;
     t->code_size = j->cpu->code_size;
     t->stack_size = j->cpu->stack_size;
     t->mode_key = j->cpu->mode_key;

@@ -19,7 +19,7 @@
 enum { FL_REG = 1, FL_MEM = 2, FL_RECIPE = 4 };
 
 #define NO_SITE 0xffffffffu
-#define VERSION_MAX 240u
+#define VERSION_MAX 400u
 #define STUB_MAX 160u
 
 /* How to have the last flags again: redo UOP on what it read. */

@@ -178,7 +178,9 @@ static bool group_access(struct lower *l, const struct address *a, unsigned size
     if (!covers(g, a, size, write)) {
         struct ahead ahead = group_ahead(l->t, l->node, l->uop, (unsigned)k);
         bool within = ahead.count > 1 && a->disp >= ahead.low && a->disp + (i64)size <= ahead.high;
-        if (!within || (write && !ahead.write) || l->cold_before) return false;
+        if (!within || (write && !ahead.write) || l->cold_before ||
+            l->version_count > VERSION_MAX / 2)
+            return false;
         group_check(l, (unsigned)k, a, &ahead);
     } else {
         x64_mov_load(&l->hot, 8, H_R10, AT_STATE(groups[k]));

@@ -87,6 +87,7 @@ static unsigned version_for(struct lower *l, unsigned node)
 {
     unsigned same = 0, best = VERSION_MAX;
     int worth = -1;
+    unsigned most = l->version_count < VERSION_MAX / 2 ? SAME_NODE_MAX : 0;
     for (unsigned v = 0; v < l->version_count; v++) {
         const struct version *version = &l->versions[v];
         if (version->node != node || version->uop) continue;
@@ -94,8 +95,8 @@ static unsigned version_for(struct lower *l, unsigned node)
         int fit = fits(l, &version->in, &l->c);
         if (fit > worth) worth = fit, best = v;
     }
-    if (best < VERSION_MAX && (worth == known(l, &l->c) || same >= SAME_NODE_MAX)) return best;
-    if (same < SAME_NODE_MAX) return version_new(l, node, 0, &l->c);
+    if (best < VERSION_MAX && (worth == known(l, &l->c) || same >= most)) return best;
+    if (same < most) return version_new(l, node, 0, &l->c);
     flags_memory(l);
     l->c = (struct context){.flags = FL_MEM};
     for (unsigned v = 0; v < l->version_count; v++)
