@@ -33,7 +33,6 @@ static void tlb_init(struct tlb *tlb)
                                   memory_order_relaxed);
             tlb->slow_tag[mode][slot] = TLB_INVALID_TAG;
         }
-    for (unsigned i = 0; i < ARRAY_SIZE(tlb->table); i++) tlb->table[i].page = 1;
 }
 
 static void *new_zeroed(size_t alignment, size_t size)

@@ -17,6 +17,7 @@
 #include "machine/state.h"
 
 #define TLB_ENTRIES 4096
+#define TLB_DIRECTORIES 512
 
 /* --- EFLAGS --- */
 enum {
@@ -152,9 +153,10 @@ struct tlb {
     u16 touched_count[TLB_MODES];
     u16 touched_global[TLB_MODES][TLB_ENTRIES]; /* slots filled with globals since the last full flush */
     u16 touched_global_count[TLB_MODES];
-    struct { u64 page; u8 *host; } table[64]; /* page tables: physical page → arena; 1 is empty */
-    struct { u64 key, rights, nx; u8 *host; } directory[64]; /* page tables by 2 MiB region (mmu.c) */
-    u64 directory_epoch; /* in the keys: moving it on empties the cache */
+    struct memory_window window[4];  /* plain memory met so far */
+    u32 window_next;
+    u32 directory_epoch; /* in the keys: moving it on empties the cache */
+    struct { u64 key; u8 *host; } directory[TLB_DIRECTORIES]; /* entries by 2 MiB region (mmu.c) */
     u64 large_2m[64];  /* regions where slices of 2 and 4 MiB pages may be: a bit each 2 MiB, hashed */
     u64 large_1g;      /* and of 1 GiB pages */
 };

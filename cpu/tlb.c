@@ -49,10 +49,24 @@ static void list_slot(struct tlb *tlb, unsigned mode, unsigned slot, struct tlb_
     }
 }
 
+static void forget_directories(struct tlb *tlb)
+{
+    if (likely(++tlb->directory_epoch)) return;
+    for (unsigned i = 0; i < TLB_DIRECTORIES; i++) tlb->directory[i].key = 0;
+}
+
+void tlb_learn(struct vcpu *cpu, u64 physical)
+{
+    struct tlb *tlb = cpu->tlb;
+    struct memory_window window;
+    if (memory_window(cpu->bus, physical & PAGE_MASK, cpu_sees_smram(cpu), &window))
+        tlb->window[tlb->window_next++ % ARRAY_SIZE(tlb->window)] = window;
+}
+
 void tlb_flush_non_global(struct vcpu *cpu)
 {
     struct tlb *tlb = cpu->tlb;
-    tlb->directory_epoch++;
+    forget_directories(tlb);
     if (cpu->engine_unmapped) cpu->engine_unmapped(cpu, 0, true);
     for (unsigned mode = 0; mode < TLB_MODES; mode++) {
         for (unsigned i = 0; i < tlb->touched_count[mode]; i++) {
@@ -79,7 +93,7 @@ void tlb_flush_all(struct vcpu *cpu)
         }
         __atomic_store_n(&tlb->touched_global_count[mode], 0, __ATOMIC_RELEASE);
     }
-    for (unsigned i = 0; i < ARRAY_SIZE(tlb->table); i++) tlb->table[i].page = 1;
+    for (unsigned i = 0; i < ARRAY_SIZE(tlb->window); i++) tlb->window[i].length = 0;
     memset(tlb->large_2m, 0, sizeof(tlb->large_2m));
     tlb->large_1g = 0;
 }
@@ -110,7 +124,7 @@ void tlb_flush_page(struct vcpu *cpu, u64 linear)
     struct tlb *tlb = cpu->tlb;
     u64 page = linear & PAGE_MASK, region = linear >> 21;
     unsigned slot = page >> 12 & (TLB_ENTRIES - 1);
-    tlb->directory_epoch++; /* INVLPG drops paging-structure caches whatever the address */
+    forget_directories(tlb); /* INVLPG drops paging-structure caches whatever the address */
     if (cpu->engine_unmapped) cpu->engine_unmapped(cpu, page, false);
     for (unsigned mode = 0; mode < TLB_MODES; mode++)
         if (tlb->slow_tag[mode][slot] == page) entry_drop(tlb, mode, slot);
@@ -204,41 +218,79 @@ static bool tlb_direct(const struct vcpu *cpu, u64 slow, enum tlb_mode mode)
     return !(slow & (TLB_IO | TLB_WATCH)) && !(mode == TLB_USER && cpu->align_check);
 }
 
-static struct tlb_entry *tlb_fill(struct vcpu *cpu, u64 linear, enum access access,
-                                  enum tlb_mode mode)
+/* PAGE's entry: HOST is NULL for what is not memory; SLOW has the walk's flags and more. */
+static ALWAYS_INLINE struct tlb_entry *entry_set(struct vcpu *cpu, u64 page, enum tlb_mode mode, u64 slow,
+                                                 const u8 *host)
 {
-    struct walk walk;
-    if (unlikely(!mmu_walk(cpu, linear, access, mode, false, &walk))) {
-        cpu_page_fault(cpu, linear, walk.error);
-        return NULL;
-    }
     struct tlb *tlb = cpu->tlb;
-    u64 page = linear & PAGE_MASK;
-    u64 physical = walk.physical & cpu->a20_mask & PAGE_MASK;
     unsigned slot = page >> 12 & (TLB_ENTRIES - 1);
     struct tlb_entry *e = &tlb->entry[mode][slot];
-    struct memory_target target = {0};
-    u64 slow = physical | walk.flags | TLB_PRESENT;
-
-    if (unlikely(is_apic_page(cpu, physical))) slow |= TLB_IO | TLB_APIC;
-    else memory_resolve(cpu->bus, physical, cpu_sees_smram(cpu), &target);
-    if (!target.host) slow |= TLB_IO;
-    else if (target.read_only) slow |= TLB_ROM;
-    if (unlikely(cpu->watch_pages) && debug_page_watched(cpu, page)) slow |= TLB_WATCH;
-    if (walk.flags & TLB_LARGE) tlb_note_large(tlb, page, walk.large_shift);
-
     tag_set(&e->tag_read, TLB_INVALID_TAG);
     tag_set(&e->tag_write, TLB_INVALID_TAG);
     tlb->slow_tag[mode][slot] = page;
-    __atomic_store_n(&e->addend, target.host ? (u64)(uintptr_t)target.host - page : 0,
-                     __ATOMIC_RELEASE);
-    e->slow = slow | (e->slow & TLB_LISTS);
+    __atomic_store_n(&e->addend, host ? (u64)(uintptr_t)host - page : 0, __ATOMIC_RELEASE);
+    e->slow = slow | TLB_PRESENT | (e->slow & TLB_LISTS);
     list_slot(tlb, mode, slot, e);
     if (tlb_direct(cpu, slow, mode)) {
         tag_set(&e->tag_read, page);
         if ((slow & (TLB_WRITABLE | TLB_ROM)) == TLB_WRITABLE) publish_write(cpu, e, page);
     }
     return e;
+}
+
+static struct tlb_entry *tlb_fill(struct vcpu *cpu, u64 linear, enum access access,
+                                  enum tlb_mode mode)
+{
+    struct walk walk;
+    if (unlikely(!mmu_walk(cpu, linear, access, mode, WALK_ACCESS, &walk))) {
+        cpu_page_fault(cpu, linear, walk.error);
+        return NULL;
+    }
+    u64 page = linear & PAGE_MASK;
+    u64 physical = walk.physical & cpu->a20_mask & PAGE_MASK;
+    u64 slow = physical | walk.flags;
+    u8 *host = NULL;
+
+    if (walk.flags & TLB_LARGE) tlb_note_large(cpu->tlb, page, walk.large_shift);
+    if (unlikely(is_apic_page(cpu, physical))) {
+        slow |= TLB_APIC;
+    } else if (!(host = tlb_memory(cpu->tlb, physical))) {
+        struct memory_target target = {0};
+        tlb_learn(cpu, physical);
+        memory_resolve(cpu->bus, physical, cpu_sees_smram(cpu), &target);
+        host = target.host;
+        if (host && target.read_only) slow |= TLB_ROM;
+    }
+    if (!host) slow |= TLB_IO;
+    if (unlikely(cpu->watch_pages) && debug_page_watched(cpu, page)) slow |= TLB_WATCH;
+    return entry_set(cpu, page, mode, slow, host);
+}
+
+/* The rarer a case the sooner it is left to the slow path. */
+bool tlb_refill(struct vcpu *cpu, u64 tag, u64 at, unsigned how)
+{
+    enum tlb_mode mode = (enum tlb_mode)(how >> 1);
+    bool write = how & 1;
+    unsigned slot = (unsigned)(at / sizeof(struct tlb_entry));
+    struct tlb_entry *e = &cpu->tlb->entry[mode][slot];
+    if (unlikely(tag & (PAGE_SIZE - 1)) ||                        /* misaligned */
+        unlikely((tag >> 12 & (TLB_ENTRIES - 1)) != slot) ||      /* in two pages */
+        unlikely(!cpu_is_canonical(tag)) || unlikely(cpu->watch_pages) ||
+        unlikely(mode == TLB_USER && cpu->align_check) ||
+        unlikely(atomic_load_explicit(&cpu->memory->map_generation, memory_order_relaxed) !=
+                 cpu->map_generation))
+        return false;
+    /* What is there but not for this access is a device's, or code, or wants its dirty bit. */
+    if (cpu->tlb->slow_tag[mode][slot] == tag && (!write || (e->slow & TLB_WRITABLE))) return false;
+    struct walk walk;
+    if (!mmu_walk(cpu, tag, write ? ACCESS_WRITE : ACCESS_READ, mode, WALK_LIGHT, &walk)) return false;
+    u64 physical = walk.physical & cpu->a20_mask & PAGE_MASK;
+    u8 *host = tlb_memory(cpu->tlb, physical);
+    if (unlikely(!host) || unlikely(is_apic_page(cpu, physical))) return false;
+    if (walk.flags & TLB_LARGE) tlb_note_large(cpu->tlb, tag, walk.large_shift);
+    entry_set(cpu, tag, mode, physical | walk.flags, host);
+    return tag == (write ? atomic_load_explicit(&e->tag_write, memory_order_relaxed)
+                         : atomic_load_explicit(&e->tag_read, memory_order_relaxed));
 }
 
 static struct tlb_entry *tlb_find(struct vcpu *cpu, u64 linear, enum access access,

@@ -82,6 +82,7 @@ struct jit_cpu {
     u8 *hot, *hot_end, *cold, *cold_end; /* writable addresses not yet used */
     u8 *hot_start, *cold_start;
     const u8 *enter, *leave, *slow;      /* thunks, executable addresses */
+    const u8 *refill[TLB_MODES * 2];
     struct jblock *blocks;
     struct jsite *sites;
     u32 block_count, block_limit, site_count, site_limit;

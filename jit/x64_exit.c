@@ -30,6 +30,16 @@ void cold_call(struct lower *l, u8 *patch, u32 site)
     call_c(l, &l->cold, site);
 }
 
+/* The jump at PATCH, a tag check that failed, comes back behind it with r9 and r10 as they were when
+ * the entry could be filled; else it goes to C. */
+void cold_refill(struct lower *l, u8 *patch, unsigned how, u32 site)
+{
+    x64_patch(patch, l->cold.p);
+    x64_call_to(&l->cold, l->j->code.rw + (l->j->refill[how] - l->j->code.rx));
+    x64_patch(x64_jcc(&l->cold, CC_NE), l->hot.p);
+    call_c(l, &l->cold, site);
+}
+
 /* --- flags --- */
 
 static void emit_flags_save(struct x64 *e)

@@ -64,6 +64,7 @@ void lea_lower(struct lower *l, const struct uop *u);
 u32 site_new(struct lower *l, enum site_kind kind, const struct uop *u);
 void site_resume(struct lower *l, u32 site);
 void cold_call(struct lower *l, u8 *patch, u32 site); /* the jump at PATCH goes to C */
+void cold_refill(struct lower *l, u8 *patch, unsigned how, u32 site); /* HOW: tlb_refill's */
 void flags_save(struct lower *l);
 void flags_want(struct lower *l, unsigned bits);
 void vectors_want(struct lower *l, unsigned want, const struct uop *u);

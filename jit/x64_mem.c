@@ -102,12 +102,15 @@ static struct x64_rm emit_operand(struct lower *l, const struct address *a)
     return x64_mem(H_R10, a->disp);
 }
 
+static unsigned tlb_mode(const struct lower *l)
+{
+    return l->t->mode_key & MODE_USER ? TLB_USER : l->t->mode_key & MODE_AC ? TLB_KERNEL_AC : TLB_KERNEL;
+}
+
 static i64 tlb_disp(const struct lower *l)
 {
     const struct vcpu *cpu = l->j->cpu;
-    unsigned mode = l->t->mode_key & MODE_USER ? TLB_USER
-                    : l->t->mode_key & MODE_AC ? TLB_KERNEL_AC : TLB_KERNEL;
-    return (const u8 *)cpu->tlb->entry[mode] - (const u8 *)cpu;
+    return (const u8 *)cpu->tlb->entry[tlb_mode(l)] - (const u8 *)cpu;
 }
 
 struct x64_rm mem_check(struct lower *l, const struct address *a, unsigned size, unsigned align,
@@ -119,7 +122,9 @@ struct x64_rm mem_check(struct lower *l, const struct address *a, unsigned size,
     emit_tag(l, a, size, align, is_simple(a));
     i64 tag = write ? offsetof(struct tlb_entry, tag_write) : offsetof(struct tlb_entry, tag_read);
     x64_alu(e, X64_CMP, 8, H_R9, x64_sib(H_RSP, H_R10, 0, tlb + tag));
-    cold_call(l, l->j->jit->options.force_cold ? x64_jmp(e) : x64_jcc(e, CC_NE), site);
+    unsigned how = tlb_mode(l) * 2 + write;
+    if (l->j->jit->options.force_cold) cold_call(l, x64_jmp(e), site);
+    else cold_refill(l, x64_jcc(e, CC_NE), how, site);
     l->flags &= ~(unsigned)FL_REG;
     x64_mov_load(e, 8, H_R10, x64_sib(H_RSP, H_R10, 0, tlb + (i64)offsetof(struct tlb_entry, addend)));
     return emit_operand(l, a);
