@@ -155,9 +155,12 @@ struct tlb {
     u16 touched_global_count[TLB_MODES];
     struct memory_window window[4];  /* plain memory met so far */
     u32 window_next;
-    u32 directory_epoch; /* in the keys: moving it on empties the cache */
+    u32 directory_epoch; /* of the current context; in the keys: another one empties the cache */
+    u32 directory_last;  /* the latest given to any context */
+    struct { u16 pcid; u32 epoch; } context[16]; /* epochs of contexts that may come back; 0: none */
     struct { u64 key; u8 *host; } directory[TLB_DIRECTORIES]; /* entries by 2 MiB region (mmu.c) */
-    u64 large_2m[64];  /* regions where slices of 2 and 4 MiB pages may be: a bit each 2 MiB, hashed */
+    u64 large_2m[2][64];/* regions where slices of 2 and 4 MiB pages may be: a bit each 2 MiB, hashed;
+                           the upper half of the addresses apart */
     u64 large_1g;      /* and of 1 GiB pages */
 };
 
@@ -211,12 +214,21 @@ enum engine_result {
     ENGINE_DECLINED,  /* nothing; not in this mode */
 };
 
+/* What a TLB flush concerned. */
+enum unmapped {
+    UNMAPPED_PAGE,     /* one linear page, in the current context and globals */
+    UNMAPPED_CONTEXT,  /* what is not global of one process context: its number */
+    UNMAPPED_CONTEXTS, /* what is not global of all */
+    UNMAPPED_SWITCH,   /* nothing, but the context is another now */
+    UNMAPPED_ALL,
+};
+
 /*
  * A vcpu lies between two rooms of the same allocation: below it the translator's host stack pointer
  * points at it, so signal handlers need a place; behind it are the translator's own data.
  */
 #define CPU_ROOM_BELOW KIB(64)
-#define CPU_ROOM_BEHIND KIB(160)
+#define CPU_ROOM_BEHIND KIB(640)
 
 struct vcpu {
     STATE_MEMBERS(VCPU_STATE)
@@ -271,8 +283,7 @@ struct vcpu {
 
     struct block_cache *blocks;  /* the interpreter's decoded blocks */
     enum engine_result (*engine)(struct vcpu *cpu); /* a translator, or NULL */
-    void (*engine_unmapped)(struct vcpu *cpu, u64 page, bool all); /* told of TLB flushes: a page's, or
-                                    ALL (page 1: globals too) */
+    void (*engine_unmapped)(struct vcpu *cpu, enum unmapped what, u64 which); /* told of TLB flushes */
     void *jit;                   /* the translator's per-processor data; cpu/ never looks inside */
     i64 budget;                  /* instructions until CPU_EXIT_BUDGET; INT64_MAX: none */
     u32 watch_pages;             /* data breakpoints armed */
@@ -358,6 +369,8 @@ static inline u64 cpu_next_ip(const struct vcpu *cpu, const struct insn *insn)
     u64 ip = cpu->regs[REG_IP_BASE] + insn->pos + insn->length;
     return cpu->code_size == CODE64 ? ip : cpu->code_size == CODE32 ? (u32)ip : (u16)ip;
 }
+/* The process-context identifier; 0 while there are none. */
+static inline unsigned cpu_pcid(const struct vcpu *cpu) { return cpu->cr4 & CR4_PCIDE ? cpu->cr3 & 0xfff : 0; }
 static inline bool cpu_is_canonical(u64 address) { return (u64)((i64)(address << 16) >> 16) == address; }
 
 #endif

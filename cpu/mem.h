@@ -35,7 +35,10 @@ void *tlb_locked_pointer(struct vcpu *cpu, u64 linear, unsigned size, bool *faul
 
 void tlb_reset(struct vcpu *cpu);                  /* before first use and after a load */
 void tlb_flush_all(struct vcpu *cpu);              /* globals too */
-void tlb_flush_non_global(struct vcpu *cpu);       /* CR3 write */
+void tlb_flush_non_global(struct vcpu *cpu);       /* CR3 write: the current context's */
+void tlb_switch_context(struct vcpu *cpu);         /* CR3 write that keeps the new context's */
+void tlb_flush_context(struct vcpu *cpu, unsigned pcid); /* another one's, not globals */
+void tlb_flush_contexts(struct vcpu *cpu);         /* all contexts', not globals */
 void tlb_flush_page(struct vcpu *cpu, u64 linear); /* INVLPG */
 /* Drops write tags of everything that maps arena page; other processors' go by request. */
 void tlb_protect_code(struct vcpu *cpu, u64 arena_page);

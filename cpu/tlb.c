@@ -3,7 +3,8 @@
  * the local APIC's page, ROM, code pages, data breakpoints, page crossings), and flushing.
  * Specification: Intel SDM vol. 3 ch. 4.10 (what may be cached), 17.2 (data breakpoints).
  *
- * Not modelled: process-context tags; a CR3 write drops all non-global entries.
+ * Entries have no process-context tags: a change of context drops all that are not global. What the
+ * translator and the paging-structure cache (mmu.c) know of a context stays while its CR3 writes say so.
  *
  * Every filled slot is in a list: one for entries that CR3 writes drop, one for globals. A slot is in
  * each list at most once (TLB_LISTED, TLB_LISTED_GLOBAL in `slow` survive the entry's invalidation).
@@ -49,10 +50,35 @@ static void list_slot(struct tlb *tlb, unsigned mode, unsigned slot, struct tlb_
     }
 }
 
-static void forget_directories(struct tlb *tlb)
+/* --- contexts: the current one's paging-structure cache has an epoch of its own --- */
+
+static __typeof__(&((struct tlb *)0)->context[0]) context_of(struct tlb *tlb, unsigned pcid)
 {
-    if (likely(++tlb->directory_epoch)) return;
-    for (unsigned i = 0; i < TLB_DIRECTORIES; i++) tlb->directory[i].key = 0;
+    return &tlb->context[pcid & (ARRAY_SIZE(tlb->context) - 1)];
+}
+
+static void forget_contexts(struct tlb *tlb)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(tlb->context); i++) tlb->context[i].epoch = 0;
+}
+
+/* Nothing is known of the current context's tables from now on. */
+static void forget_directories(struct vcpu *cpu)
+{
+    struct tlb *tlb = cpu->tlb;
+    unsigned pcid = cpu_pcid(cpu);
+    if (unlikely(!++tlb->directory_last)) {
+        for (unsigned i = 0; i < TLB_DIRECTORIES; i++) tlb->directory[i].key = 0;
+        forget_contexts(tlb);
+        tlb->directory_last = 1;
+    }
+    tlb->directory_epoch = context_of(tlb, pcid)->epoch = tlb->directory_last;
+    context_of(tlb, pcid)->pcid = (u16)pcid;
+}
+
+static void unmapped(struct vcpu *cpu, enum unmapped what, u64 which)
+{
+    if (cpu->engine_unmapped) cpu->engine_unmapped(cpu, what, which);
 }
 
 void tlb_learn(struct vcpu *cpu, u64 physical)
@@ -63,11 +89,8 @@ void tlb_learn(struct vcpu *cpu, u64 physical)
         tlb->window[tlb->window_next++ % ARRAY_SIZE(tlb->window)] = window;
 }
 
-void tlb_flush_non_global(struct vcpu *cpu)
+static void drop_non_global(struct tlb *tlb)
 {
-    struct tlb *tlb = cpu->tlb;
-    forget_directories(tlb);
-    if (cpu->engine_unmapped) cpu->engine_unmapped(cpu, 0, true);
     for (unsigned mode = 0; mode < TLB_MODES; mode++) {
         for (unsigned i = 0; i < tlb->touched_count[mode]; i++) {
             unsigned slot = tlb->touched[mode][i];
@@ -80,11 +103,44 @@ void tlb_flush_non_global(struct vcpu *cpu)
     }
 }
 
+void tlb_flush_non_global(struct vcpu *cpu)
+{
+    forget_directories(cpu);
+    drop_non_global(cpu->tlb);
+    unmapped(cpu, UNMAPPED_CONTEXT, cpu_pcid(cpu));
+}
+
+void tlb_switch_context(struct vcpu *cpu)
+{
+    struct tlb *tlb = cpu->tlb;
+    unsigned pcid = cpu_pcid(cpu);
+    if (context_of(tlb, pcid)->pcid == pcid && context_of(tlb, pcid)->epoch)
+        tlb->directory_epoch = context_of(tlb, pcid)->epoch;
+    else forget_directories(cpu);
+    drop_non_global(tlb);
+    unmapped(cpu, UNMAPPED_SWITCH, 0);
+}
+
+void tlb_flush_context(struct vcpu *cpu, unsigned pcid)
+{
+    context_of(cpu->tlb, pcid)->epoch = 0; /* a neighbour's loss does no harm */
+    unmapped(cpu, UNMAPPED_CONTEXT, pcid);
+}
+
+void tlb_flush_contexts(struct vcpu *cpu)
+{
+    forget_contexts(cpu->tlb);
+    forget_directories(cpu);
+    drop_non_global(cpu->tlb);
+    unmapped(cpu, UNMAPPED_CONTEXTS, 0);
+}
+
 void tlb_flush_all(struct vcpu *cpu)
 {
     struct tlb *tlb = cpu->tlb;
-    tlb_flush_non_global(cpu);
-    if (cpu->engine_unmapped) cpu->engine_unmapped(cpu, 1, true);
+    forget_contexts(tlb);
+    forget_directories(cpu);
+    drop_non_global(tlb);
     for (unsigned mode = 0; mode < TLB_MODES; mode++) {
         for (unsigned i = 0; i < tlb->touched_global_count[mode]; i++) {
             unsigned slot = tlb->touched_global[mode][i];
@@ -96,6 +152,7 @@ void tlb_flush_all(struct vcpu *cpu)
     for (unsigned i = 0; i < ARRAY_SIZE(tlb->window); i++) tlb->window[i].length = 0;
     memset(tlb->large_2m, 0, sizeof(tlb->large_2m));
     tlb->large_1g = 0;
+    unmapped(cpu, UNMAPPED_ALL, 0);
 }
 
 static void tlb_note_large(struct tlb *tlb, u64 linear, unsigned shift)
@@ -106,7 +163,7 @@ static void tlb_note_large(struct tlb *tlb, u64 linear, unsigned shift)
         return;
     }
     for (unsigned i = 0; i < (shift == 22 ? 2 : 1); i++, region++)
-        tlb->large_2m[region >> 6 & 63] |= 1ull << (region & 63);
+        tlb->large_2m[linear >> 63][region >> 6 & 63] |= 1ull << (region & 63);
 }
 
 static void drop_large(struct tlb *tlb, u64 linear, unsigned shift, unsigned first, unsigned count)
@@ -124,16 +181,16 @@ void tlb_flush_page(struct vcpu *cpu, u64 linear)
     struct tlb *tlb = cpu->tlb;
     u64 page = linear & PAGE_MASK, region = linear >> 21;
     unsigned slot = page >> 12 & (TLB_ENTRIES - 1);
-    forget_directories(tlb); /* INVLPG drops paging-structure caches whatever the address */
-    if (cpu->engine_unmapped) cpu->engine_unmapped(cpu, page, false);
+    forget_directories(cpu); /* INVLPG drops the context's paging-structure cache whatever the address */
+    unmapped(cpu, UNMAPPED_PAGE, page);
     for (unsigned mode = 0; mode < TLB_MODES; mode++)
         if (tlb->slow_tag[mode][slot] == page) entry_drop(tlb, mode, slot);
-    bool large = tlb->large_2m[region >> 6 & 63] >> (region & 63) & 1;
+    bool large = tlb->large_2m[linear >> 63][region >> 6 & 63] >> (region & 63) & 1;
     bool huge = tlb->large_1g >> (linear >> 30 & 63) & 1;
     if (likely(!large && !huge)) return;
     if (large) drop_large(tlb, linear, 22, slot & ~1023u, 1024);
     if (huge) drop_large(tlb, linear, 30, 0, TLB_ENTRIES);
-    if (cpu->engine_unmapped) cpu->engine_unmapped(cpu, 1, true);
+    unmapped(cpu, UNMAPPED_ALL, 0);
 }
 
 /* Everything anew, whatever the memory held. */

@@ -113,7 +113,7 @@ static void probe(struct lower *l, u32 site)
     struct x64_rm r10 = x64_reg(H_R10);
     x64_op(e, 0, false, false, X64_ONE, 0x69, H_R9, &r10);
     x64_u32(e, JUMP_HASH);
-    x64_shift(e, 5, 4, H_R9, 15);
+    x64_shift(e, 5, 4, H_R9, 13);
     x64_alu_imm(e, X64_AND, 4, x64_reg(H_R9), (JUMP_SLOTS - 1) << 5);
     x64_alu(e, X64_CMP, 8, H_R10, AT_JUMP(linear));
     u8 *first = x64_jcc(e, CC_NE);
@@ -123,7 +123,7 @@ static void probe(struct lower *l, u32 site)
     x64_patch(first, l->cold.p);
     cold_call(l, second, site);
 }
-_Static_assert(sizeof(struct jump) == 32 && JUMP_SLOTS == 4096, "probe's hash");
+_Static_assert(sizeof(struct jump) == 32 && JUMP_SLOTS == 16384, "probe's hash");
 
 static void jump_there(struct lower *l, unsigned count)
 {
