@@ -210,6 +210,7 @@ struct block_cache;
 enum engine_result {
     ENGINE_RAN,       /* some instructions */
     ENGINE_FAULT,     /* the same, and one of them recorded an exception: current_insn */
+    ENGINE_SHUTDOWN,  /* the same, and a triple fault */
     ENGINE_ONE_BLOCK, /* nothing; interpret a block, then ask again */
     ENGINE_DECLINED,  /* nothing; not in this mode */
 };
@@ -314,6 +315,9 @@ enum cpu_exit cpu_run(struct vcpu *cpu);          /* own thread only */
 void cpu_request(struct vcpu *cpu, u32 bits);     /* any thread */
 void cpu_clear_request(struct vcpu *cpu, u32 bits);
 struct cpu_pins cpu_pins(struct vcpu *cpu);
+
+/* Delivers what stopped current_insn (cpu->exception). False: triple fault. For translators. */
+bool cpu_deliver_stopped(struct vcpu *cpu);
 
 /* --- recomputation after a register changed (sys.c) --- */
 void cpu_update_mode(struct vcpu *cpu);           /* code_size, stack_size, tlb_mode, mode_key */

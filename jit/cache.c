@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #define NO_SPACE ~0u
+#define SEARCH_PERIOD 100000u /* instructions */
 #define PAGES_MANY 4096u /* entries' pages noted since the notes were made anew */
 
 bool code_memory_new(struct code_memory *code, size_t size)
@@ -111,6 +112,7 @@ void jumps_clear(struct jit_cpu *j)
     for (unsigned i = 0; i < JUMP_SLOTS; i++) j->state->jumps[i].number = 0;
     memset(j->pages, 0, sizeof(j->pages));
     j->page_count = 0;
+    j->low_supervisor = false;
     forget_spaces(j);
     jumps_mode(j);
 }
@@ -166,16 +168,33 @@ void jumps_add(struct jit_cpu *j, u64 linear, const u8 *code)
     if (!(cpu->tlb->entry[mode][slot].slow & TLB_GLOBAL)) j->space_now->local = true;
     if (unlikely(j->page_count >= PAGES_MANY)) note_pages_anew(j);
     note_page(j, linear);
+    if (!(linear >> 63) && !space_is_user(j->space_now)) j->low_supervisor = true;
     j->state->jumps[(u32)linear * JUMP_HASH >> 18] = (struct jump){
         .linear = linear, .number = j->state->jump_number, .page = linear & PAGE_MASK, .code = code};
+}
+
+/* A page of the upper half is looked for, as what else is known of the supervisor's code is wanted
+ * everywhere; unless that happens all the time. */
+static bool forget_by_search(struct jit_cpu *j, u64 page)
+{
+    if (!(page >> 63) || j->cpu->icount - j->searched < SEARCH_PERIOD) return false;
+    j->searched = j->cpu->icount;
+    for (unsigned i = 0; i < JUMP_SLOTS; i++)
+        if (j->state->jumps[i].page == page) j->state->jumps[i].number = 0;
+    return true;
 }
 
 static void forget_page(struct jit_cpu *j, u64 page)
 {
     u64 bit = page_bit(page);
-    if (likely(!(j->pages[bit >> 6] >> (bit & 63) & 1))) return;
-    for (unsigned i = 0; i < JUMP_SLOTS; i++)
-        if (j->state->jumps[i].page == page) j->state->jumps[i].number = 0;
+    if (likely(!(j->pages[bit >> 6] >> (bit & 63) & 1)) || forget_by_search(j, page)) return;
+    for (unsigned i = 0; i < ARRAY_SIZE(j->spaces); i++) {
+        struct jump_space *s = &j->spaces[i];
+        if (s->key == NO_SPACE) continue;
+        if (space_is_user(s) ? s->key >> 16 == cpu_pcid(j->cpu) : page >> 63 || j->low_supervisor)
+            space_forget(j, s);
+    }
+    jumps_mode(j);
 }
 
 /* vcpu.engine_unmapped. Supervisor code has one space for all contexts: what is not global in it goes

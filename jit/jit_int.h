@@ -98,7 +98,9 @@ struct jit_cpu {
     struct jump_space *space_now;
     u64 last_number;
     bool refused;        /* the block at rip is the interpreter's, once */
+    bool low_supervisor; /* supervisor code in the lower half of the addresses */
     u32 page_count;
+    u64 searched;        /* icount when the cache was searched for a page */
     u64 pages[JUMP_PAGE_BITS / 64]; /* hashed pages with entries */
     struct translation work;
 };
