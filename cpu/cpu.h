@@ -159,8 +159,7 @@ struct tlb {
     u32 directory_last;  /* the latest given to any context */
     struct { u16 pcid; u32 epoch; } context[16]; /* epochs of contexts that may come back; 0: none */
     struct { u64 key; u8 *host; } directory[TLB_DIRECTORIES]; /* entries by 2 MiB region (mmu.c) */
-    u64 large_2m[2][64];/* regions where slices of 2 and 4 MiB pages may be: a bit each 2 MiB, hashed;
-                           the upper half of the addresses apart */
+    u64 large_2m[1024]; /* regions where slices of 2 and 4 MiB pages may be: a bit each 2 MiB, hashed */
     u64 large_1g;      /* and of 1 GiB pages */
 };
 

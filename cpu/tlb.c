@@ -155,15 +155,22 @@ void tlb_flush_all(struct vcpu *cpu)
     unmapped(cpu, UNMAPPED_ALL, 0);
 }
 
+/* Number of the bit of LINEAR's 2 MiB. */
+static ALWAYS_INLINE unsigned large_bit(u64 linear)
+{
+    return (unsigned)((linear >> 21) * 0x9e3779b97f4a7c15ull >> 48);
+}
+
+static void large_set(struct tlb *tlb, unsigned bit) { tlb->large_2m[bit >> 6] |= 1ull << (bit & 63); }
+
 static void tlb_note_large(struct tlb *tlb, u64 linear, unsigned shift)
 {
-    u64 region = linear >> 21 & (shift == 22 ? ~(u64)1 : ~(u64)0);
     if (shift == 30) {
         tlb->large_1g |= 1ull << (linear >> 30 & 63);
         return;
     }
-    for (unsigned i = 0; i < (shift == 22 ? 2 : 1); i++, region++)
-        tlb->large_2m[linear >> 63][region >> 6 & 63] |= 1ull << (region & 63);
+    large_set(tlb, large_bit(linear));
+    if (shift == 22) large_set(tlb, large_bit(linear ^ MIB(2)));
 }
 
 static void drop_large(struct tlb *tlb, u64 linear, unsigned shift, unsigned first, unsigned count)
@@ -179,13 +186,14 @@ static void drop_large(struct tlb *tlb, u64 linear, unsigned shift, unsigned fir
 void tlb_flush_page(struct vcpu *cpu, u64 linear)
 {
     struct tlb *tlb = cpu->tlb;
-    u64 page = linear & PAGE_MASK, region = linear >> 21;
+    u64 page = linear & PAGE_MASK;
     unsigned slot = page >> 12 & (TLB_ENTRIES - 1);
     forget_directories(cpu); /* INVLPG drops the context's paging-structure cache whatever the address */
     unmapped(cpu, UNMAPPED_PAGE, page);
     for (unsigned mode = 0; mode < TLB_MODES; mode++)
         if (tlb->slow_tag[mode][slot] == page) entry_drop(tlb, mode, slot);
-    bool large = tlb->large_2m[linear >> 63][region >> 6 & 63] >> (region & 63) & 1;
+    unsigned bit = large_bit(linear);
+    bool large = tlb->large_2m[bit >> 6] >> (bit & 63) & 1;
     bool huge = tlb->large_1g >> (linear >> 30 & 63) & 1;
     if (likely(!large && !huge)) return;
     if (large) drop_large(tlb, linear, 22, slot & ~1023u, 1024);
