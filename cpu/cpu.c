@@ -33,7 +33,6 @@ static void tlb_init(struct tlb *tlb)
                                   memory_order_relaxed);
             tlb->slow_tag[mode][slot] = TLB_INVALID_TAG;
         }
-    for (unsigned i = 0; i < ARRAY_SIZE(tlb->table); i++) tlb->table[i].page = 1;
 }
 
 static void *new_zeroed(size_t alignment, size_t size)
@@ -236,7 +235,7 @@ static bool wanted(const struct vcpu *cpu)
 /* --- running --- */
 
 /* What stopped is delivered at the instruction, or behind it when it is a trap. */
-static bool deliver(struct vcpu *cpu)
+bool cpu_deliver_stopped(struct vcpu *cpu)
 {
     const struct insn *insn = cpu->current_insn;
     if (insn && cpu->exception.is_trap) {
@@ -253,7 +252,7 @@ static bool deliver_trap(struct vcpu *cpu)
 {
     cpu->current_insn = NULL;
     cpu->blocks->link_from = NULL;
-    return deliver(cpu);
+    return cpu_deliver_stopped(cpu);
 }
 
 /* One instruction with the hooks around it. False: triple fault. */
@@ -265,22 +264,24 @@ static bool run_step(struct vcpu *cpu)
     const struct insn *insn = interp_enter(cpu, true);
     if (!insn || !insn->fn(cpu, insn)) {
         bool again = cpu->exception.vector < 0;
-        if (!deliver(cpu)) return false;
+        if (!cpu_deliver_stopped(cpu)) return false;
         if (!again) return true;
     }
     return cpu_step_hooks_after(cpu) || deliver_trap(cpu);
 }
 
-/* Lets the translator run, else the interpreter. False: stopped, see cpu->exception. */
+/* Lets the translator run, else the interpreter. False: triple fault. */
 static bool run_guest(struct vcpu *cpu, bool one)
 {
     if (cpu->engine && !one) {
         enum engine_result result = cpu->engine(cpu);
-        if (result == ENGINE_RAN || result == ENGINE_FAULT) return result == ENGINE_RAN;
+        if (result == ENGINE_RAN) return true;
+        if (result == ENGINE_FAULT) return cpu_deliver_stopped(cpu);
+        if (result == ENGINE_SHUTDOWN) return false;
         if (result == ENGINE_ONE_BLOCK) atomic_store(&cpu->run_until, 0);
     }
     const struct insn *insn = interp_enter(cpu, one);
-    return insn && insn->fn(cpu, insn);
+    return (insn && insn->fn(cpu, insn)) || cpu_deliver_stopped(cpu);
 }
 
 /* Blocks until something is to be done here, or ONE instruction. False: triple fault. */
@@ -288,7 +289,7 @@ static bool run_blocks(struct vcpu *cpu, bool one)
 {
     cpu->shadow = 0;
     cpu->leave_block = false;
-    if (!run_guest(cpu, one) && !deliver(cpu)) return false;
+    if (!run_guest(cpu, one)) return false;
     if (unlikely(cpu->leave_block || one)) {
         cpu->leave_block = false;
         if (cpu->pending_db && !debug_trap_due(cpu)) return deliver_trap(cpu);

@@ -17,6 +17,7 @@
 #include "machine/state.h"
 
 #define TLB_ENTRIES 4096
+#define TLB_DIRECTORIES 512
 
 /* --- EFLAGS --- */
 enum {
@@ -159,10 +160,13 @@ struct tlb {
     u16 touched_count[TLB_MODES];
     u16 touched_global[TLB_MODES][TLB_ENTRIES]; /* slots filled with globals since the last full flush */
     u16 touched_global_count[TLB_MODES];
-    struct { u64 page; u8 *host; } table[64]; /* page tables: physical page → arena; 1 is empty */
-    struct { u64 key, rights, nx; u8 *host; } directory[64]; /* page tables by 2 MiB region (mmu.c) */
-    u64 directory_epoch; /* in the keys: moving it on empties the cache */
-    u64 large_2m[64];  /* regions where slices of 2 and 4 MiB pages may be: a bit each 2 MiB, hashed */
+    struct memory_window window[4];  /* plain memory met so far */
+    u32 window_next;
+    u32 directory_epoch; /* of the current context; in the keys: another one empties the cache */
+    u32 directory_last;  /* the latest given to any context */
+    struct { u16 pcid; u32 epoch; } context[16]; /* epochs of contexts that may come back; 0: none */
+    struct { u64 key; u8 *host; } directory[TLB_DIRECTORIES]; /* entries by 2 MiB region (mmu.c) */
+    u64 large_2m[1024]; /* regions where slices of 2 and 4 MiB pages may be: a bit each 2 MiB, hashed */
     u64 large_1g;      /* and of 1 GiB pages */
     u64 stats[TLB_STATS];
 };
@@ -213,8 +217,18 @@ struct block_cache;
 enum engine_result {
     ENGINE_RAN,       /* some instructions */
     ENGINE_FAULT,     /* the same, and one of them recorded an exception: current_insn */
+    ENGINE_SHUTDOWN,  /* the same, and a triple fault */
     ENGINE_ONE_BLOCK, /* nothing; interpret a block, then ask again */
     ENGINE_DECLINED,  /* nothing; not in this mode */
+};
+
+/* What a TLB flush concerned. */
+enum unmapped {
+    UNMAPPED_PAGE,     /* one linear page, in the current context and globals */
+    UNMAPPED_CONTEXT,  /* what is not global of one process context: its number */
+    UNMAPPED_CONTEXTS, /* what is not global of all */
+    UNMAPPED_SWITCH,   /* nothing, but the context is another now */
+    UNMAPPED_ALL,
 };
 
 /*
@@ -224,7 +238,7 @@ enum engine_result {
 #define CPU_RUN_AHEAD 340u /* instructions that an engine may run between two looks at run_until */
 
 #define CPU_ROOM_BELOW KIB(64)
-#define CPU_ROOM_BEHIND KIB(160)
+#define CPU_ROOM_BEHIND KIB(640)
 
 /* Tests make rare paths common: a soft TLB of few entries, blocks that come back to cpu_run at random. */
 #define STRESS_TLB_MOST 64u
@@ -289,8 +303,7 @@ struct vcpu {
 
     struct block_cache *blocks;  /* the interpreter's decoded blocks */
     enum engine_result (*engine)(struct vcpu *cpu); /* a translator, or NULL */
-    void (*engine_unmapped)(struct vcpu *cpu, u64 page, bool all); /* told of TLB flushes: a page's, or
-                                    ALL (page 1: globals too) */
+    void (*engine_unmapped)(struct vcpu *cpu, enum unmapped what, u64 which); /* told of TLB flushes */
     void *jit;                   /* the translator's per-processor data; cpu/ never looks inside */
     i64 budget;                  /* instructions until CPU_EXIT_BUDGET; INT64_MAX: none */
     u32 watch_pages;             /* data breakpoints armed */
@@ -322,6 +335,9 @@ enum cpu_exit cpu_run(struct vcpu *cpu);          /* own thread only */
 void cpu_request(struct vcpu *cpu, u32 bits);     /* any thread */
 void cpu_clear_request(struct vcpu *cpu, u32 bits);
 struct cpu_pins cpu_pins(struct vcpu *cpu);
+
+/* Delivers what stopped current_insn (cpu->exception). False: triple fault. For translators. */
+bool cpu_deliver_stopped(struct vcpu *cpu);
 
 /* --- recomputation after a register changed (sys.c) --- */
 void cpu_update_mode(struct vcpu *cpu);           /* code_size, stack_size, tlb_mode, mode_key */
@@ -377,6 +393,8 @@ static inline u64 cpu_next_ip(const struct vcpu *cpu, const struct insn *insn)
     u64 ip = cpu->regs[REG_IP_BASE] + insn->pos + insn->length;
     return cpu->code_size == CODE64 ? ip : cpu->code_size == CODE32 ? (u32)ip : (u16)ip;
 }
+/* The process-context identifier; 0 while there are none. */
+static inline unsigned cpu_pcid(const struct vcpu *cpu) { return cpu->cr4 & CR4_PCIDE ? cpu->cr3 & 0xfff : 0; }
 static inline bool cpu_is_canonical(u64 address) { return (u64)((i64)(address << 16) >> 16) == address; }
 
 #endif

@@ -35,7 +35,10 @@ void *tlb_locked_pointer(struct vcpu *cpu, u64 linear, unsigned size, bool *faul
 
 void tlb_reset(struct vcpu *cpu);                  /* before first use and after a load */
 void tlb_flush_all(struct vcpu *cpu);              /* globals too */
-void tlb_flush_non_global(struct vcpu *cpu);       /* CR3 write */
+void tlb_flush_non_global(struct vcpu *cpu);       /* CR3 write: the current context's */
+void tlb_switch_context(struct vcpu *cpu);         /* CR3 write that keeps the new context's */
+void tlb_flush_context(struct vcpu *cpu, unsigned pcid); /* another one's, not globals */
+void tlb_flush_contexts(struct vcpu *cpu);         /* all contexts', not globals */
 void tlb_flush_page(struct vcpu *cpu, u64 linear); /* INVLPG */
 /* Drops write tags of everything that maps arena page; other processors' go by request. */
 void tlb_protect_code(struct vcpu *cpu, u64 arena_page);
@@ -49,9 +52,31 @@ struct walk {
     u32 error;           /* #PF error code when it returned false */
 };
 enum access { ACCESS_READ, ACCESS_WRITE, ACCESS_EXECUTE };
-/* Sets A (and D for a write) bits. Pure look-up when `probe_only` (monitor, debugger): sets nothing. */
-bool mmu_walk(struct vcpu *cpu, u64 linear, enum access access, enum tlb_mode mode, bool probe_only,
-              struct walk *walk);
+enum walk_kind {
+    WALK_ACCESS, /* sets A, and D for a write */
+    WALK_PROBE,  /* pure look-up for monitor and debugger: sets nothing */
+    WALK_LIGHT,  /* as ACCESS, but false too where it would have to ask outside this room; tells no
+                    reason and touches no vector register */
+};
+bool mmu_walk(struct vcpu *cpu, u64 linear, enum access access, enum tlb_mode mode,
+              enum walk_kind kind, struct walk *walk);
+/* Host address of PHYSICAL where it is known to be plain memory, else NULL. Forgotten by tlb_flush_all. */
+static ALWAYS_INLINE u8 *tlb_memory(const struct tlb *tlb, u64 physical)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(tlb->window); i++)
+        if (likely(physical - tlb->window[i].first < tlb->window[i].length))
+            return tlb->window[i].host + (physical - tlb->window[i].first);
+    return NULL;
+}
+void tlb_learn(struct vcpu *cpu, u64 physical); /* notes the memory around it, if it is plain */
+
+/*
+ * The miss of translated code, which calls it on its own stack: an access by a tag check that failed for
+ * TAG in the slot AT bytes into its array; HOW is enum tlb_mode * 2, + 1 for a write. True: the tag
+ * is valid now. False: for the instruction's own function, which finds out why. Touches no vector
+ * register (where the host is x86-64) and calls nobody outside this room.
+ */
+bool tlb_refill(struct vcpu *cpu, u64 tag, u64 at, unsigned how);
 
 static ALWAYS_INLINE struct tlb_entry *tlb_slot(struct tlb_entry *array, u64 linear)
 {

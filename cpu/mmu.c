@@ -30,20 +30,20 @@ struct place {
     u64 physical;
 };
 
-static ALWAYS_INLINE void place_find(struct vcpu *cpu, u64 physical, struct place *place)
+/* False: not to be found by a light walk. */
+static ALWAYS_INLINE bool place_find(struct vcpu *cpu, u64 physical, enum walk_kind kind,
+                                     struct place *place)
 {
     physical &= cpu->a20_mask & cpu->physical_mask;
-    u64 page = physical & PAGE_MASK;
-    unsigned slot = page >> 12 & (ARRAY_SIZE(cpu->tlb->table) - 1);
     place->physical = physical;
-    if (unlikely(cpu->tlb->table[slot].page != page)) {
-        struct memory_target target = {0};
-        memory_resolve(cpu->bus, page, cpu_sees_smram(cpu), &target);
-        cpu->tlb->table[slot].page = page;
-        cpu->tlb->table[slot].host = target.read_only ? NULL : target.host;
-    }
-    u8 *host = cpu->tlb->table[slot].host;
-    place->host = host ? host + (physical & (PAGE_SIZE - 1)) : NULL;
+    place->host = tlb_memory(cpu->tlb, physical);
+    if (likely(place->host != NULL)) return true;
+    if (kind == WALK_LIGHT) return false;
+    if (kind == WALK_ACCESS) tlb_learn(cpu, physical);
+    struct memory_target target = {0};
+    memory_resolve(cpu->bus, physical & PAGE_MASK, cpu_sees_smram(cpu), &target);
+    if (target.host && !target.read_only) place->host = target.host + (physical & (PAGE_SIZE - 1));
+    return true;
 }
 
 static GUEST_ACCESS u64 place_read(struct vcpu *cpu, const struct place *place, unsigned size)
@@ -54,12 +54,16 @@ static GUEST_ACCESS u64 place_read(struct vcpu *cpu, const struct place *place, 
     return le32(__atomic_load_n((const u32 *)(const void *)place->host, __ATOMIC_RELAXED));
 }
 
-/* ENTRY → ENTRY | BITS. False when somebody changed it meanwhile. */
-GUEST_RACES static bool place_set(struct vcpu *cpu, const struct place *place, unsigned size, u64 entry, u64 bits)
+/* ENTRY → ENTRY | BITS. */
+enum setting { SET_DONE, SET_CHANGED /* by somebody else meanwhile */, SET_REFUSED /* to a light walk */ };
+
+GUEST_RACES static enum setting place_set(struct vcpu *cpu, const struct place *place, unsigned size,
+                                          u64 entry, u64 bits, enum walk_kind kind)
 {
+    if (kind == WALK_LIGHT && memory_is_code(cpu->memory, place->host)) return SET_REFUSED;
     if (unlikely(!place->host)) {
         bus_memory_write_as(cpu->bus, place->physical, entry | bits, size, cpu_sees_smram(cpu));
-        return true;
+        return SET_DONE;
     }
     bool done;
     if (size == 8) {
@@ -73,17 +77,17 @@ GUEST_RACES static bool place_set(struct vcpu *cpu, const struct place *place, u
                                            le32((u32)(entry | bits)), false, __ATOMIC_SEQ_CST,
                                            __ATOMIC_RELAXED);
     }
-    if (unlikely(memory_is_code(cpu->memory, place->host)) &&
+    if (kind != WALK_LIGHT && unlikely(memory_is_code(cpu->memory, place->host)) &&
         memory_code_written(cpu->memory, place->host, size))
         cpu->leave_block = true;
-    return done;
+    return done ? SET_DONE : SET_CHANGED;
 }
 
 /* What a walk has found so far. */
 struct progress {
     u64 rights;  /* AND of the entries' U and W bits */
     u64 nx;      /* OR of their NX bits */
-    bool probe_only;
+    enum walk_kind kind;
     enum access access;
     enum tlb_mode mode;
 };
@@ -120,8 +124,9 @@ static enum leaf walk_leaf(struct vcpu *cpu, const struct progress *p, const str
         return LEAF_FAULT;
     }
     u64 bits = PTE_A | (p->access == ACCESS_WRITE ? PTE_D : 0);
-    if (!p->probe_only && (entry & bits) != bits) {
-        if (!place_set(cpu, place, size, entry, bits)) return LEAF_CHANGED;
+    if (p->kind != WALK_PROBE && (entry & bits) != bits) {
+        enum setting set = place_set(cpu, place, size, entry, bits, p->kind);
+        if (set != SET_DONE) return set == SET_CHANGED ? LEAF_CHANGED : LEAF_FAULT;
         entry |= bits;
     }
     struct progress other = *p;
@@ -142,31 +147,48 @@ static void walk_large(struct walk *walk, u64 base, u64 linear, unsigned shift)
 }
 
 /*
- * Page tables of regions walked lately, with what the levels above allow: the paging-structure cache
- * the SDM permits (4.10.3). Keys hold the epoch, so that any flush empties it.
+ * The paging-structure cache the SDM permits (4.10.3): for regions of 2 MiB walked lately, with what the
+ * levels above allow, the page table, or the entry that maps the whole region. Keys hold the epoch, so
+ * that any flush empties it.
  */
-static u64 directory_key(const struct tlb *tlb, u64 linear)
+#define DIRECTORY_W 1u
+#define DIRECTORY_U 2u
+#define DIRECTORY_NX 4u
+#define DIRECTORY_LARGE 8u /* HOST is the entry's */
+#define DIRECTORY_BITS 15u
+
+static ALWAYS_INLINE u64 directory_key(const struct tlb *tlb, u64 linear)
 {
-    return (linear >> 21 & 0x7ffffff) | (tlb->directory_epoch + 1) << 27;
+    return (linear >> 21 & 0x7ffffff) << 4 | (u64)(tlb->directory_epoch + 1) << 31;
 }
 
-static bool directory_find(const struct tlb *tlb, u64 linear, struct progress *p, u8 **table)
+/* Returns the level PLACE is of; 0: not there. */
+static ALWAYS_INLINE unsigned directory_find(struct vcpu *cpu, u64 linear, struct progress *p,
+                                             struct place *place)
 {
-    unsigned slot = linear >> 21 & (ARRAY_SIZE(tlb->directory) - 1);
-    if (p->probe_only || tlb->directory[slot].key != directory_key(tlb, linear)) return false;
-    p->rights = tlb->directory[slot].rights;
-    p->nx = tlb->directory[slot].nx;
-    *table = tlb->directory[slot].host;
-    return true;
+    struct tlb *tlb = cpu->tlb;
+    unsigned slot = linear >> 21 & (TLB_DIRECTORIES - 1);
+    u64 key = tlb->directory[slot].key;
+    if (p->kind == WALK_PROBE || (key ^ directory_key(tlb, linear)) >> 4) return 0;
+    p->rights = (key & DIRECTORY_W ? PTE_W : 0) | (key & DIRECTORY_U ? PTE_U : 0);
+    p->nx = key & DIRECTORY_NX ? PTE_NX : 0;
+    place->host = tlb->directory[slot].host;
+    if (key & DIRECTORY_LARGE) {
+        if (likely(place_read(cpu, place, 8) & PTE_PS)) return 2;
+        tlb->directory[slot].key = 0; /* it points to a table now */
+        return 0;
+    }
+    place->host += (linear >> 12 & 511) * 8;
+    return 1;
 }
 
-static void directory_keep(struct tlb *tlb, u64 linear, const struct progress *p, u8 *table)
+static void directory_keep(struct tlb *tlb, u64 linear, const struct progress *p, u8 *host, bool large)
 {
-    unsigned slot = linear >> 21 & (ARRAY_SIZE(tlb->directory) - 1);
-    tlb->directory[slot].key = directory_key(tlb, linear);
-    tlb->directory[slot].rights = p->rights;
-    tlb->directory[slot].nx = p->nx;
-    tlb->directory[slot].host = table;
+    unsigned slot = linear >> 21 & (TLB_DIRECTORIES - 1);
+    tlb->directory[slot].key = directory_key(tlb, linear) | (p->rights & PTE_W ? DIRECTORY_W : 0) |
+                               (p->rights & PTE_U ? DIRECTORY_U : 0) | (p->nx ? DIRECTORY_NX : 0) |
+                               (large ? DIRECTORY_LARGE : 0);
+    tlb->directory[slot].host = host;
 }
 
 static bool fault(const struct vcpu *cpu, const struct progress *p, u32 code, struct walk *walk)
@@ -188,17 +210,13 @@ static bool walk_wide(struct vcpu *cpu, u64 linear, unsigned level, u64 table, s
 again:
     *p = start;
     table = top;
-    u8 *last = NULL;
-    for (level = directory_find(cpu->tlb, linear, p, &last) ? 1 : pae ? 2 : 4;; level--) {
+    struct place place;
+    unsigned known = directory_find(cpu, linear, p, &place);
+    for (level = known ? known : pae ? 2 : 4;; level--) {
         unsigned shift = 3 + 9 * level;
-        struct place place;
-        if (last) {
-            place.host = last + (linear >> 12 & 511) * 8;
-        } else {
-            place_find(cpu, table + (linear >> shift & 511) * 8, &place);
-            if (level == 1 && place.host && !p->probe_only)
-                directory_keep(cpu->tlb, linear, p, place.host - (linear >> 12 & 511) * 8);
-        }
+        if (!known && !place_find(cpu, table + (linear >> shift & 511) * 8, p->kind, &place)) return false;
+        if (level == 1 && !known && place.host && p->kind != WALK_PROBE)
+            directory_keep(cpu->tlb, linear, p, place.host - (linear >> 12 & 511) * 8, false);
         u64 entry = place_read(cpu, &place, 8);
         bool large = (entry & PTE_PS) && level > 1;
         if (!(entry & PTE_P)) return fault(cpu, p, 0, walk);
@@ -207,11 +225,16 @@ again:
             bad |= PTE_PS;
         if (large) bad |= ((1ull << shift) - 1) & PTE_ADDRESS & ~(1ull << 12); /* bit 12: PAT */
         if (unlikely(entry & bad)) return fault(cpu, p, PF_P | PF_RSVD, walk);
+        if (large && level == 2 && !known && place.host && p->kind != WALK_PROBE)
+            directory_keep(cpu->tlb, linear, p, place.host, true);
         p->rights &= entry;
         p->nx |= entry & PTE_NX;
         if (level > 1 && !large) {
-            if (!(entry & PTE_A) && !p->probe_only && !place_set(cpu, &place, 8, entry, PTE_A))
-                goto again;
+            if (!(entry & PTE_A) && p->kind != WALK_PROBE) {
+                enum setting set = place_set(cpu, &place, 8, entry, PTE_A, p->kind);
+                if (set == SET_REFUSED) return false;
+                if (set == SET_CHANGED) goto again;
+            }
             table = entry & PTE_ADDRESS;
             continue;
         }
@@ -252,7 +275,7 @@ static bool walk_32bit(struct vcpu *cpu, u64 linear, struct progress *p, struct 
 again:
     *p = start;
     changed = false;
-    place_find(cpu, (cpu->cr3 & 0xfffff000u) + (linear >> 22 & 1023) * 4, &place);
+    if (!place_find(cpu, (cpu->cr3 & 0xfffff000u) + (linear >> 22 & 1023) * 4, p->kind, &place)) return false;
     u64 entry = place_read(cpu, &place, 4);
     if (!(entry & PTE_P)) return fault(cpu, p, 0, walk);
     p->rights &= entry;
@@ -261,9 +284,12 @@ again:
         if (changed) goto again;
         return done;
     }
-    if (!(entry & PTE_A) && !p->probe_only && !place_set(cpu, &place, 4, entry, PTE_A)) goto again;
-
-    place_find(cpu, (entry & 0xfffff000u) + (linear >> 12 & 1023) * 4, &place);
+    if (!(entry & PTE_A) && p->kind != WALK_PROBE) {
+        enum setting set = place_set(cpu, &place, 4, entry, PTE_A, p->kind);
+        if (set == SET_REFUSED) return false;
+        if (set == SET_CHANGED) goto again;
+    }
+    if (!place_find(cpu, (entry & 0xfffff000u) + (linear >> 12 & 1023) * 4, p->kind, &place)) return false;
     entry = place_read(cpu, &place, 4);
     if (!(entry & PTE_P)) return fault(cpu, p, 0, walk);
     p->rights &= entry;
@@ -276,10 +302,10 @@ again:
     return true;
 }
 
-bool mmu_walk(struct vcpu *cpu, u64 linear, enum access access, enum tlb_mode mode, bool probe_only,
-              struct walk *walk)
+bool mmu_walk(struct vcpu *cpu, u64 linear, enum access access, enum tlb_mode mode,
+              enum walk_kind kind, struct walk *walk)
 {
-    struct progress p = {.rights = ~(u64)0, .probe_only = probe_only, .access = access, .mode = mode};
+    struct progress p = {.rights = ~(u64)0, .kind = kind, .access = access, .mode = mode};
     walk->flags = 0;
     walk->large_shift = 0;
     walk->error = 0;
@@ -299,7 +325,7 @@ bool mmu_walk(struct vcpu *cpu, u64 linear, enum access access, enum tlb_mode mo
     } else {
         done = walk_32bit(cpu, (u32)linear, &p, walk);
     }
-    if (!done && !probe_only)
+    if (!done && kind == WALK_ACCESS)
         log_to(cpu->log, LOG_MMU, "cpu%u: page fault at %016llx, error %x", cpu->index,
                (unsigned long long)linear, walk->error);
     return done;

@@ -118,8 +118,11 @@ static bool write_cr3(struct vcpu *cpu, u64 value)
     } else {
         value = (u32)value;
     }
-    if (keep && value == cpu->cr3) return true;
-    return cr3_load(cpu, value);
+    if (!keep) return cr3_load(cpu, value);
+    if (value == cpu->cr3) return true;
+    cpu->cr3 = value;
+    tlb_switch_context(cpu);
+    return true;
 }
 
 /* --- CR0, CR4, CR8 --- */
@@ -319,11 +322,12 @@ bool sem_INVPCID(struct vcpu *cpu, const struct insn *insn)
     if (pcid >> 12) return cpu_gp0(cpu);
     if (type < 2 && pcid && !(cpu->cr4 & CR4_PCIDE)) return cpu_gp0(cpu);
     if (type == 0 && !cpu_is_canonical(linear)) return cpu_gp0(cpu);
-    /* Only the current context's entries are ever kept. */
-    bool current = pcid == (cpu->cr4 & CR4_PCIDE ? cpu->cr3 & 0xfff : 0);
-    if (type == 0 && current) tlb_flush_page(cpu, linear);
-    else if (type == 2) tlb_flush_all(cpu);
-    else if (type == 3 || (type == 1 && current)) tlb_flush_non_global(cpu);
+    bool current = pcid == cpu_pcid(cpu);
+    if (type == 2) tlb_flush_all(cpu);
+    else if (type == 3) tlb_flush_contexts(cpu);
+    else if (!current) tlb_flush_context(cpu, (unsigned)pcid);
+    else if (type == 1) tlb_flush_non_global(cpu);
+    else tlb_flush_page(cpu, linear);
     return true;
 }
 

@@ -3,7 +3,8 @@
  * the local APIC's page, ROM, code pages, data breakpoints, page crossings), and flushing.
  * Specification: Intel SDM vol. 3 ch. 4.10 (what may be cached), 17.2 (data breakpoints).
  *
- * Not modelled: process-context tags; a CR3 write drops all non-global entries.
+ * Entries have no process-context tags: a change of context drops all that are not global. What the
+ * translator and the paging-structure cache (mmu.c) know of a context stays while its CR3 writes say so.
  *
  * Every filled slot is in a list: one for entries that CR3 writes drop, one for globals. A slot is in
  * each list at most once (TLB_LISTED, TLB_LISTED_GLOBAL in `slow` survive the entry's invalidation).
@@ -51,12 +52,47 @@ static void list_slot(struct tlb *tlb, unsigned mode, unsigned slot, struct tlb_
     }
 }
 
-void tlb_flush_non_global(struct vcpu *cpu)
+/* --- contexts: the current one's paging-structure cache has an epoch of its own --- */
+
+static __typeof__(&((struct tlb *)0)->context[0]) context_of(struct tlb *tlb, unsigned pcid)
+{
+    return &tlb->context[pcid & (ARRAY_SIZE(tlb->context) - 1)];
+}
+
+static void forget_contexts(struct tlb *tlb)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(tlb->context); i++) tlb->context[i].epoch = 0;
+}
+
+/* Nothing is known of the current context's tables from now on. */
+static void forget_directories(struct vcpu *cpu)
 {
     struct tlb *tlb = cpu->tlb;
-    COUNT(cpu, FLUSH_LOCAL);
-    tlb->directory_epoch++;
-    if (cpu->engine_unmapped) cpu->engine_unmapped(cpu, 0, true);
+    unsigned pcid = cpu_pcid(cpu);
+    if (unlikely(!++tlb->directory_last)) {
+        for (unsigned i = 0; i < TLB_DIRECTORIES; i++) tlb->directory[i].key = 0;
+        forget_contexts(tlb);
+        tlb->directory_last = 1;
+    }
+    tlb->directory_epoch = context_of(tlb, pcid)->epoch = tlb->directory_last;
+    context_of(tlb, pcid)->pcid = (u16)pcid;
+}
+
+static void unmapped(struct vcpu *cpu, enum unmapped what, u64 which)
+{
+    if (cpu->engine_unmapped) cpu->engine_unmapped(cpu, what, which);
+}
+
+void tlb_learn(struct vcpu *cpu, u64 physical)
+{
+    struct tlb *tlb = cpu->tlb;
+    struct memory_window window;
+    if (memory_window(cpu->bus, physical & PAGE_MASK, cpu_sees_smram(cpu), &window))
+        tlb->window[tlb->window_next++ % ARRAY_SIZE(tlb->window)] = window;
+}
+
+static void drop_non_global(struct tlb *tlb)
+{
     for (unsigned mode = 0; mode < TLB_MODES; mode++) {
         for (unsigned i = 0; i < tlb->touched_count[mode]; i++) {
             unsigned slot = tlb->touched[mode][i];
@@ -69,12 +105,46 @@ void tlb_flush_non_global(struct vcpu *cpu)
     }
 }
 
+void tlb_flush_non_global(struct vcpu *cpu)
+{
+    COUNT(cpu, FLUSH_LOCAL);
+    forget_directories(cpu);
+    drop_non_global(cpu->tlb);
+    unmapped(cpu, UNMAPPED_CONTEXT, cpu_pcid(cpu));
+}
+
+void tlb_switch_context(struct vcpu *cpu)
+{
+    struct tlb *tlb = cpu->tlb;
+    unsigned pcid = cpu_pcid(cpu);
+    if (context_of(tlb, pcid)->pcid == pcid && context_of(tlb, pcid)->epoch)
+        tlb->directory_epoch = context_of(tlb, pcid)->epoch;
+    else forget_directories(cpu);
+    drop_non_global(tlb);
+    unmapped(cpu, UNMAPPED_SWITCH, 0);
+}
+
+void tlb_flush_context(struct vcpu *cpu, unsigned pcid)
+{
+    context_of(cpu->tlb, pcid)->epoch = 0; /* a neighbour's loss does no harm */
+    unmapped(cpu, UNMAPPED_CONTEXT, pcid);
+}
+
+void tlb_flush_contexts(struct vcpu *cpu)
+{
+    forget_contexts(cpu->tlb);
+    forget_directories(cpu);
+    drop_non_global(cpu->tlb);
+    unmapped(cpu, UNMAPPED_CONTEXTS, 0);
+}
+
 void tlb_flush_all(struct vcpu *cpu)
 {
     struct tlb *tlb = cpu->tlb;
-    tlb_flush_non_global(cpu);
     COUNT(cpu, FLUSH_ALL);
-    if (cpu->engine_unmapped) cpu->engine_unmapped(cpu, 1, true);
+    forget_contexts(tlb);
+    forget_directories(cpu);
+    drop_non_global(tlb);
     for (unsigned mode = 0; mode < TLB_MODES; mode++) {
         for (unsigned i = 0; i < tlb->touched_global_count[mode]; i++) {
             unsigned slot = tlb->touched_global[mode][i];
@@ -83,20 +153,28 @@ void tlb_flush_all(struct vcpu *cpu)
         }
         __atomic_store_n(&tlb->touched_global_count[mode], 0, __ATOMIC_RELEASE);
     }
-    for (unsigned i = 0; i < ARRAY_SIZE(tlb->table); i++) tlb->table[i].page = 1;
+    for (unsigned i = 0; i < ARRAY_SIZE(tlb->window); i++) tlb->window[i].length = 0;
     memset(tlb->large_2m, 0, sizeof(tlb->large_2m));
     tlb->large_1g = 0;
+    unmapped(cpu, UNMAPPED_ALL, 0);
 }
+
+/* Number of the bit of LINEAR's 2 MiB. */
+static ALWAYS_INLINE unsigned large_bit(u64 linear)
+{
+    return (unsigned)((linear >> 21) * 0x9e3779b97f4a7c15ull >> 48);
+}
+
+static void large_set(struct tlb *tlb, unsigned bit) { tlb->large_2m[bit >> 6] |= 1ull << (bit & 63); }
 
 static void tlb_note_large(struct tlb *tlb, u64 linear, unsigned shift)
 {
-    u64 region = linear >> 21 & (shift == 22 ? ~(u64)1 : ~(u64)0);
     if (shift == 30) {
         tlb->large_1g |= 1ull << (linear >> 30 & 63);
         return;
     }
-    for (unsigned i = 0; i < (shift == 22 ? 2 : 1); i++, region++)
-        tlb->large_2m[region >> 6 & 63] |= 1ull << (region & 63);
+    large_set(tlb, large_bit(linear));
+    if (shift == 22) large_set(tlb, large_bit(linear ^ MIB(2)));
 }
 
 static void drop_large(struct tlb *tlb, u64 linear, unsigned shift, unsigned first, unsigned count)
@@ -112,19 +190,20 @@ static void drop_large(struct tlb *tlb, u64 linear, unsigned shift, unsigned fir
 void tlb_flush_page(struct vcpu *cpu, u64 linear)
 {
     struct tlb *tlb = cpu->tlb;
-    u64 page = linear & PAGE_MASK, region = linear >> 21;
+    u64 page = linear & PAGE_MASK;
     unsigned slot = page >> 12 & (TLB_ENTRIES - 1);
     COUNT(cpu, FLUSH_PAGE);
-    tlb->directory_epoch++; /* INVLPG drops paging-structure caches whatever the address */
-    if (cpu->engine_unmapped) cpu->engine_unmapped(cpu, page, false);
+    forget_directories(cpu); /* INVLPG drops the context's paging-structure cache whatever the address */
+    unmapped(cpu, UNMAPPED_PAGE, page);
     for (unsigned mode = 0; mode < TLB_MODES; mode++)
         if (tlb->slow_tag[mode][slot] == page) entry_drop(tlb, mode, slot);
-    bool large = tlb->large_2m[region >> 6 & 63] >> (region & 63) & 1;
+    unsigned bit = large_bit(linear);
+    bool large = tlb->large_2m[bit >> 6] >> (bit & 63) & 1;
     bool huge = tlb->large_1g >> (linear >> 30 & 63) & 1;
     if (likely(!large && !huge)) return;
     if (large) drop_large(tlb, linear, 22, slot & ~1023u, 1024);
     if (huge) drop_large(tlb, linear, 30, 0, TLB_ENTRIES);
-    if (cpu->engine_unmapped) cpu->engine_unmapped(cpu, 1, true);
+    unmapped(cpu, UNMAPPED_ALL, 0);
 }
 
 /* Everything anew, whatever the memory held. */
@@ -228,39 +307,18 @@ static bool tlb_direct(const struct vcpu *cpu, u64 slow, enum tlb_mode mode)
     return !(slow & (TLB_IO | TLB_WATCH)) && !(mode == TLB_USER && cpu->align_check);
 }
 
-static struct tlb_entry *tlb_fill(struct vcpu *cpu, u64 linear, enum access access,
-                                  enum tlb_mode mode)
+/* PAGE's entry: HOST is NULL for what is not memory; SLOW has the walk's flags and more. */
+static ALWAYS_INLINE struct tlb_entry *entry_set(struct vcpu *cpu, u64 page, enum tlb_mode mode, u64 slow,
+                                                 const u8 *host)
 {
-    struct walk walk;
-    if (unlikely(!mmu_walk(cpu, linear, access, mode, false, &walk))) {
-        COUNT(cpu, FAULT);
-        cpu_page_fault(cpu, linear, walk.error);
-        return NULL;
-    }
     struct tlb *tlb = cpu->tlb;
-    u64 page = linear & PAGE_MASK;
-    u64 physical = walk.physical & cpu->a20_mask & PAGE_MASK;
     unsigned slot = page >> 12 & (TLB_ENTRIES - 1);
     struct tlb_entry *e = &tlb->entry[mode][slot];
-    struct memory_target target = {0};
-    cpu->tlb->stats[TLB_STAT_FILL_READ + access]++;
-    if (tlb->slow_tag[mode][slot] == page) COUNT(cpu, WRITABLE);
-    else if (tlb->slow_tag[mode][slot] != TLB_INVALID_TAG) COUNT(cpu, EVICTED);
-    u64 slow = physical | walk.flags | TLB_PRESENT;
-
-    if (unlikely(is_apic_page(cpu, physical))) slow |= TLB_IO | TLB_APIC;
-    else memory_resolve(cpu->bus, physical, cpu_sees_smram(cpu), &target);
-    if (!target.host) slow |= TLB_IO;
-    else if (target.read_only) slow |= TLB_ROM;
-    if (unlikely(cpu->watch_pages) && debug_page_watched(cpu, page)) slow |= TLB_WATCH;
-    if (walk.flags & TLB_LARGE) tlb_note_large(tlb, page, walk.large_shift);
-
     tag_set(&e->tag_read, TLB_INVALID_TAG);
     tag_set(&e->tag_write, TLB_INVALID_TAG);
     tlb->slow_tag[mode][slot] = page;
-    __atomic_store_n(&e->addend, target.host ? (u64)(uintptr_t)target.host - page : 0,
-                     __ATOMIC_RELEASE);
-    e->slow = slow | (e->slow & TLB_LISTS);
+    __atomic_store_n(&e->addend, host ? (u64)(uintptr_t)host - page : 0, __ATOMIC_RELEASE);
+    e->slow = slow | TLB_PRESENT | (e->slow & TLB_LISTS);
     list_slot(tlb, mode, slot, e);
     if (unlikely(cpu->stress.tlb_entries)) stress_filled(cpu, mode, slot);
     if (tlb_direct(cpu, slow, mode)) {
@@ -268,6 +326,72 @@ static struct tlb_entry *tlb_fill(struct vcpu *cpu, u64 linear, enum access acce
         if ((slow & (TLB_WRITABLE | TLB_ROM)) == TLB_WRITABLE) publish_write(cpu, e, page);
     }
     return e;
+}
+
+static void fill_count(struct vcpu *cpu, u64 page, enum access access, enum tlb_mode mode)
+{
+    u64 old = cpu->tlb->slow_tag[mode][page >> 12 & (TLB_ENTRIES - 1)];
+    cpu->tlb->stats[TLB_STAT_FILL_READ + access]++;
+    if (old == page) COUNT(cpu, WRITABLE);
+    else if (old != TLB_INVALID_TAG) COUNT(cpu, EVICTED);
+}
+
+static struct tlb_entry *tlb_fill(struct vcpu *cpu, u64 linear, enum access access,
+                                  enum tlb_mode mode)
+{
+    struct walk walk;
+    if (unlikely(!mmu_walk(cpu, linear, access, mode, WALK_ACCESS, &walk))) {
+        COUNT(cpu, FAULT);
+        cpu_page_fault(cpu, linear, walk.error);
+        return NULL;
+    }
+    u64 page = linear & PAGE_MASK;
+    u64 physical = walk.physical & cpu->a20_mask & PAGE_MASK;
+    u64 slow = physical | walk.flags;
+    u8 *host = NULL;
+
+    fill_count(cpu, page, access, mode);
+    if (walk.flags & TLB_LARGE) tlb_note_large(cpu->tlb, page, walk.large_shift);
+    if (unlikely(is_apic_page(cpu, physical))) {
+        slow |= TLB_APIC;
+    } else if (!(host = tlb_memory(cpu->tlb, physical))) {
+        struct memory_target target = {0};
+        tlb_learn(cpu, physical);
+        memory_resolve(cpu->bus, physical, cpu_sees_smram(cpu), &target);
+        host = target.host;
+        if (host && target.read_only) slow |= TLB_ROM;
+    }
+    if (!host) slow |= TLB_IO;
+    if (unlikely(cpu->watch_pages) && debug_page_watched(cpu, page)) slow |= TLB_WATCH;
+    return entry_set(cpu, page, mode, slow, host);
+}
+
+/* The rarer a case the sooner it is left to the slow path. */
+bool tlb_refill(struct vcpu *cpu, u64 tag, u64 at, unsigned how)
+{
+    enum tlb_mode mode = (enum tlb_mode)(how >> 1);
+    bool write = how & 1;
+    unsigned slot = (unsigned)(at / sizeof(struct tlb_entry));
+    struct tlb_entry *e = &cpu->tlb->entry[mode][slot];
+    if (unlikely(tag & (PAGE_SIZE - 1)) ||                        /* misaligned */
+        unlikely((tag >> 12 & (TLB_ENTRIES - 1)) != slot) ||      /* in two pages */
+        unlikely(!cpu_is_canonical(tag)) || unlikely(cpu->watch_pages) ||
+        unlikely(mode == TLB_USER && cpu->align_check) ||
+        unlikely(atomic_load_explicit(&cpu->memory->map_generation, memory_order_relaxed) !=
+                 cpu->map_generation))
+        return false;
+    /* What is there but not for this access is a device's, or code, or wants its dirty bit. */
+    if (cpu->tlb->slow_tag[mode][slot] == tag && (!write || (e->slow & TLB_WRITABLE))) return false;
+    struct walk walk;
+    if (!mmu_walk(cpu, tag, write ? ACCESS_WRITE : ACCESS_READ, mode, WALK_LIGHT, &walk)) return false;
+    fill_count(cpu, tag, write ? ACCESS_WRITE : ACCESS_READ, mode);
+    u64 physical = walk.physical & cpu->a20_mask & PAGE_MASK;
+    u8 *host = tlb_memory(cpu->tlb, physical);
+    if (unlikely(!host) || unlikely(is_apic_page(cpu, physical))) return false;
+    if (walk.flags & TLB_LARGE) tlb_note_large(cpu->tlb, tag, walk.large_shift);
+    entry_set(cpu, tag, mode, physical | walk.flags, host);
+    return tag == (write ? atomic_load_explicit(&e->tag_write, memory_order_relaxed)
+                         : atomic_load_explicit(&e->tag_read, memory_order_relaxed));
 }
 
 static struct tlb_entry *tlb_find(struct vcpu *cpu, u64 linear, enum access access,

@@ -4,9 +4,10 @@
  * Code memory is one anonymous file mapped twice: writable here, executable there, never both. When it
  * is full everything is forgotten and begun anew.
  *
- * The jump cache leads from a linear address to code without asking the TLB: its entries carry a
- * number that is changed when the TLB is flushed, one for each mode in use. Kernel code in global pages
- * survives what drops other pages. INVLPG changes the numbers only when it may concern code.
+ * The jump cache leads from a linear address to code without asking the TLB. Its entries carry the
+ * number of the space they are of: a mode, and for user code a process context. A flush gives the spaces
+ * it concerns new numbers, so kernel code in global pages and the code of contexts that are kept
+ * survive it. INVLPG takes out the entries of its page.
  */
 #define _GNU_SOURCE
 #include "jit/jit_int.h"
@@ -14,7 +15,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define MODE_IDS 16u
+#define NO_SPACE ~0u
+#define SEARCH_PERIOD 100000u /* instructions */
+#define PAGES_MANY 4096u /* entries' pages noted since the notes were made anew */
 
 bool code_memory_new(struct code_memory *code, size_t size)
 {
@@ -90,77 +93,127 @@ void cache_add(struct jit_cpu *j, u32 number)
 
 /* --- the jump cache --- */
 
+static void forget_spaces(struct jit_cpu *j)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(j->spaces); i++) j->spaces[i].key = NO_SPACE;
+}
+
+static u64 page_bit(u64 page) { return (page >> 12) * 0x9e3779b97f4a7c15ull >> 48 & (JUMP_PAGE_BITS - 1); }
+
+static void note_page(struct jit_cpu *j, u64 page)
+{
+    u64 bit = page_bit(page);
+    if (j->pages[bit >> 6] >> (bit & 63) & 1) return;
+    j->pages[bit >> 6] |= 1ull << (bit & 63);
+    j->page_count++;
+}
+
 void jumps_clear(struct jit_cpu *j)
 {
     for (unsigned i = 0; i < JUMP_SLOTS; i++) j->state->jumps[i].number = 0;
-    for (unsigned id = 0; id < MODE_IDS; id++) j->epochs[id]++;
     memset(j->pages, 0, sizeof(j->pages));
-    memset(j->local, 0, sizeof(j->local));
-    j->large = 0;
+    j->page_count = 0;
+    j->low_supervisor = false;
+    forget_spaces(j);
+    jumps_mode(j);
     j->stats.jumps_cleared++;
-    j->mode_count = 0;
-    j->mode_key_now = ~0u;
 }
 
-/* Zero is nobody's. */
-static u64 mode_number(const struct jit_cpu *j, unsigned id)
+static bool space_is_user(const struct jump_space *s) { return s->key & MODE_USER; }
+
+/* Zero is nobody's number. */
+static void space_forget(struct jit_cpu *j, struct jump_space *s)
 {
-    return (u64)(id + 1) << 32 | j->epochs[id];
+    s->number = ++j->last_number;
+    j->stats.jumps_voided++;
+    s->local = false;
 }
 
 void jumps_mode(struct jit_cpu *j)
 {
-    unsigned key = j->cpu->mode_key & ~(unsigned)MODE_NO_FPU;
-    if (key != j->mode_key_now) {
-        unsigned id;
-        for (id = 0; id < j->mode_count && j->modes[id] != key; id++) continue;
-        if (id == j->mode_count) {
-            if (id == MODE_IDS) jumps_clear(j), id = 0;
-            j->modes[id] = (u16)key;
-            j->mode_count = (u8)(id + 1);
-        }
-        j->mode_now = (u8)id;
-        j->mode_key_now = key;
+    const struct vcpu *cpu = j->cpu;
+    u32 key = cpu->mode_key & ~(u32)MODE_NO_FPU;
+    if (key & MODE_USER) key |= cpu_pcid(cpu) << 16;
+    struct jump_space *s = &j->spaces[key * JUMP_HASH >> 26];
+    if (unlikely(s->key != key)) {
+        s->key = key;
+        space_forget(j, s);
     }
-    j->state->jump_number = mode_number(j, j->mode_now);
+    j->space_now = s;
+    j->state->jump_number = s->number;
 }
 
-static void new_epoch(struct jit_cpu *j, unsigned id)
+/* Pages are noted from what the cache holds, too much of which is gone. */
+static void note_pages_anew(struct jit_cpu *j)
 {
-    j->local[id] = false;
-    if (!++j->epochs[id]) jumps_clear(j);
+    u64 live[ARRAY_SIZE(j->spaces)];
+    unsigned count = 0;
+    for (unsigned i = 0; i < ARRAY_SIZE(j->spaces); i++)
+        if (j->spaces[i].key != NO_SPACE) live[count++] = j->spaces[i].number;
+    memset(j->pages, 0, sizeof(j->pages));
+    j->page_count = 0;
+    for (unsigned i = 0; i < JUMP_SLOTS; i++) {
+        const struct jump *jump = &j->state->jumps[i];
+        bool good = false;
+        for (unsigned n = 0; n < count && !good; n++) good = jump->number == live[n];
+        if (good) note_page(j, jump->page);
+    }
+    j->page_count /= 2;
 }
 
 void jumps_add(struct jit_cpu *j, u64 linear, const u8 *code)
 {
     const struct vcpu *cpu = j->cpu;
     if (!cpu_is_canonical(linear)) return;
-    unsigned mode = cpu->cpl == 3 ? TLB_USER : (cpu->cr4 & (CR4_SMAP | CR4_SMEP)) == CR4_SMAP
-                        ? TLB_KERNEL_AC : TLB_KERNEL;
-    unsigned slot = linear >> 12 & (TLB_ENTRIES - 1);
+    unsigned mode = tlb_fetch_mode(cpu), slot = linear >> 12 & (TLB_ENTRIES - 1);
     if (cpu->tlb->slow_tag[mode][slot] != (linear & PAGE_MASK)) return;
-    u64 slow = cpu->tlb->entry[mode][slot].slow;
     jumps_mode(j);
-    if (!(slow & TLB_GLOBAL)) j->local[j->mode_now] = true;
-    if (slow & TLB_LARGE) j->large |= 1ull << (linear >> 30 & 63);
-    j->pages[linear >> 18 & 63] |= 1ull << (linear >> 12 & 63);
-    j->state->jumps[(u32)linear * JUMP_HASH >> 20] = (struct jump){
+    if (!(cpu->tlb->entry[mode][slot].slow & TLB_GLOBAL)) j->space_now->local = true;
+    if (unlikely(j->page_count >= PAGES_MANY)) note_pages_anew(j);
+    note_page(j, linear);
+    if (!(linear >> 63) && !space_is_user(j->space_now)) j->low_supervisor = true;
+    j->state->jumps[(u32)linear * JUMP_HASH >> 18] = (struct jump){
         .linear = linear, .number = j->state->jump_number, .page = linear & PAGE_MASK, .code = code};
 }
 
-/* vcpu.engine_unmapped. */
-void jumps_unmapped(struct vcpu *cpu, u64 page, bool all)
+/* A page of the upper half is looked for, as what else is known of the supervisor's code is wanted
+ * everywhere; unless that happens all the time. */
+static bool forget_by_search(struct jit_cpu *j, u64 page)
+{
+    if (!(page >> 63) || j->cpu->icount - j->searched < SEARCH_PERIOD) return false;
+    j->searched = j->cpu->icount;
+    for (unsigned i = 0; i < JUMP_SLOTS; i++)
+        if (j->state->jumps[i].page == page) j->state->jumps[i].number = 0;
+    return true;
+}
+
+static void forget_page(struct jit_cpu *j, u64 page)
+{
+    u64 bit = page_bit(page);
+    if (likely(!(j->pages[bit >> 6] >> (bit & 63) & 1)) || forget_by_search(j, page)) return;
+    for (unsigned i = 0; i < ARRAY_SIZE(j->spaces); i++) {
+        struct jump_space *s = &j->spaces[i];
+        if (s->key == NO_SPACE) continue;
+        if (space_is_user(s) ? s->key >> 16 == cpu_pcid(j->cpu) : page >> 63 || j->low_supervisor)
+            space_forget(j, s);
+    }
+    jumps_mode(j);
+}
+
+/* vcpu.engine_unmapped. Supervisor code has one space for all contexts: what is not global in it goes
+ * with the context. */
+void jumps_unmapped(struct vcpu *cpu, enum unmapped what, u64 which)
 {
     struct jit_cpu *j = cpu->jit;
-    bool concerned = all || (j->pages[page >> 18 & 63] >> (page >> 12 & 63) & 1) ||
-                     (j->large >> (page >> 30 & 63) & 1);
-    if (!concerned) return;
-    j->stats.jumps_voided++;
-    for (unsigned id = 0; id < j->mode_count; id++)
-        if (!all || page || j->local[id]) new_epoch(j, id);
-    if (!all || page) {
-        memset(j->pages, 0, sizeof(j->pages));
-        j->large = 0;
+    if (what == UNMAPPED_PAGE) {
+        forget_page(j, which);
+        return;
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(j->spaces); i++) {
+        struct jump_space *s = &j->spaces[i];
+        if (s->key == NO_SPACE) continue;
+        bool whose = what == UNMAPPED_CONTEXTS || (what == UNMAPPED_CONTEXT && s->key >> 16 == which);
+        if (what == UNMAPPED_ALL || (s->local && (whose || !space_is_user(s)))) space_forget(j, s);
     }
     jumps_mode(j);
 }

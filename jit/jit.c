@@ -209,11 +209,27 @@ static const u8 *stop(struct jit_cpu *j, enum engine_result result)
     return NULL;
 }
 
+static const u8 *go_on(struct jit_cpu *j, struct jsite *site);
+
+/* At a boundary: something else than the block at rip may be due. */
+static bool boundary_busy(const struct vcpu *cpu)
+{
+    return cpu->shadow || cpu->pending_db || cpu->activity != CPU_RUNNING ||
+           atomic_load_explicit(&cpu->requests, memory_order_relaxed) || !mode_possible(cpu);
+}
+
+/* The exception of SITE's instruction, and on to its handler. */
 static const u8 *fault(struct jit_cpu *j, const struct jsite *site)
 {
-    j->cpu->current_insn = &site->insn;
-    j->cpu->icount += site->index;
-    return stop(j, ENGINE_FAULT);
+    struct vcpu *cpu = j->cpu;
+    cpu->current_insn = &site->insn;
+    cpu->icount += site->index;
+    if (cpu->exception.vector < 0 || cpu->exception.is_trap) return stop(j, ENGINE_FAULT);
+    if (!cpu_deliver_stopped(cpu)) return stop(j, ENGINE_SHUTDOWN);
+    if (boundary_busy(cpu)) return stop(j, ENGINE_RAN);
+    cpu->leave_block = false; /* left */
+    j->state->vectors_live = 0;
+    return go_on(j, NULL);
 }
 
 static const u8 *run_and_resume(struct jit_cpu *j, const struct jsite *site)
@@ -281,9 +297,8 @@ static const u8 *run_and_end(struct jit_cpu *j, struct jsite *site)
     cpu->rip = cpu_next_ip(cpu, insn);
     if (unlikely(!insn_allowed(cpu, insn) || !sem_table[insn->op](cpu, insn))) return fault(j, site);
     cpu->icount += site->index + 1u;
-    if (cpu->shadow || cpu->pending_db || cpu->activity != CPU_RUNNING ||
-        atomic_load_explicit(&cpu->requests, memory_order_relaxed) || !mode_possible(cpu))
-        return stop(j, ENGINE_RAN);
+    if (boundary_busy(cpu)) return stop(j, ENGINE_RAN);
+    cpu->leave_block = false; /* it ended here anyway, and what may have come with IF is in `requests` */
     j->state->vectors_live = 0;
     return go_on(j, site);
 }

@@ -17,9 +17,10 @@ struct host_features {
     bool avx;
 };
 
-#define JUMP_SLOTS 4096u
+#define JUMP_SLOTS 16384u
 #define HEAT_SLOTS 2048u
 #define JUMP_HASH 0x9e3779b1u
+#define JUMP_PAGE_BITS 65536u
 
 /* Behind struct vcpu, reached by translated code through its state pointer. */
 struct jit_state {
@@ -89,6 +90,7 @@ struct jit_cpu {
     u8 *hot, *hot_end, *cold, *cold_end; /* writable addresses not yet used */
     u8 *hot_start, *cold_start;
     const u8 *enter, *leave, *slow;      /* thunks, executable addresses */
+    const u8 *refill[TLB_MODES * 2];
     struct jblock *blocks;
     struct jsite *sites;
     u32 block_count, block_limit, site_count, site_limit;
@@ -98,15 +100,15 @@ struct jit_cpu {
     u32 flushes;
     struct host_features host;
     enum engine_result result;
-    /* Jump cache validity: a number for each mode in use, and what has been entered since. */
-    u16 modes[16];
-    u32 epochs[16];
-    bool local[16];      /* entries of pages that are not global */
-    u8 mode_count, mode_now;
-    u32 mode_key_now;
+    /* Jump cache validity: each mode, and for user code each process context, has a number. */
+    struct jump_space { u64 number; u32 key; bool local; /* has entries of pages that are not global */ } spaces[64];
+    struct jump_space *space_now;
+    u64 last_number;
     bool refused;        /* the block at rip is the interpreter's, once */
-    u64 pages[64];       /* hashed pages with entries */
-    u64 large;           /* hashed GiB with entries from large pages */
+    bool low_supervisor; /* supervisor code in the lower half of the addresses */
+    u32 page_count;
+    u64 searched;        /* icount when the cache was searched for a page */
+    u64 pages[JUMP_PAGE_BITS / 64]; /* hashed pages with entries */
     struct translation work;
     struct lower *lower; /* the back end's */
     struct code_mark { u32 at; u16 uop; } marks[2048]; /* where uops' code begins, for the listing */
@@ -144,7 +146,7 @@ void cache_add(struct jit_cpu *j, u32 block);
 void jumps_mode(struct jit_cpu *j);      /* state->jump_number for the processor's mode now */
 void jumps_add(struct jit_cpu *j, u64 linear, const u8 *code);
 void jumps_clear(struct jit_cpu *j);
-void jumps_unmapped(struct vcpu *cpu, u64 page, bool all);
+void jumps_unmapped(struct vcpu *cpu, enum unmapped what, u64 which);
 
 /* perf.c: telling Linux perf what lies where. NAME: of code that no block is. */
 struct jit_perf *perf_new(const struct jit_options *options, struct error *error);

@@ -175,6 +175,12 @@ static inline u8 *x64_jmp(struct x64 *e)
 }
 static inline void x64_patch(u8 *at, const u8 *target) { st32(at, (u32)(target - (at + 4))); }
 static inline void x64_jmp_to(struct x64 *e, const u8 *target) { x64_patch(x64_jmp(e), target); }
+static inline void x64_call_to(struct x64 *e, const u8 *target)
+{
+    x64_u8(e, 0xe8);
+    x64_u32(e, 0);
+    x64_patch(e->p - 4, target);
+}
 
 enum { CC_O, CC_NO, CC_B, CC_AE, CC_E, CC_NE, CC_BE, CC_A, CC_S, CC_NS, CC_P, CC_NP };
 

@@ -32,6 +32,30 @@ void cold_call(struct lower *l, u8 *patch, u32 site)
     call_c(l, &l->cold, site);
 }
 
+/* The jump at PATCH, a tag check that failed, comes back behind it with r9 and r10 as they were when
+ * the entry could be filled. */
+static void refill(struct lower *l, u8 *patch, unsigned how)
+{
+    x64_patch(patch, l->cold.p);
+    x64_call_to(&l->cold, l->j->code.rw + (l->j->refill[how] - l->j->code.rx));
+    x64_patch(x64_jcc(&l->cold, CC_NE), l->hot.p);
+}
+
+/* Else it goes to C. */
+void cold_refill(struct lower *l, u8 *patch, unsigned how, u32 site)
+{
+    refill(l, patch, how);
+    flags_cold(l);
+    call_c(l, &l->cold, site);
+}
+
+/* Else a jump leads on that is to be patched. */
+u8 *cold_refill_jump(struct lower *l, u8 *patch, unsigned how)
+{
+    refill(l, patch, how);
+    return x64_jmp(&l->cold);
+}
+
 /* --- vectors --- */
 
 void vectors_want(struct lower *l, unsigned want, const struct uop *u)
@@ -68,7 +92,7 @@ static void probe(struct lower *l, u32 site)
     struct x64_rm r10 = x64_reg(H_R10);
     x64_op(e, 0, false, false, X64_ONE, 0x69, H_R9, &r10);
     x64_u32(e, JUMP_HASH);
-    x64_shift(e, 5, 4, H_R9, 15);
+    x64_shift(e, 5, 4, H_R9, 13);
     x64_alu_imm(e, X64_AND, 4, x64_reg(H_R9), (JUMP_SLOTS - 1) << 5);
     x64_alu(e, X64_CMP, 8, H_R10, AT_JUMP(linear));
     u8 *first = x64_jcc(e, CC_NE);
@@ -78,7 +102,7 @@ static void probe(struct lower *l, u32 site)
     x64_patch(first, l->cold.p);
     cold_call(l, second, site);
 }
-_Static_assert(sizeof(struct jump) == 32 && JUMP_SLOTS == 4096, "probe's hash");
+_Static_assert(sizeof(struct jump) == 32 && JUMP_SLOTS == 16384, "probe's hash");
 
 static void jump_there(struct lower *l, unsigned count)
 {

@@ -109,6 +109,8 @@ void flags_written(struct lower *l, const struct uop *u, enum recipe_kind kind);
 u32 site_new(struct lower *l, enum site_kind kind, const struct uop *u);
 void site_resume(struct lower *l, u32 site);
 void cold_call(struct lower *l, u8 *patch, u32 site); /* the jump at PATCH goes to C */
+void cold_refill(struct lower *l, u8 *patch, unsigned how, u32 site); /* HOW: tlb_refill's */
+u8 *cold_refill_jump(struct lower *l, u8 *patch, unsigned how);
 void call_c(struct lower *l, struct x64 *e, u32 site);
 void count_insns(struct x64 *e, unsigned count);
 void vectors_want(struct lower *l, unsigned want, const struct uop *u);

@@ -110,12 +110,15 @@ static struct x64_rm emit_operand(struct lower *l, const struct address *a)
     return x64_mem(H_R10, a->disp);
 }
 
+static unsigned tlb_mode(const struct lower *l)
+{
+    return l->t->mode_key & MODE_USER ? TLB_USER : l->t->mode_key & MODE_AC ? TLB_KERNEL_AC : TLB_KERNEL;
+}
+
 static i64 tlb_disp(const struct lower *l)
 {
     const struct vcpu *cpu = l->j->cpu;
-    unsigned mode = l->t->mode_key & MODE_USER ? TLB_USER
-                    : l->t->mode_key & MODE_AC ? TLB_KERNEL_AC : TLB_KERNEL;
-    return (const u8 *)cpu->tlb->entry[mode] - (const u8 *)cpu;
+    return (const u8 *)cpu->tlb->entry[tlb_mode(l)] - (const u8 *)cpu;
 }
 
 static void compare_tag(struct lower *l, const struct address *a, unsigned size, unsigned align, bool write)
@@ -153,12 +156,16 @@ static bool covers(const struct group *g, const struct address *a, unsigned size
 }
 
 /* One check for all that lies ahead; failing, it goes on with a copy of the code that has none. */
-static void group_check(struct lower *l, unsigned k, const struct address *a, const struct ahead *ahead)
+static void group_check(struct lower *l, unsigned k, const struct address *a, const struct ahead *ahead,
+                        bool write)
 {
     struct address low = *a;
     low.disp = ahead->low;
     compare_tag(l, &low, (unsigned)(ahead->high - ahead->low), 0, ahead->write);
     u8 *failed = l->j->jit->options.fail_groups ? x64_jmp(&l->hot) : x64_jcc(&l->hot, CC_NE);
+    /* A page must not become dirty for a write that may not come. */
+    if (write == ahead->write && !l->j->jit->options.fail_groups)
+        failed = cold_refill_jump(l, failed, tlb_mode(l) * 2 + write);
     struct context plain = l->c;
     plain.plain = true;
     memset(plain.groups, 0, sizeof(plain.groups));
@@ -181,7 +188,7 @@ static bool group_access(struct lower *l, const struct address *a, unsigned size
         if (!within || (write && !ahead.write) || l->cold_before ||
             l->version_count > VERSION_MAX / 2)
             return false;
-        group_check(l, (unsigned)k, a, &ahead);
+        group_check(l, (unsigned)k, a, &ahead, write);
     } else {
         x64_mov_load(&l->hot, 8, H_R10, AT_STATE(groups[k]));
     }
@@ -220,7 +227,8 @@ struct x64_rm mem_check(struct lower *l, const struct address *a, unsigned size,
     if (!group_access(l, a, size, align, write, site)) {
         compare_tag(l, a, size, align, write);
         l->cold_before = true;
-        cold_call(l, l->j->jit->options.force_cold ? x64_jmp(&l->hot) : x64_jcc(&l->hot, CC_NE), site);
+        if (l->j->jit->options.force_cold) cold_call(l, x64_jmp(&l->hot), site);
+        else cold_refill(l, x64_jcc(&l->hot, CC_NE), tlb_mode(l) * 2 + write, site);
         load_addend(l);
     }
     return emit_operand(l, a);

@@ -3,6 +3,8 @@
  */
 #include "jit/x64_int.h"
 
+#include "cpu/mem.h"
+
 static void guest_registers(struct x64 *e, bool load)
 {
     for (unsigned r = 0; r < 16; r++) {
@@ -102,6 +104,27 @@ static void emit_slow(struct x64 *e, bool avx)
     x64_op(e, 0, false, false, X64_ONE, 0xff, 4, &resume);
 }
 
+/*
+ * Called by a cold stub: r9 the tag that was not met, r10 the slot's place in its array. On the room
+ * below struct vcpu, saving what a C function may change of general registers; tlb_refill leaves the
+ * others alone. NE: done.
+ */
+static void emit_refill(struct x64 *e, unsigned how)
+{
+    static const u8 saved[] = {H_RAX, H_RCX, H_RDX, H_RSI, H_RDI, H_R8, H_R9, H_R10, H_R11};
+    struct x64_rm rax = x64_reg(H_RAX);
+    for (unsigned n = 0; n < ARRAY_SIZE(saved); n++) push(e, saved[n]);
+    x64_lea(e, 8, H_RDI, x64_mem(H_RSP, (i64)(8 * (ARRAY_SIZE(saved) + 1))));
+    x64_mov(e, H_RSI, H_R9);
+    x64_mov(e, H_RDX, H_R10);
+    x64_mov_imm32(e, H_RCX, how);
+    x64_mov_imm64(e, H_RAX, (u64)(uintptr_t)tlb_refill);
+    x64_op(e, 0, false, false, X64_ONE, 0xff, 2, &rax);
+    x64_op(e, 0, false, false, X64_ONE, 0x84, H_RAX, &rax); /* test al, al */
+    for (unsigned n = ARRAY_SIZE(saved); n-- > 0;) pop(e, saved[n]);
+    x64_u8(e, 0xc3);
+}
+
 /* r9: offset in the page. */
 static void emit_leave(struct x64 *e, bool avx)
 {
@@ -121,5 +144,9 @@ void x64_thunks(struct jit_cpu *j)
     emit_leave(&e, j->host.avx);
     j->slow = code_rx(j, e.p);
     emit_slow(&e, j->host.avx);
+    for (unsigned how = 0; how < TLB_MODES * 2; how++) {
+        j->refill[how] = code_rx(j, e.p);
+        emit_refill(&e, how);
+    }
     j->hot = e.p;
 }

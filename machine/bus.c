@@ -244,8 +244,8 @@ void bus_unmap(struct bus *bus, struct region *region)
 
 /* --- look-up --- */
 
-/* The region that answers ADDRESS and the last address it answers from there on. */
-static struct region *look_up(struct bus *bus, u64 address, bool smm, u64 *base, u64 *last)
+/* The region that answers ADDRESS, the first and the last address around it that it answers. */
+static struct region *look_up_run(struct bus *bus, u64 address, bool smm, u64 *base, u64 *first, u64 *last)
 {
     struct flat *flat = &bus->view[smm];
     for (;;) {
@@ -258,9 +258,9 @@ static struct region *look_up(struct bus *bus, u64 address, bool smm, u64 *base,
             else high = middle;
         }
         struct region *region = NULL;
-        u64 end = ~(u64)0;
+        u64 end = ~(u64)0, start = 0;
         if (low < flat->count) {
-            u64 start = flat->range[low].start;
+            start = flat->range[low].start;
             if (start <= address) {
                 region = flat->range[low].region;
                 end = flat->range[low].last;
@@ -271,9 +271,16 @@ static struct region *look_up(struct bus *bus, u64 address, bool smm, u64 *base,
         u64 at = region ? region->base : 0;
         if (atomic_load(&flat->sequence) != sequence) continue;
         *base = at;
+        *first = start;
         *last = end;
         return region;
     }
+}
+
+static struct region *look_up(struct bus *bus, u64 address, bool smm, u64 *base, u64 *last)
+{
+    u64 first;
+    return look_up_run(bus, address, smm, base, &first, last);
 }
 
 void memory_resolve(struct bus *bus, u64 address, bool smm, struct memory_target *target)
@@ -285,6 +292,17 @@ void memory_resolve(struct bus *bus, u64 address, bool smm, struct memory_target
         return;
     target->host = r->memory + (address - base);
     target->read_only = r->read_only;
+}
+
+bool memory_window(struct bus *bus, u64 address, bool smm, struct memory_window *window)
+{
+    u64 base, first, last;
+    struct region *r = look_up_run(bus, address, smm, &base, &first, &last);
+    if (!r || !r->memory || r->read_only || (base & (PAGE_SIZE - 1))) return false;
+    u64 from = (first + PAGE_SIZE - 1) & PAGE_MASK, to = (last + 1) & PAGE_MASK;
+    if (address < from || address - from >= to - from) return false;
+    *window = (struct memory_window){from, to - from, r->memory + (from - base)};
+    return true;
 }
 
 /* --- one access to one region, in the sizes the chip implements --- */

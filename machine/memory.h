@@ -43,6 +43,13 @@ struct memory_target {
 };
 /* SMM: as a processor in system-management mode sees it. Any thread, no lock needed. */
 void memory_resolve(struct bus *bus, u64 address, bool smm, struct memory_target *target);
+/* A run of physical addresses, whole pages, that is plain memory: HOST is that of FIRST. */
+struct memory_window {
+    u64 first, length;
+    u8 *host;
+};
+/* The longest around ADDRESS; false when the page is not plain memory. */
+bool memory_window(struct bus *bus, u64 address, bool smm, struct memory_window *window);
 struct memory *bus_memory(struct bus *bus);
 /* As bus_memory_read/write, for a processor in SMM when `smm`. */
 u64 bus_memory_read_as(struct bus *bus, u64 address, unsigned size, bool smm);
