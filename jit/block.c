@@ -22,7 +22,7 @@ bool jit_translate(struct jit_cpu *j, struct jblock *block, const u8 *page, unsi
     t->code_size = cpu->code_size;
     t->stack_size = cpu->stack_size;
     t->mode_key = cpu->mode_key;
-    t->vectors = t->avx = false;
+    t->vectors = t->avx = t->x87 = false;
     while (t->count < BLOCK_MAX && pos < PAGE_SIZE) {
         struct insn *insn = &t->insns[t->count];
         if (!code_decode(cpu, insn, page, pos)) break;

@@ -92,7 +92,7 @@ static struct jblock *block_make(struct jit_cpu *j, u64 key, const u8 *page, uns
 {
     struct vcpu *cpu = j->cpu;
     if (cpu->group && !smp_protected(cpu, atomic_load(&cpu->group->protect_epoch))) return NULL;
-    if (j->block_count >= j->block_limit || j->site_count + 2 * BLOCK_MAX + 4 > j->site_limit ||
+    if (j->block_count >= j->block_limit || j->site_count + 2 * BLOCK_MAX + 8 > j->site_limit ||
         j->hot_end - j->hot < (ptrdiff_t)KIB(32) || j->cold_end - j->cold < (ptrdiff_t)KIB(16)) {
         cache_reset(j);
         j->jit->stats.flushes++;
@@ -154,16 +154,26 @@ static const u8 *fault(struct jit_cpu *j, const struct jsite *site)
     return stop(j, ENGINE_FAULT);
 }
 
+/* CR0 changed. */
+static void x87_forbidden(struct jit_cpu *j)
+{
+    if (unlikely(j->cpu->mode_key & MODE_NO_FPU)) x87_spill(j);
+}
+
 static const u8 *run_and_resume(struct jit_cpu *j, const struct jsite *site)
 {
     struct vcpu *cpu = j->cpu;
     const struct insn *insn = &site->insn;
     cpu->current_insn = insn;
+    bool x87 = j->state->x87_live && x87_concerns(insn);
+    if (x87) x87_spill(j);
     if (unlikely((site->kind == SITE_HELPER && !insn_allowed(cpu, insn)) ||
                  !sem_table[insn->op](cpu, insn)))
         return fault(j, site);
     if (site->kind == SITE_HELPER) j->state->vectors_live = 0;
-    if (unlikely(must_leave(cpu))) {
+    x87_forbidden(j);
+    bool lost = x87 && site->kind == SITE_ACCESS && !x87_load(j); /* the block goes on with it */
+    if (unlikely(must_leave(cpu) || lost)) {
         cpu->rip = cpu_next_ip(cpu, insn);
         cpu->icount += site->index + 1u;
         return stop(j, ENGINE_RAN);
@@ -205,12 +215,14 @@ static const u8 *run_and_end(struct jit_cpu *j, struct jsite *site)
     const struct insn *insn = &site->insn;
     cpu->current_insn = insn;
     cpu->rip = cpu_next_ip(cpu, insn);
+    if (x87_concerns(insn)) x87_spill(j);
     if (unlikely(!insn_allowed(cpu, insn) || !sem_table[insn->op](cpu, insn))) return fault(j, site);
     cpu->icount += site->index + 1u;
     if (cpu->shadow || cpu->pending_db || cpu->activity != CPU_RUNNING ||
         atomic_load_explicit(&cpu->requests, memory_order_relaxed) || !mode_possible(cpu))
         return stop(j, ENGINE_RAN);
     j->state->vectors_live = 0;
+    x87_forbidden(j);
     return go_on(j, site);
 }
 
@@ -224,7 +236,15 @@ static const u8 *lookup(struct jit_cpu *j, struct jsite *site)
     return run_and_end(j, site);
 }
 
-/* Wanted by the block at site->target; icount is behind by site->index. */
+/* What the block wants at site->target can't be had; icount is behind by site->index. */
+static const u8 *refuse(struct jit_cpu *j, const struct jsite *site)
+{
+    j->cpu->rip = j->cpu->regs[REG_IP_BASE] + site->target;
+    j->cpu->icount += site->index;
+    j->refused = true; /* not now: the budget may end within a block */
+    return stop(j, ENGINE_RAN);
+}
+
 static const u8 *load_vectors(struct jit_cpu *j, const struct jsite *site)
 {
     struct vcpu *cpu = j->cpu;
@@ -239,10 +259,14 @@ static const u8 *load_vectors(struct jit_cpu *j, const struct jsite *site)
         return site->resume;
     }
     j->state->vectors_live = 0;
-    cpu->rip = cpu->regs[REG_IP_BASE] + site->target;
-    cpu->icount += site->index;
-    j->refused = true; /* not now: the budget may end within a block */
-    return stop(j, ENGINE_RAN);
+    return refuse(j, site);
+}
+
+static const u8 *load_x87(struct jit_cpu *j, const struct jsite *site)
+{
+    if (!x87_load(j)) return refuse(j, site);
+    flags_to_native(j->cpu, j->state);
+    return site->resume;
 }
 
 const u8 *jit_slow(struct vcpu *cpu, u32 number)
@@ -251,6 +275,7 @@ const u8 *jit_slow(struct vcpu *cpu, u32 number)
     struct jsite *site = &j->sites[number];
     struct jit_stats *stats = &j->jit->stats;
     flags_from_native(cpu, j->state);
+    if (j->state->x87_live) x87_settle(j);
     switch (site->kind) {
     case SITE_ACCESS: stats->accesses++; return run_and_resume(j, site);
     case SITE_HELPER: stats->helpers++; return run_and_resume(j, site);
@@ -260,6 +285,7 @@ const u8 *jit_slow(struct vcpu *cpu, u32 number)
         cpu->rip = cpu->regs[REG_IP_BASE] + site->target;
         return go_on(j, site);
     case SITE_LOOKUP: stats->lookups++; return lookup(j, site);
+    case SITE_X87: stats->x87++; return load_x87(j, site);
     default: stats->vectors++; return load_vectors(j, site);
     }
 }
@@ -285,6 +311,7 @@ static enum engine_result jit_engine(struct vcpu *cpu)
     ((x64_enter_fn)(uintptr_t)j->enter)(cpu, block->checked);
     flags_from_native(cpu, j->state);
     j->state->vectors_live = 0;
+    x87_spill(j);
     return j->result;
 }
 

@@ -17,13 +17,13 @@ struct jit_options {
     unsigned threshold;/* entries after which a block is translated; 0: 3 */
     bool force_cold;   /* tests: every memory access takes the slow path */
     bool no_link;      /* tests: no block leads straight to another */
-    bool no_vectors;   /* tests: vector instructions through the interpreter's functions */
+    bool no_vectors;   /* tests: vector and x87 instructions through the interpreter's functions */
 };
 
 struct jit_stats {
     u64 blocks, insns, host_bytes;   /* translated */
     u64 flushes, stale;              /* times everything was forgotten; voided blocks met */
-    u64 accesses, helpers, ends, links, lookups, vectors; /* calls out of translated code */
+    u64 accesses, helpers, ends, links, lookups, vectors, x87; /* calls out of translated code */
     u64 entries, refused;            /* from the main loop; blocks left to the interpreter */
 };
 

@@ -18,6 +18,7 @@ struct host_features {
 };
 
 #define JUMP_SLOTS 4096u
+#define X87_NOTHING 0xffffu
 #define JUMP_HASH 0x9e3779b1u
 
 /* Behind struct vcpu, reached by translated code through its state pointer. */
@@ -28,8 +29,11 @@ struct jit_state {
     u64 jump_number;    /* what entries of `jumps` must carry to be good now */
     u16 flags;          /* AH: SF ZF AF PF CF as LAHF has them; AL: OF */
     u8 vectors_live;    /* the guest's vector registers and MXCSR are in the host's: 1 SSE, 3 AVX too */
-    u8 unused;
+    u8 x87_live;        /* the guest's x87 registers and words are in the host's */
     u32 host_mxcsr;
+    struct x87_note { u16 pos, seg; } x87_note; /* last x87 instruction: offset in x87_page; segment
+                           register of the last operand at x87_fdp. X87_NOTHING: none since settled */
+    u64 x87_page, x87_fdp;
     struct jump { u64 linear, number, page; const u8 *code; } jumps[JUMP_SLOTS];
 };
 
@@ -52,6 +56,7 @@ enum site_kind {
     SITE_LINK,     /* direct branch within the page, counted: look up, then link */
     SITE_LOOKUP,   /* branch done and counted, rip stored: look up */
     SITE_VECTORS,  /* vector registers are wanted in the host's */
+    SITE_X87,      /* the x87's are */
 };
 
 /* A place where translated code calls C. */
@@ -60,7 +65,7 @@ struct jsite {
     const u8 *resume;   /* executable address */
     u8 *patch;          /* SITE_LINK: writable address of the jump's displacement */
     u32 block;
-    u16 target;         /* SITE_LINK: offset in the page. SITE_VECTORS: of the instruction */
+    u16 target;         /* SITE_LINK: offset in the page. SITE_VECTORS, SITE_X87: of the instruction */
     u8 kind, index;     /* index: instructions of the block in front */
     u8 want;            /* SITE_VECTORS: vectors_live wanted */
 };
@@ -82,6 +87,7 @@ struct jit_cpu {
     u8 *hot, *hot_end, *cold, *cold_end; /* writable addresses not yet used */
     u8 *hot_start, *cold_start;
     const u8 *enter, *leave, *slow;      /* thunks, executable addresses */
+    const u8 *x87_save, *x87_restore;
     struct jblock *blocks;
     struct jsite *sites;
     u32 block_count, block_limit, site_count, site_limit;
@@ -117,6 +123,12 @@ typedef u64 (*x64_enter_fn)(struct vcpu *cpu, const u8 *code);
 
 /* jit.c: what translated code calls */
 const u8 *jit_slow(struct vcpu *cpu, u32 site);
+
+/* x87_live.c */
+bool x87_load(struct jit_cpu *j);        /* false: not under these masks, or CR0 */
+void x87_spill(struct jit_cpu *j);       /* nothing when they are not there */
+void x87_settle(struct jit_cpu *j);
+bool x87_concerns(const struct insn *insn);
 
 /* cache.c */
 bool code_memory_new(struct code_memory *code, size_t size);

@@ -9,6 +9,7 @@
 #include "jit/x64_emit.h"
 
 #define NO 0xff
+#define ATTR_VECTORS (ATTR_SSE | ATTR_AVX | ATTR_MMX)
 
 static bool is_gpr(const struct operand *o) { return o->kind == OPERAND_GPR; }
 static bool is_high(const struct operand *o) { return o->kind == OPERAND_GPR8H; }
@@ -380,14 +381,14 @@ static bool pick_integer(const struct translation *t, struct uop *u, const struc
 static bool vector_excluded(const struct insn *i)
 {
     switch (i->op) {
-    case OP_MASKMOVDQU: case OP_MASKMOVQ: case OP_LDMXCSR: case OP_EMMS: case OP_FXSAVE:
+    case OP_MASKMOVDQU: case OP_MASKMOVQ: case OP_LDMXCSR: case OP_FXSAVE:
     case OP_FXRSTOR: case OP_XSAVE: case OP_XRSTOR: case OP_XSAVEOPT: case OP_XSAVEC:
     case OP_XSAVES: case OP_XRSTORS: case OP_VMASKMOVPS: case OP_VMASKMOVPD: case OP_VPMASKMOVD:
     case OP_VPMASKMOVQ: case OP_VGATHERDPS ... OP_VPGATHERQQ: return true;
     default: break;
     }
     for (unsigned n = 0; n < 4; n++)
-        if (i->operand[n].kind == OPERAND_MMX || is_high(&i->operand[n])) return true;
+        if (is_high(&i->operand[n])) return true;
     return false;
 }
 
@@ -465,6 +466,8 @@ static bool pick_vector(const struct translation *t, struct uop *u, const struct
         if (b[n] == 0x38 || b[n] == 0x3a) u->map = b[n++] == 0x38 ? X64_0F38 : X64_0F3A;
     }
     u->op = UOP_VECTOR;
+    u->wants_vectors = attributes & (ATTR_SSE | ATTR_AVX);
+    u->wants_x87 = attributes & ATTR_MMX;
     u->pp = pp;
     u->opcode = b[n++];
     if (i->op == OP_VZEROUPPER || i->op == OP_VZEROALL) {
@@ -503,7 +506,7 @@ static void memory_access(struct uop *u, const struct insn *i)
         switch (i->op) {
         case OP_CMP: case OP_TEST: case OP_BT: case OP_MUL: case OP_IMUL1: case OP_DIV: case OP_IDIV:
             break;
-        default: u->access = insn_row(i->row)->attributes & (ATTR_SSE | ATTR_AVX)
+        default: u->access = insn_row(i->row)->attributes & ATTR_VECTORS
                                  ? UOP_WRITE : UOP_READ | UOP_WRITE;
         }
     }
@@ -539,8 +542,12 @@ static bool pick(const struct translation *t, struct uop *u, const struct insn *
     u->fdef = (u16)(row->flags_written | row->flags_undefined) & FLAGS_ARITHMETIC;
     u->fuse = row->flags_read & FLAGS_ARITHMETIC;
     u->lock = locked;
-    if (row->attributes & (ATTR_X87 | ATTR_MMX | ATTR_CPL0 | ATTR_REP)) return false;
-    if (row->attributes & (ATTR_SSE | ATTR_AVX)) {
+    if (row->attributes & (ATTR_CPL0 | ATTR_REP)) return false;
+    if ((row->attributes & ATTR_X87) || i->op == OP_EMMS) {
+        u8 pp, rex;
+        const u8 *b = bytes + i->pos;
+        if (!pick_x87(u, i, b + skip_prefixes(b, t->code_size == CODE64, &pp, &rex))) return false;
+    } else if (row->attributes & ATTR_VECTORS) {
         if ((row->attributes & ATTR_AVX) && !host->avx) return false;
         if (vector_excluded(i) || !pick_vector(t, u, i, bytes, row->attributes)) return false;
     } else if (!pick_integer(t, u, i)) {
@@ -569,12 +576,11 @@ void uops_select(struct translation *t, const u8 *bytes, const struct host_featu
         const struct insn *i = &t->insns[n];
         struct uop *u = &t->uops[n];
         *u = (struct uop){.insn = i, .index = (u8)n};
-        bool plain = !(insn_row(i->row)->attributes & (ATTR_SSE | ATTR_AVX));
+        bool plain = !(insn_row(i->row)->attributes & (ATTR_VECTORS | ATTR_X87));
         if ((plain || !no_vectors) && pick(t, u, i, bytes, host)) {
-            if (u->op == UOP_VECTOR) {
-                t->vectors = true;
-                if (insn_row(i->row)->attributes & ATTR_AVX) t->avx = true;
-            }
+            t->vectors |= u->wants_vectors;
+            t->x87 |= u->wants_x87;
+            if (insn_row(i->row)->attributes & ATTR_AVX) t->avx = true;
             continue;
         }
         bool ends = i->flags & INSN_ENDS_BLOCK;

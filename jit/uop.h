@@ -39,6 +39,7 @@ struct uop {
     u8 imm_size;
     u8 raw_reg, raw_vvvv, raw_rm; /* VECTOR: register numbers as encoded */
     bool reg_gpr, rm_gpr;
+    bool wants_vectors, wants_x87; /* registers that must be the guest's */
     u64 imm;
 };
 
@@ -53,12 +54,15 @@ struct translation {
     unsigned mode_key;
     bool vectors;        /* some uop is VECTOR */
     bool avx;
+    bool x87;            /* some uop wants the x87's registers */
 };
 
 /* Picks uops for the decoded instructions (translate.c); BYTES is the page they come from. */
 struct host_features;
 void uops_select(struct translation *t, const u8 *bytes, const struct host_features *host,
                  bool no_vectors);
+/* x87 instructions (pick_x87.c); BYTES behind the prefixes. */
+bool pick_x87(struct uop *u, const struct insn *insn, const u8 *bytes);
 /* Backward pass: flive and what partial writers must preserve (flags.c). */
 void uops_flags(struct translation *t);
 const char *uop_name(unsigned op);

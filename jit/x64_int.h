@@ -28,6 +28,8 @@ struct lower {
     struct x64 hot, cold;
     unsigned flags;           /* FL_* */
     unsigned vectors;         /* what is known of vectors_live */
+    bool x87;                 /* x87_live is known to be set */
+    bool x87_page;            /* x87_page is this block's */
     u32 number;               /* of the block */
     unsigned stub_count;
     struct exit_stub stubs[BLOCK_MAX + 1];
@@ -58,6 +60,8 @@ struct address stack_at(const struct lower *l, i64 disp);
  * home. r9 is free behind it. Leaves through SITE when the TLB does not allow it. */
 struct x64_rm mem_check(struct lower *l, const struct address *a, unsigned size, unsigned align,
                         bool write, u32 site);
+/* TO = the effective address, without segment; uses TO and r9. */
+void emit_ea(struct lower *l, const struct address *a, unsigned to, unsigned size);
 void lea_lower(struct lower *l, const struct uop *u);
 
 /* x64_exit.c */
@@ -73,5 +77,10 @@ void branch_lower(struct lower *l, const struct uop *u);
 
 /* x64_vec.c */
 void vector_lower(struct lower *l, const struct uop *u);
+
+/* x64_x87.c */
+void x87_want(struct lower *l, const struct uop *u);
+void x87_lower(struct lower *l, const struct uop *u);
+void x87_thunks(struct jit_cpu *j, struct x64 *e);
 
 #endif

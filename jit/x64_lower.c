@@ -272,6 +272,7 @@ static void helper_lower(struct lower *l, const struct uop *u)
     site_resume(l, site);
     l->flags = FL_MEM | FL_REG;
     l->vectors = 0;
+    l->x87 = false;
 }
 
 static void uop_lower(struct lower *l, const struct uop *u)
@@ -280,6 +281,7 @@ static void uop_lower(struct lower *l, const struct uop *u)
     case UOP_NOP: break;
     case UOP_RM: rm_lower(l, u); break;
     case UOP_VECTOR: vector_lower(l, u); break;
+    case UOP_X87: x87_lower(l, u); break;
     case UOP_MOVI64: movi64_lower(l, u); break;
     case UOP_BSWAP: bswap_lower(l, u); break;
     case UOP_BARE: bare_lower(l, u); break;
@@ -344,6 +346,7 @@ bool x64_lower(struct jit_cpu *j, struct jblock *block, const struct translation
     head_lower(&l);
     if (t->vectors) /* here, where no flags are at stake */
         vectors_want(&l, t->avx ? 3 : 1, &t->uops[0]);
+    if (t->x87) x87_want(&l, &t->uops[0]);
     for (unsigned n = 0; n < t->uop_count; n++) {
         uop_lower(&l, &t->uops[n]);
         if (unlikely(l.hot.p > hot_limit || l.cold.p > cold_limit)) {
@@ -479,5 +482,6 @@ void x64_thunks(struct jit_cpu *j)
     emit_leave(&e, j->host.avx);
     j->slow = code_rx(j, e.p);
     emit_slow(&e, j->host.avx);
+    x87_thunks(j, &e);
     j->hot = e.p;
 }
