@@ -46,7 +46,7 @@ void cache_reset(struct jit_cpu *j)
     memset(j->hash, 0, sizeof(j->hash));
     memset(j->counters, 0, sizeof(j->counters));
     j->block_count = 1; /* 0 ends chains */
-    j->site_count = 0;
+    j->site_count = j->straddle_count = 0;
     j->hot = j->hot_start;
     j->cold = j->cold_start;
     j->flushes++;

@@ -269,6 +269,27 @@ static const u8 *load_x87(struct jit_cpu *j, const struct jsite *site)
     return site->resume;
 }
 
+/* The second page of a straddling instruction moved or was written. */
+static const u8 *second_page(struct jit_cpu *j, const struct jsite *site)
+{
+    struct vcpu *cpu = j->cpu;
+    struct jblock *block = &j->blocks[site->block];
+    struct code_straddle now, *known = block->straddle;
+    struct insn insn;
+    u64 base = cpu->regs[REG_IP_BASE], next = base + PAGE_SIZE;
+    if (cpu->code_size != CODE64) next = (u32)next;
+    const u8 *host = cpu->memory->arena + (block->key >> 28) * PAGE_SIZE;
+    if (!code_decode_straddle(cpu, &insn, host, site->target, next, &now)) return refuse(j, site);
+    if (!memcmp(now.bytes, known->bytes, site->insn.length)) {
+        *known = now;
+        flags_to_native(cpu, j->state);
+        return site->resume;
+    }
+    block->generation--; /* void, for those who look it up */
+    cpu->rip = base + site->target;
+    return go_on(j, NULL);
+}
+
 const u8 *jit_slow(struct vcpu *cpu, u32 number)
 {
     struct jit_cpu *j = cpu->jit;
@@ -285,6 +306,7 @@ const u8 *jit_slow(struct vcpu *cpu, u32 number)
         cpu->rip = cpu->regs[REG_IP_BASE] + site->target;
         return go_on(j, site);
     case SITE_LOOKUP: stats->lookups++; return lookup(j, site);
+    case SITE_STRADDLE: return second_page(j, site);
     case SITE_X87: stats->x87++; return load_x87(j, site);
     default: stats->vectors++; return load_vectors(j, site);
     }

@@ -9,6 +9,7 @@
 
 #include "cpu/flags.h"
 #include "cpu/sem.h"
+#include "cpu/smp.h"
 #include "jit/jit.h"
 #include "jit/uop.h"
 
@@ -47,7 +48,10 @@ struct jblock {
     u16 pos, end;       /* guest bytes, in the page */
     u8 count;
     u32 code_bytes, cold_bytes;
+    struct code_straddle *straddle; /* of a block that is one instruction in two pages, else NULL */
 };
+
+#define STRADDLE_LIMIT 4096u
 
 enum site_kind {
     SITE_ACCESS,   /* an instruction's memory access was not for the fast path: run it, go on */
@@ -57,6 +61,7 @@ enum site_kind {
     SITE_LOOKUP,   /* branch done and counted, rip stored: look up */
     SITE_VECTORS,  /* vector registers are wanted in the host's */
     SITE_X87,      /* the x87's are */
+    SITE_STRADDLE, /* the block's second page is not what it was */
 };
 
 /* A place where translated code calls C. */
@@ -65,7 +70,7 @@ struct jsite {
     const u8 *resume;   /* executable address */
     u8 *patch;          /* SITE_LINK: writable address of the jump's displacement */
     u32 block;
-    u16 target;         /* SITE_LINK: offset in the page. SITE_VECTORS, SITE_X87: of the instruction */
+    u16 target;         /* SITE_LINK: offset in the page. SITE_VECTORS and behind: of the instruction */
     u8 kind, index;     /* index: instructions of the block in front */
     u8 want;            /* SITE_VECTORS: vectors_live wanted */
 };
@@ -90,7 +95,8 @@ struct jit_cpu {
     const u8 *x87_save, *x87_restore;
     struct jblock *blocks;
     struct jsite *sites;
-    u32 block_count, block_limit, site_count, site_limit;
+    u32 block_count, block_limit, site_count, site_limit, straddle_count;
+    struct code_straddle straddles[STRADDLE_LIMIT]; /* what blocks in two pages compare on the way in */
     u32 hash[1u << BLOCK_HASH_BITS];
     u8 counters[COUNTER_SLOTS];
     struct { u64 page, icount; u32 writes; } modified[256]; /* pages whose code was written lately */

@@ -55,6 +55,8 @@ struct translation {
     bool vectors;        /* some uop is VECTOR */
     bool avx;
     bool x87;            /* some uop wants the x87's registers */
+    struct code_straddle *straddle; /* the block is one instruction in two pages, else NULL */
+    u8 bytes[4096 + 16]; /* such an instruction's, at its place */
 };
 
 /* Picks uops for the decoded instructions (translate.c); BYTES is the page they come from. */

@@ -78,6 +78,9 @@ void branch_lower(struct lower *l, const struct uop *u);
 /* x64_vec.c */
 void vector_lower(struct lower *l, const struct uop *u);
 
+/* x64_straddle.c */
+void straddle_guard(struct lower *l, const struct code_straddle *straddle);
+
 /* x64_x87.c */
 void x87_want(struct lower *l, const struct uop *u);
 void x87_lower(struct lower *l, const struct uop *u);

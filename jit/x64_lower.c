@@ -344,6 +344,7 @@ bool x64_lower(struct jit_cpu *j, struct jblock *block, const struct translation
     block->end = (u16)t->end;
     block->count = (u8)t->count;
     head_lower(&l);
+    if (t->straddle) straddle_guard(&l, t->straddle);
     if (t->vectors) /* here, where no flags are at stake */
         vectors_want(&l, t->avx ? 3 : 1, &t->uops[0]);
     if (t->x87) x87_want(&l, &t->uops[0]);

@@ -790,13 +790,58 @@ static void test_self_modifying(void **state)
     pair_free(p);
 }
 
+static void gen_store(struct x64 *e, u64 at, u32 value)
+{
+    struct x64_rm rm = x64_mem(H_NONE, (i64)at);
+    x64_op(e, 0, 0, 0, X64_ONE, 0xc7, 0, &rm);
+    x64_u32(e, value);
+}
+
+/* An instruction in two pages, whose second is remapped, and written when WRITE, in a loop. */
+static void straddle_program(struct pair *p, bool write)
+{
+    const u64 first = FLAT_DATA + 0x6000, second = FLAT_DATA + 0x7000;
+    struct x64 *e = &p->e;
+    struct x64_rm pte = x64_mem(H_NONE, PAGE_TABLE + 0x107 * 8), page = x64_mem(H_NONE, (i64)second);
+    struct x64_rm rdx = x64_reg(RDX), counter = x64_reg(R15);
+    memset(p->code, 0xf4, sizeof(p->code));
+    *e = (struct x64){p->code, p->code + sizeof(p->code)};
+    gen_store(e, first + 0xffc, 0x11059090);
+    gen_store(e, second, 0xc3000001);
+    gen_store(e, second + 0x1000, 0xc3000002);
+    u8 *loop = e->p;
+    x64_mov_imm32(e, RDX, (u32)first + 0xffe);
+    for (unsigned n = 0; n < 3; n++) x64_op(e, 0, 0, 0, X64_ONE, 0xff, 2, &rdx);
+    x64_alu_imm(e, X64_XOR, 4, pte, 0xf000);
+    if (write) x64_op(e, 0, 0, 0, X64_ONE, 0xfe, 0, &page); /* by the old translation */
+    x64_op(e, 0, 0, 0, X64_0F, 0x01, 7, &page);
+    x64_op(e, 0, true, false, X64_ONE, 0xff, 1, &counter);
+    x64_patch(x64_jcc(e, CC_NE), loop);
+    x64_u8(e, 0xf4);
+}
+
+static void test_straddling(void **state)
+{
+    (void)state;
+    struct pair *p = pair_new(&(struct jit_options){.threshold = 1});
+    if (!p) {
+        skip();
+        return;
+    }
+    for (u64 seed = 0; seed < 20; seed++) {
+        straddle_program(p, seed & 1);
+        compare(p, seed, 10000);
+    }
+    pair_free(p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_integer),      cmocka_unit_test(test_vectors),
         cmocka_unit_test(test_cold),         cmocka_unit_test(test_unlinked_small),
         cmocka_unit_test(test_self_modifying), cmocka_unit_test(test_x87),
-        cmocka_unit_test(test_x87_cold),
+        cmocka_unit_test(test_x87_cold),     cmocka_unit_test(test_straddling),
     };
     return cmocka_run_group_tests_name("jit", tests, NULL, NULL);
 }
