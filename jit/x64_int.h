@@ -3,8 +3,8 @@
  *
  * Host registers: rsp the state (struct vcpu; nothing is pushed), r9 and r10 scratch, r11 the guest's
  * rSP, the others the guest register of the same number; the guest's R9..R11 stay in struct vcpu. Vector
- * registers and MXCSR are the guest's while state->vectors_live says so. C code runs on the thread's
- * own stack.
+ * registers and MXCSR are the guest's while state->vectors_live says so, the x87's while x87_live
+ * does. C code runs on the thread's own stack.
  *
  * Arithmetic flags are in RFLAGS, in state->flags, or in both, as known at each point of a block; at
  * its start, and wherever C code or the guest's exception handler could look, they are in state->flags.

@@ -5,7 +5,8 @@
  * touches the x87, an instruction's semantics that do are found by x87_concerns. They come back
  * (x87_spill) in front of those, and before the main loop goes on. While they are there state->x87_live
  * is set, CR0.EM and CR0.TS are clear, every exception is masked and none is pending: nothing but a
- * memory operand keeps an instruction from completing.
+ * memory operand keeps an instruction from completing. Under other control words blocks that want
+ * the x87 are the interpreter's.
  *
  * Translated code leaves FIP, FCS, FDP and FDS in state->x87_*, as offset and segment register;
  * x87_settle makes what they mean of that before C code could change segments. FOP changes with
