@@ -374,6 +374,7 @@ static void extended_leaf(const struct vcpu *cpu, u32 leaf, u32 r[4])
         break;
     case 0x80000007: feature_bits(cpu, 0x80000007, 0, r); break;
     case 0x80000008:
+        feature_bits(cpu, 0x80000008, 0, r);
         r[EAX] = (u32)(64 - __builtin_clzll(cpu->physical_mask));
         r[EAX] |= (feature_on(&cpu->features, FEATURE_LM) ? 48u : 32u) << 8;
         if (!cpu_is_intel(cpu)) r[ECX] = (cpu->count - 1) | topology_bits(cpu) << 12;

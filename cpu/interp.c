@@ -223,30 +223,37 @@ static bool interp_straddle(struct vcpu *cpu, const struct insn *insn)
     INTERP_NEXT;
 }
 
-/* Fills BLOCK with a guard and the instruction at POS that goes on in the next page. */
-static unsigned block_fill_straddle(struct vcpu *cpu, struct block *block, const u8 *host,
-                                    unsigned pos)
+bool code_decode_straddle(struct vcpu *cpu, struct insn *insn, const u8 *host, unsigned pos, u64 next,
+                          struct code_straddle *s)
 {
     unsigned room = PAGE_SIZE - pos;
     bool faulted;
     u64 physical;
-    u8 bytes[15];
-    if (room >= 15 || !(cpu->mode_key & MODE_FLAT)) return 0;
-    const u8 *second = tlb_fetch(cpu, next_page(cpu), &faulted, &physical);
-    if (!second) return 0;
-    struct code_page *page = &cpu->memory->code_pages[arena_page(cpu->memory, second)];
-    u32 generation = atomic_load(&page->generation);
-    if (!code_protect(cpu, host + pos, room) || !code_protect(cpu, second, 15 - room)) return 0;
+    if (room >= 15) return false;
+    const u8 *second = tlb_fetch(cpu, next, &faulted, &physical);
+    if (!second) return false;
+    s->page = &cpu->memory->code_pages[arena_page(cpu->memory, second)];
+    s->slow = (physical & PHYSICAL_PAGE) | TLB_EXECUTABLE;
+    s->generation = atomic_load(&s->page->generation);
+    if (!code_protect(cpu, host + pos, room) || !code_protect(cpu, second, 15 - room)) return false;
+    guest_copy(s->bytes, host + pos, room);
+    guest_copy(s->bytes + room, second, 15 - room);
+    decode_insn(insn, s->bytes, 15, (enum code_size)cpu->code_size, (u16)pos, &cpu->features);
+    return true;
+}
 
+/* Fills BLOCK with a guard and the instruction at POS that goes on in the next page. */
+static unsigned block_fill_straddle(struct vcpu *cpu, struct block *block, const u8 *host,
+                                    unsigned pos)
+{
     struct insn *insn = &block->insns[1];
-    guest_copy(bytes, host + pos, room);
-    guest_copy(bytes + room, second, 15 - room);
-    decode_insn(insn, bytes, 15, (enum code_size)cpu->code_size, (u16)pos, &cpu->features);
+    struct code_straddle s;
+    if (!(cpu->mode_key & MODE_FLAT) || !code_decode_straddle(cpu, insn, host, pos, next_page(cpu), &s))
+        return 0;
     insn_prepare(cpu, insn, 0);
     insn_terminate(insn + 1, pos + insn->length, 1);
     *(struct straddle_guard *)&block->insns[0] = (struct straddle_guard){
-        .fn = interp_straddle, .slow = (physical & PHYSICAL_PAGE) | TLB_EXECUTABLE, .page = page,
-        .generation = generation, .pos = (u16)pos};
+        .fn = interp_straddle, .slow = s.slow, .page = s.page, .generation = s.generation, .pos = (u16)pos};
     block->count = 1;
     block->bytes = insn->length;
     return 3;

@@ -32,6 +32,17 @@ bool smp_protected(struct vcpu *cpu, u64 epoch);
 /* Decodes the instruction at POS of the page at HOST into INSN once its bytes are protected, so that the
  * decode may be kept (interp.c). False: not yet, or it does not end in the page. */
 bool code_decode(struct vcpu *cpu, struct insn *insn, const u8 *host, unsigned pos);
+/* What an instruction that goes on in the next page was decoded from. */
+struct code_straddle {
+    u8 bytes[15];
+    u64 slow;                /* of the TLB's entry for that page, as far as CODE_SLOW_MASK */
+    struct code_page *page;  /* its */
+    u32 generation;
+};
+#define CODE_SLOW_MASK (0x000ffffffffff000ull | TLB_EXECUTABLE)
+/* The same for an instruction that goes on in the page at linear address NEXT; MODE_FLAT. */
+bool code_decode_straddle(struct vcpu *cpu, struct insn *insn, const u8 *host, unsigned pos, u64 next,
+                          struct code_straddle *straddle);
 /* At a block boundary, when REQUEST_QUIESCE is set. */
 void smp_acknowledge(struct vcpu *cpu);
 

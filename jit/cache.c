@@ -50,7 +50,7 @@ void cache_reset(struct jit_cpu *j)
     memset(j->counters, 0, sizeof(j->counters));
     for (unsigned i = 0; i < HEAT_SLOTS; i++) j->state->heat[i] = (i32)j->jit->options.hot;
     j->block_count = 1; /* 0 ends chains */
-    j->site_count = 0;
+    j->site_count = j->straddle_count = 0;
     j->hot = j->hot_start;
     j->cold = j->cold_start;
     j->flushes++;

@@ -102,7 +102,7 @@ static bool may_translate(struct jit_cpu *j)
 static bool is_full(struct jit_cpu *j, bool count)
 {
     bool blocks = j->block_count + ROOT_MAX >= j->block_limit;
-    bool sites = j->site_count + 2 * BLOCK_MAX + 4 > j->site_limit;
+    bool sites = j->site_count + 2 * BLOCK_MAX + 8 > j->site_limit;
     bool hot = j->hot_end - j->hot < BLOCK_HOT_MOST, cold = j->cold_end - j->cold < BLOCK_COLD_MOST;
     if (likely(!(blocks | sites | hot | cold))) return false;
     if (!count) return true;
@@ -130,7 +130,9 @@ static struct jblock *unit_make(struct jit_cpu *j, u64 key, const u8 *page, unsi
         blocks[n] = (struct jblock){
             .key = (key & ~(u64)0xfff0000) | (u64)t->nodes[t->roots[n]].pos << 16,
             .page_generation = &code_page->generation, .generation = generation};
+    if (t->straddle) page = t->bytes;
     if (!x64_lower(j, blocks, t)) return NULL;
+    if ((blocks->straddle = t->straddle)) j->straddle_count++;
     *(loops ? &stats->loop_units : &stats->blocks) += 1;
     *(loops ? &stats->loop_insns : &stats->insns) += t->count;
     *(loops ? &stats->loop_bytes : &stats->host_bytes) += blocks->code_bytes + blocks->cold_bytes;
@@ -232,16 +234,26 @@ static const u8 *fault(struct jit_cpu *j, const struct jsite *site)
     return go_on(j, NULL);
 }
 
+/* CR0 changed. */
+static void x87_forbidden(struct jit_cpu *j)
+{
+    if (unlikely(j->cpu->mode_key & MODE_NO_FPU)) x87_spill(j);
+}
+
 static const u8 *run_and_resume(struct jit_cpu *j, const struct jsite *site)
 {
     struct vcpu *cpu = j->cpu;
     const struct insn *insn = &site->insn;
     cpu->current_insn = insn;
+    bool x87 = j->state->x87_live && x87_concerns(insn);
+    if (x87) x87_spill(j);
     if (unlikely((site->kind == SITE_HELPER && !insn_allowed(cpu, insn)) ||
                  !sem_table[insn->op](cpu, insn)))
         return fault(j, site);
     if (site->kind == SITE_HELPER) j->state->vectors_live = 0;
-    if (unlikely(must_leave(cpu))) {
+    x87_forbidden(j);
+    bool lost = x87 && site->kind == SITE_ACCESS && !x87_load(j); /* the block goes on with it */
+    if (unlikely(must_leave(cpu) || lost)) {
         cpu->rip = cpu_next_ip(cpu, insn);
         cpu->icount += site->index + 1u;
         return stop(j, ENGINE_RAN);
@@ -295,11 +307,13 @@ static const u8 *run_and_end(struct jit_cpu *j, struct jsite *site)
     const struct insn *insn = &site->insn;
     cpu->current_insn = insn;
     cpu->rip = cpu_next_ip(cpu, insn);
+    if (x87_concerns(insn)) x87_spill(j);
     if (unlikely(!insn_allowed(cpu, insn) || !sem_table[insn->op](cpu, insn))) return fault(j, site);
     cpu->icount += site->index + 1u;
     if (boundary_busy(cpu)) return stop(j, ENGINE_RAN);
     cpu->leave_block = false; /* it ended here anyway, and what may have come with IF is in `requests` */
     j->state->vectors_live = 0;
+    x87_forbidden(j);
     return go_on(j, site);
 }
 
@@ -313,7 +327,15 @@ static const u8 *lookup(struct jit_cpu *j, struct jsite *site)
     return run_and_end(j, site);
 }
 
-/* Wanted by the block at site->target; icount is behind by site->index. */
+/* What the block wants at site->target can't be had; icount is behind by site->index. */
+static const u8 *refuse(struct jit_cpu *j, const struct jsite *site)
+{
+    j->cpu->rip = j->cpu->regs[REG_IP_BASE] + site->target;
+    j->cpu->icount += site->index;
+    j->refused = true; /* not now: the budget may end within a block */
+    return stop(j, ENGINE_RAN);
+}
+
 static const u8 *load_vectors(struct jit_cpu *j, const struct jsite *site)
 {
     struct vcpu *cpu = j->cpu;
@@ -328,10 +350,35 @@ static const u8 *load_vectors(struct jit_cpu *j, const struct jsite *site)
         return site->resume;
     }
     j->state->vectors_live = 0;
-    cpu->rip = cpu->regs[REG_IP_BASE] + site->target;
-    cpu->icount += site->index;
-    j->refused = true; /* not now: the budget may end within a block */
-    return stop(j, ENGINE_RAN);
+    return refuse(j, site);
+}
+
+static const u8 *load_x87(struct jit_cpu *j, const struct jsite *site)
+{
+    if (!x87_load(j)) return refuse(j, site);
+    flags_to_native(j->cpu, j->state);
+    return site->resume;
+}
+
+/* The second page of a straddling instruction moved or was written. */
+static const u8 *second_page(struct jit_cpu *j, const struct jsite *site)
+{
+    struct vcpu *cpu = j->cpu;
+    struct jblock *block = &j->blocks[site->block];
+    struct code_straddle now, *known = block->straddle;
+    struct insn insn;
+    u64 base = cpu->regs[REG_IP_BASE], next = base + PAGE_SIZE;
+    if (cpu->code_size != CODE64) next = (u32)next;
+    const u8 *host = cpu->memory->arena + (block->key >> 28) * PAGE_SIZE;
+    if (!code_decode_straddle(cpu, &insn, host, site->target, next, &now)) return refuse(j, site);
+    if (!memcmp(now.bytes, known->bytes, site->insn.length)) {
+        *known = now;
+        flags_to_native(cpu, j->state);
+        return site->resume;
+    }
+    block->generation--; /* void, for those who look it up */
+    cpu->rip = base + site->target;
+    return go_on(j, NULL);
 }
 
 /* The way into a straight unit has been taken often. */
@@ -360,6 +407,7 @@ const u8 *jit_slow(struct vcpu *cpu, u32 number)
     struct jsite *site = &j->sites[number];
     struct jit_stats *stats = &j->stats;
     flags_from_native(cpu, j->state);
+    if (j->state->x87_live) x87_settle(j);
     switch (site->kind) {
     case SITE_ACCESS: stats->accesses++; return run_and_resume(j, site);
     case SITE_LOAD: stats->accesses++; return load_and_resume(j, site);
@@ -377,6 +425,8 @@ const u8 *jit_slow(struct vcpu *cpu, u32 number)
         return go_on(j, site);
     case SITE_LOOKUP: stats->lookups++; return lookup(j, site);
     case SITE_HOT: return warm(j, site);
+    case SITE_STRADDLE: return second_page(j, site);
+    case SITE_X87: stats->x87++; return load_x87(j, site);
     default: stats->vectors++; return load_vectors(j, site);
     }
 }
@@ -402,6 +452,7 @@ static enum engine_result jit_engine(struct vcpu *cpu)
     ((x64_enter_fn)(uintptr_t)j->enter)(cpu, block->checked);
     flags_from_native(cpu, j->state);
     j->state->vectors_live = 0;
+    x87_spill(j);
     return j->result;
 }
 

@@ -9,6 +9,7 @@
 
 #include "cpu/flags.h"
 #include "cpu/sem.h"
+#include "cpu/smp.h"
 #include "jit/jit.h"
 #include "jit/uop.h"
 
@@ -19,6 +20,7 @@ struct host_features {
 
 #define JUMP_SLOTS 16384u
 #define HEAT_SLOTS 2048u
+#define X87_NOTHING 0xffffu
 #define JUMP_HASH 0x9e3779b1u
 #define JUMP_PAGE_BITS 65536u
 
@@ -30,8 +32,11 @@ struct jit_state {
     u64 jump_number;    /* what entries of `jumps` must carry to be good now */
     u16 flags;          /* AH: SF ZF AF PF CF as LAHF has them; AL: OF */
     u8 vectors_live;    /* the guest's vector registers and MXCSR are in the host's: 1 SSE, 3 AVX too */
-    u8 unused;
+    u8 x87_live;        /* the guest's x87 registers and words are in the host's */
     u32 host_mxcsr;
+    struct x87_note { u16 pos, seg; } x87_note; /* last x87 instruction: offset in x87_page; segment
+                           register of the last operand at x87_fdp. X87_NOTHING: none since settled */
+    u64 x87_page, x87_fdp;
     u64 flag_operand;   /* what redoing the last flags takes, when it is not in registers */
     u64 groups[GROUP_MAX]; /* addends of checked pages, good within a unit */
     i32 heat[HEAT_SLOTS]; /* entries left until a unit is worth tier 2 */
@@ -48,7 +53,10 @@ struct jblock {
     u16 pos;            /* in the page */
     bool loops;         /* tier 2 */
     u32 code_bytes, cold_bytes;
+    struct code_straddle *straddle; /* of a unit that is one instruction in two pages, else NULL */
 };
+
+#define STRADDLE_LIMIT 4096u
 
 enum site_kind {
     SITE_ACCESS,   /* an instruction's memory access was not for the fast path: run it, go on */
@@ -58,6 +66,8 @@ enum site_kind {
     SITE_LINK,     /* direct branch within the page, counted: look up, then link */
     SITE_LOOKUP,   /* branch done and counted, rip stored: look up */
     SITE_VECTORS,  /* vector registers are wanted in the host's */
+    SITE_X87,      /* the x87's are */
+    SITE_STRADDLE, /* the block's second page is not what it was */
     SITE_HOT,      /* a tier 1 unit has been entered often */
 };
 
@@ -67,7 +77,7 @@ struct jsite {
     const u8 *resume;   /* executable address */
     u8 *patch;          /* SITE_LINK: writable address of the jump's displacement */
     u32 block;
-    u16 target;         /* SITE_LINK: offset in the page. SITE_VECTORS: of the instruction */
+    u16 target;         /* SITE_LINK: offset in the page. SITE_VECTORS and behind: of the instruction */
     u16 index;          /* instructions in front that icount does not yet have */
     u8 kind;
     u8 want;            /* SITE_VECTORS: vectors_live wanted */
@@ -91,9 +101,11 @@ struct jit_cpu {
     u8 *hot_start, *cold_start;
     const u8 *enter, *leave, *slow;      /* thunks, executable addresses */
     const u8 *refill[TLB_MODES * 2];
+    const u8 *x87_save, *x87_restore;
     struct jblock *blocks;
     struct jsite *sites;
-    u32 block_count, block_limit, site_count, site_limit;
+    u32 block_count, block_limit, site_count, site_limit, straddle_count;
+    struct code_straddle straddles[STRADDLE_LIMIT]; /* what blocks in two pages compare on the way in */
     u32 hash[1u << BLOCK_HASH_BITS];
     u8 counters[COUNTER_SLOTS];
     struct { u64 page, icount; u32 writes; } modified[256]; /* pages whose code was written lately */
@@ -136,6 +148,12 @@ typedef u64 (*x64_enter_fn)(struct vcpu *cpu, const u8 *code);
 
 /* jit.c: what translated code calls */
 const u8 *jit_slow(struct vcpu *cpu, u32 site);
+
+/* x87_live.c */
+bool x87_load(struct jit_cpu *j);        /* false: not under these masks, or CR0 */
+void x87_spill(struct jit_cpu *j);       /* nothing when they are not there */
+void x87_settle(struct jit_cpu *j);
+bool x87_concerns(const struct insn *insn);
 
 /* cache.c */
 bool code_memory_new(struct code_memory *code, size_t size);

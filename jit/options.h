@@ -9,7 +9,7 @@ struct jit_options {
     unsigned threshold;/* entries after which a block is translated; 0: 3 */
     bool force_cold;   /* tests: every memory access takes the slow path */
     bool no_link;      /* tests: no block leads straight to another */
-    bool no_vectors;   /* tests: vector instructions through the interpreter's functions */
+    bool no_vectors;   /* tests: vector and x87 instructions through the interpreter's functions */
     bool fail_groups;  /* tests: checks shared by several accesses always fail */
     unsigned hot;      /* entries after which a unit goes to tier 2; 0: 1000 */
     bool no_loops;     /* no tier 2 */

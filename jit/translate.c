@@ -9,6 +9,7 @@
 #include "jit/x64_emit.h"
 
 #define NO 0xff
+#define ATTR_VECTORS (ATTR_SSE | ATTR_AVX | ATTR_MMX)
 
 static bool is_gpr(const struct operand *o) { return o->kind == OPERAND_GPR; }
 static bool is_high(const struct operand *o) { return o->kind == OPERAND_GPR8H; }
@@ -380,14 +381,14 @@ static bool pick_integer(const struct translation *t, struct uop *u, const struc
 static bool vector_excluded(const struct insn *i)
 {
     switch (i->op) {
-    case OP_MASKMOVDQU: case OP_MASKMOVQ: case OP_LDMXCSR: case OP_EMMS: case OP_FXSAVE:
+    case OP_MASKMOVDQU: case OP_MASKMOVQ: case OP_LDMXCSR: case OP_FXSAVE:
     case OP_FXRSTOR: case OP_XSAVE: case OP_XRSTOR: case OP_XSAVEOPT: case OP_XSAVEC:
     case OP_XSAVES: case OP_XRSTORS: case OP_VMASKMOVPS: case OP_VMASKMOVPD: case OP_VPMASKMOVD:
     case OP_VPMASKMOVQ: case OP_VGATHERDPS ... OP_VPGATHERQQ: return true;
     default: break;
     }
     for (unsigned n = 0; n < 4; n++)
-        if (i->operand[n].kind == OPERAND_MMX || is_high(&i->operand[n])) return true;
+        if (is_high(&i->operand[n])) return true;
     return false;
 }
 
@@ -465,6 +466,8 @@ static bool pick_vector(const struct translation *t, struct uop *u, const struct
         if (b[n] == 0x38 || b[n] == 0x3a) u->map = b[n++] == 0x38 ? X64_0F38 : X64_0F3A;
     }
     u->op = UOP_VECTOR;
+    u->wants_vectors = attributes & (ATTR_SSE | ATTR_AVX);
+    u->wants_x87 = attributes & ATTR_MMX;
     u->pp = pp;
     u->opcode = b[n++];
     if (i->op == OP_VZEROUPPER || i->op == OP_VZEROALL) {
@@ -503,7 +506,7 @@ static void memory_access(struct uop *u, const struct insn *i)
         switch (i->op) {
         case OP_CMP: case OP_TEST: case OP_BT: case OP_MUL: case OP_IMUL1: case OP_DIV: case OP_IDIV:
             break;
-        default: u->access = insn_row(i->row)->attributes & (ATTR_SSE | ATTR_AVX)
+        default: u->access = insn_row(i->row)->attributes & ATTR_VECTORS
                                  ? UOP_WRITE : UOP_READ | UOP_WRITE;
         }
     }
@@ -539,8 +542,12 @@ static bool pick(const struct translation *t, struct uop *u, const struct insn *
     u->fdef = (u16)(row->flags_written | row->flags_undefined) & FLAGS_ARITHMETIC;
     u->fuse = row->flags_read & FLAGS_ARITHMETIC;
     u->lock = locked;
-    if (row->attributes & (ATTR_X87 | ATTR_MMX | ATTR_CPL0 | ATTR_REP)) return false;
-    if (row->attributes & (ATTR_SSE | ATTR_AVX)) {
+    if (row->attributes & (ATTR_CPL0 | ATTR_REP)) return false;
+    if ((row->attributes & ATTR_X87) || i->op == OP_EMMS) {
+        u8 pp, rex;
+        const u8 *b = bytes + i->pos;
+        if (!pick_x87(u, i, b + skip_prefixes(b, t->code_size == CODE64, &pp, &rex))) return false;
+    } else if (row->attributes & ATTR_VECTORS) {
         if ((row->attributes & ATTR_AVX) && !host->avx) return false;
         if (vector_excluded(i) || !pick_vector(t, u, i, bytes, row->attributes)) return false;
     } else if (!pick_integer(t, u, i)) {
@@ -582,6 +589,7 @@ static u16 kills(const struct uop *u)
     case UOP_LEA:
     case UOP_BSWAP:
     case UOP_MOVI64: return general(&i->operand[0]);
+    case UOP_X87: return i->op == OP_FNSTSW ? BIT(RAX) : 0;
     case UOP_BARE:
     case UOP_DIV: return BIT(RAX) | BIT(RDX);
     case UOP_POP: return (u16)(general(&i->operand[0]) | BIT(RSP));
@@ -603,12 +611,12 @@ void uop_select(const struct translation *t, struct uop *u, const u8 *bytes,
 {
     const struct insn *i = u->insn;
     u8 index = u->index;
-    bool plain = !(insn_row(i->row)->attributes & (ATTR_SSE | ATTR_AVX));
+    bool plain = !(insn_row(i->row)->attributes & (ATTR_VECTORS | ATTR_X87));
     bool may = (plain || !no_vectors) && !(last && i->op == OP_STI);
     if (!may || !pick(t, u, i, bytes, host))
         *u = (struct uop){.insn = i, .index = index,
                           .op = i->flags & INSN_ENDS_BLOCK ? UOP_HELPER_END : UOP_HELPER};
-    u->avx = u->op == UOP_VECTOR && (insn_row(i->row)->attributes & ATTR_AVX);
+    u->avx = u->wants_vectors && (insn_row(i->row)->attributes & ATTR_AVX);
     u->kills = kills(u);
 }
 

@@ -2,7 +2,7 @@
  * The code a translation covers: straight-line from one place up to the first unconditional transfer
  * (tier 1: conditional branches are side exits), or everything direct branches reach within the page
  * (tier 2). Instructions are decoded under the rules for code pages (cpu/smp.h); one that straddles
- * pages, or can't be had yet, is not translated: the unit ends in front of it.
+ * pages is a unit of its own, and one that can't be had yet the end of the unit in front.
  */
 #include "jit/jit_int.h"
 
@@ -186,6 +186,22 @@ static void nodes_make(struct walk_state *w)
         if (!state[t->roots[n]]) heads_find(t, t->roots[n], state);
 }
 
+/* The instruction at t->pos, which goes on in the next page. */
+static bool straddle_decode(struct jit_cpu *j, struct translation *t, const u8 *page)
+{
+    if (j->straddle_count == STRADDLE_LIMIT) return false;
+    struct code_straddle *s = &j->straddles[j->straddle_count];
+    u64 next = (j->cpu->rip & PAGE_MASK) + PAGE_SIZE;
+    if (j->cpu->code_size != CODE64) next = (u32)next;
+    if (!code_decode_straddle(j->cpu, t->insns, page, t->pos, next, s) ||
+        t->pos + t->insns[0].length <= PAGE_SIZE)
+        return false;
+    memcpy(t->bytes + t->pos, s->bytes, sizeof(s->bytes));
+    t->straddle = s;
+    t->count = 1;
+    return true;
+}
+
 bool unit_discover(struct jit_cpu *j, struct translation *t, const u8 *page, unsigned pos, unsigned loops)
 {
     struct walk_state w = {.j = j, .t = t, .page = page};
@@ -199,7 +215,12 @@ bool unit_discover(struct jit_cpu *j, struct translation *t, const u8 *page, uns
     t->mode_key = j->cpu->mode_key;
     lead(&w, pos, ROOT);
     for (unsigned n = 0; n < w.queued; n++) follow(&w, w.queue[n]);
-    if (!t->at[pos]) return false;
+    t->straddle = NULL;
+    if (!t->at[pos]) {
+        if (loops || !straddle_decode(j, t, page)) return false;
+        t->at[pos] = 1;
+        w.page = t->bytes;
+    }
     nodes_make(&w);
     unit_flags(t);
     t->key_count = 0;

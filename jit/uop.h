@@ -46,6 +46,7 @@ struct uop {
     u8 imm_size;
     u8 raw_reg, raw_vvvv, raw_rm; /* VECTOR: register numbers as encoded */
     bool reg_gpr, rm_gpr;
+    bool wants_vectors, wants_x87; /* registers that must be the guest's */
     u64 imm;
 };
 
@@ -83,6 +84,8 @@ struct translation {
     unsigned limit;      /* instructions it may have */
     u16 at[4096];        /* instruction number + 1 by offset */
     u8 leader[4096];     /* 1: a node begins, 2: a root */
+    struct code_straddle *straddle; /* it is one instruction in two pages, else NULL */
+    u8 bytes[4096 + 16]; /* such an instruction's, at its place */
     u16 marks[256];      /* where leaders are */
     unsigned mark_count;
 };
@@ -95,6 +98,8 @@ bool unit_discover(struct jit_cpu *j, struct translation *t, const u8 *page, uns
 /* The uop for the instruction; HELPER or HELPER_END when it has none (translate.c). LAST: of its node. */
 void uop_select(const struct translation *t, struct uop *u, const u8 *bytes,
                 const struct host_features *host, bool no_vectors, bool last);
+/* x87 instructions (pick_x87.c); BYTES behind the prefixes. */
+bool pick_x87(struct uop *u, const struct insn *insn, const u8 *bytes);
 /* Backward pass: flive and what partial writers must preserve (flags.c). */
 void unit_flags(struct translation *t);
 /* Fills keys and what is ahead of each node (groups.c). */

@@ -3,8 +3,8 @@
  *
  * Host registers: rsp the state (struct vcpu; nothing is pushed), r9 and r10 scratch, r11 the guest's
  * rSP, the others the guest register of the same number; the guest's R9..R11 stay in struct vcpu. Vector
- * registers and MXCSR are the guest's while state->vectors_live says so. C code runs on the thread's
- * own stack.
+ * registers and MXCSR are the guest's while state->vectors_live says so, the x87's while x87_live
+ * does. C code runs on the thread's own stack.
  *
  * Arithmetic flags are in RFLAGS, in state->flags, or can be had again by redoing the last operation
  * that wrote them (a recipe), as known at each point of a unit. C code finds them in state->flags: the
@@ -38,6 +38,8 @@ struct group { bool on, write; i32 low, high; };
 struct context {
     u8 flags;        /* FL_*: where the arithmetic flags can be had; 0: nobody will ask */
     u8 vectors;      /* of vectors_live */
+    bool x87;        /* x87_live is known to be set */
+    bool x87_page;   /* x87_page is this unit's */
     bool plain;      /* a shared check failed: each access is checked by itself */
     u16 pending;     /* instructions that icount does not yet have, to the node's start */
     struct recipe recipe;
@@ -91,6 +93,8 @@ struct address stack_at(const struct lower *l, i64 disp);
  * home. r9 is free behind it. Leaves through SITE when the TLB does not allow it. */
 struct x64_rm mem_check(struct lower *l, const struct address *a, unsigned size, unsigned align,
                         bool write, u32 site);
+/* TO = the effective address, without segment; uses TO and r9. */
+void emit_ea(struct lower *l, const struct address *a, unsigned to, unsigned size);
 void lea_lower(struct lower *l, const struct uop *u);
 void groups_after(struct lower *l, const struct uop *u); /* U has been lowered */
 void groups_forget(struct lower *l);
@@ -125,6 +129,14 @@ unsigned version_new(struct lower *l, unsigned node, unsigned uop, const struct 
 /* x64_lower.c, x64_vec.c */
 void uop_lower(struct lower *l, const struct uop *u);
 void vector_lower(struct lower *l, const struct uop *u);
+
+/* x64_straddle.c */
+void straddle_guard(struct lower *l, const struct code_straddle *straddle);
+
+/* x64_x87.c */
+void x87_want(struct lower *l, const struct uop *u);
+void x87_lower(struct lower *l, const struct uop *u);
+void x87_thunks(struct jit_cpu *j, struct x64 *e);
 
 /* x64_thunks.c */
 void x64_thunks(struct jit_cpu *j);

@@ -277,6 +277,7 @@ static void helper_lower(struct lower *l, const struct uop *u)
     site_resume(l, site);
     l->c.flags = FL_MEM | FL_REG;
     l->c.vectors = 0;
+    l->c.x87 = l->c.x87_page = false;
     groups_forget(l);
 }
 
@@ -286,6 +287,7 @@ static void operation_lower(struct lower *l, const struct uop *u)
     case UOP_NOP: break;
     case UOP_RM: rm_lower(l, u); break;
     case UOP_VECTOR: vector_lower(l, u); break;
+    case UOP_X87: x87_lower(l, u); break;
     case UOP_MOVI64: movi64_lower(l, u); break;
     case UOP_BSWAP: bswap_lower(l, u); break;
     case UOP_BARE: bare_lower(l, u); break;

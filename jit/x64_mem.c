@@ -22,8 +22,7 @@ struct address stack_at(const struct lower *l, i64 disp)
 
 static bool at_home(unsigned reg) { return reg < 16 && home(reg) != H_NONE; }
 
-/* TO = the effective address, without segment; uses TO and r9. */
-static void emit_ea(struct lower *l, const struct address *a, unsigned to, unsigned size)
+void emit_ea(struct lower *l, const struct address *a, unsigned to, unsigned size)
 {
     struct x64 *e = &l->hot;
     unsigned base = H_NONE, index = H_NONE;

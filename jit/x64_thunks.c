@@ -148,5 +148,6 @@ void x64_thunks(struct jit_cpu *j)
         j->refill[how] = code_rx(j, e.p);
         emit_refill(&e, how);
     }
+    x87_thunks(j, &e);
     j->hot = e.p;
 }

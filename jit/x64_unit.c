@@ -62,9 +62,9 @@ unsigned version_new(struct lower *l, unsigned node, unsigned uop, const struct 
 /* Behind a version for V one may go on that knows what C holds; how much of use it knows, or -1. */
 static int fits(const struct lower *l, const struct context *v, const struct context *c)
 {
-    int worth = v->vectors;
+    int worth = v->vectors + v->x87 * 4 + v->x87_page;
     if (v->flags != c->flags || v->recipe.uop != c->recipe.uop || v->recipe.kind != c->recipe.kind ||
-        (v->vectors & ~c->vectors) || v->pending != c->pending || v->plain != c->plain)
+        (v->vectors & ~c->vectors) || (v->x87 && !c->x87) || (v->x87_page && !c->x87_page) || v->pending != c->pending || v->plain != c->plain)
         return -1;
     for (unsigned k = 0; k < l->t->key_count; k++) {
         const struct group *g = &v->groups[k], *have = &c->groups[k];
@@ -77,7 +77,7 @@ static int fits(const struct lower *l, const struct context *v, const struct con
 
 static int known(const struct lower *l, const struct context *c)
 {
-    int worth = c->vectors;
+    int worth = c->vectors + c->x87 * 4 + c->x87_page;
     for (unsigned k = 0; k < l->t->key_count; k++) worth += c->groups[k].on ? 4 : 0;
     return worth;
 }
@@ -319,12 +319,13 @@ static void way_in(struct lower *l, struct jblock *b, const struct node *node)
     b->pos = node->pos;
     b->loops = l->t->loops;
     u8 *stale = stale_check(l, b);
-    if (!l->t->loops) heat_check(l, &l->t->uops[node->first]);
+    if (!l->t->loops && !l->t->straddle) heat_check(l, &l->t->uops[node->first]);
     b->entry = code_rx(l->j, e->p);
     u8 *late = time_check(l);
     x64_patch(stale, l->cold.p);
     x64_patch(late, l->cold.p);
     leave_at(l, node->pos);
+    if (l->t->straddle) straddle_guard(l, l->t->straddle);
 }
 
 /* A straight unit wants its vectors at once, where no flags are at stake. */
@@ -333,8 +334,10 @@ static void vectors_first(struct lower *l)
     const struct translation *t = l->t;
     unsigned want = 0;
     for (unsigned n = 0; n < t->uop_count; n++)
-        if (t->uops[n].op == UOP_VECTOR) want |= t->uops[n].avx ? 3 : 1;
+        if (t->uops[n].wants_vectors) want |= t->uops[n].avx ? 3 : 1;
     if (want && !t->loops) vectors_want(l, want, &t->uops[0]);
+    for (unsigned n = 0; n < t->uop_count && !t->loops; n++)
+        if (t->uops[n].wants_x87) x87_want(l, &t->uops[0]);
 }
 
 static void begin(struct lower *l, struct jit_cpu *j, const struct translation *t)

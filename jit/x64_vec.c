@@ -20,7 +20,8 @@ static unsigned gpr_host(const struct uop *u, unsigned *guest, bool *written)
 void vector_lower(struct lower *l, const struct uop *u)
 {
     struct x64 *e = &l->hot;
-    vectors_want(l, u->avx ? 3 : 1, u);
+    if (u->wants_vectors) vectors_want(l, u->avx ? 3 : 1, u);
+    if (u->wants_x87) x87_want(l, u);
     struct x64_rm rm = x64_reg(u->raw_rm);
     unsigned reg = u->raw_reg, guest = 0;
     bool written = false;

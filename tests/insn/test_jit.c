@@ -23,7 +23,7 @@ struct pair {
     u64 random;
     u8 code[16384];
     struct x64 e;
-    bool simd;
+    bool simd, x87;
 };
 
 static u64 rnd(struct pair *p)
@@ -67,6 +67,24 @@ static void pair_free(struct pair *p)
     free(p);
 }
 
+/* Numbers of every kind, a stack of any depth, any mode; now and then an unmasked exception. */
+static void prepare_x87(struct vcpu *cpu, u64 s)
+{
+    static const u16 exponents[] = {0, 1, 0x3fff, 0x4000, 0x403e, 0x7ffe, 0x7fff, 0xbfff, 0xffff, 0x3f80};
+    cpu->fcw = (u16)(0x7f | (s >> 8 & 0xf00));
+    if ((cpu->fcw & 0x300) == 0x100) cpu->fcw |= 0x300;
+    if ((s >> 20 & 15) == 0) cpu->fcw &= (u16)~(1u << (s >> 24 & 3));
+    if ((s >> 28 & 1) == 0) cpu->fcw = 0x37f;
+    cpu->fsw = (u16)(s >> 32 & 0x7800);
+    cpu->ftw = (s >> 36 & 3) == 0 ? (u8)(s >> 40) : 0;
+    cpu->fip = cpu->fdp = cpu->fcs = cpu->fds = cpu->fop = 0;
+    for (unsigned i = 0; i < 8; i++) {
+        s = s * 6364136223846793005ull + 1442695040888963407ull;
+        cpu->fpu_mantissa[i] = s & 3 ? s | 1ull << 63 : (s >> 4 & 7) << 61;
+        cpu->fpu_exponent[i] = exponents[(s >> 50) % ARRAY_SIZE(exponents)];
+    }
+}
+
 static void prepare(struct pair *p, struct flat *f, u64 seed)
 {
     u64 s = seed * 0x9e3779b97f4a7c15ull | 1;
@@ -101,6 +119,7 @@ static void prepare(struct pair *p, struct flat *f, u64 seed)
     f->cpu->xcr0 = 7;
     f->cpu->mxcsr = 0x1f80;
     f->cpu->icount = 0;
+    prepare_x87(f->cpu, p->x87 ? s * 0x9e3779b97f4a7c15ull : 0);
     cpu_restored(f->cpu);
 }
 
@@ -414,9 +433,114 @@ static void gen_simd(struct pair *p)
     }
 }
 
+/* A control word, mostly with all exceptions masked. */
+static void gen_control(struct pair *p)
+{
+    struct x64 *e = &p->e;
+    struct x64_rm at = x64_mem(RBX, below(p, 32) * 2);
+    unsigned pc = below(p, 3), word = 0x7f | (pc + (pc > 0)) << 8 | below(p, 4) << 10;
+    if (!below(p, 10)) word &= (u16)rnd(p);
+    x64_op(e, X64_66, 0, 0, X64_ONE, 0xc7, 0, &at);
+    x64_u16(e, word);
+    x64_op(e, 0, 0, 0, X64_ONE, 0xd9, 5, &at);
+}
+
+static bool x87_defined(unsigned opcode, unsigned modrm)
+{
+    static const struct { u8 opcode, first, last; } undefined[] = {
+        {0xd9, 0xd1, 0xd7}, {0xd9, 0xe2, 0xe3}, {0xd9, 0xe6, 0xe7}, {0xd9, 0xef, 0xef}, {0xda, 0xe0, 0xe8},
+        {0xda, 0xea, 0xff}, {0xdb, 0xe5, 0xe7}, {0xdb, 0xf8, 0xff}, {0xdd, 0xf0, 0xff}, {0xde, 0xd8, 0xd8},
+        {0xde, 0xda, 0xdf}, {0xdf, 0xe1, 0xe7}, {0xdf, 0xf8, 0xff}};
+    for (unsigned n = 0; n < ARRAY_SIZE(undefined); n++)
+        if (opcode == undefined[n].opcode && modrm >= undefined[n].first && modrm <= undefined[n].last)
+            return false;
+    return true;
+}
+
+static void gen_x87(struct pair *p)
+{
+    struct x64 *e = &p->e;
+    unsigned opcode = 0xd8 + below(p, 8);
+    if (!below(p, 12)) {
+        gen_control(p);
+    } else if (!below(p, 60)) {
+        x64_u8(e, 0x9b);
+    } else if (below(p, 5) < 2) {
+        struct x64_rm rm = some_memory(p);
+        unsigned digit = below(p, 8), k = opcode << 4 | digit;
+        if (k == 0xd91 || k == 0xdb4 || k == 0xdb6 || k == 0xdd5) return;
+        if ((k == 0xd94 || k == 0xd95 || k == 0xdd4) && below(p, 20)) return;
+        x64_op(e, 0, 0, 0, X64_ONE, opcode, digit, &rm);
+    } else {
+        unsigned modrm = 0xc0 | below(p, 64);
+        if (!x87_defined(opcode, modrm)) return;
+        if (opcode == 0xd9 && modrm >= 0xc8 && below(p, 2)) modrm = 0xe8 + below(p, 7);
+        if (opcode == 0xdb && modrm == 0xe3 && below(p, 10)) return;
+        x64_u8(e, opcode);
+        x64_u8(e, modrm);
+    }
+}
+
+static void gen_mmx(struct pair *p)
+{
+    static const u8 plain[] = {
+        0x60, 0x61, 0x62, 0x63, 0x64, 0x67, 0x68, 0x6a, 0x6b, 0x6f, 0x74, 0x76, 0xd1, 0xd2, 0xd3, 0xd4, 0xd5,
+        0xd8, 0xda, 0xdb, 0xdf, 0xe0, 0xe4, 0xe5, 0xe8, 0xeb, 0xef, 0xf1, 0xf3, 0xf4, 0xf5, 0xf6, 0xf8, 0xfb, 0xfe};
+    struct x64 *e = &p->e;
+    unsigned reg = below(p, 8), k = below(p, 40);
+    struct x64_rm rm = below(p, 2) ? some_memory(p) : x64_reg(below(p, 8)), mm = x64_reg(below(p, 8));
+    struct x64_rm gr = below(p, 2) ? some_memory(p) : x64_reg(some_reg(p));
+    switch (k) {
+    case 0: x64_u8(e, 0x0f), x64_u8(e, 0x77); break;
+    case 1: x64_op(e, 0, below(p, 2), 0, X64_0F, 0x6e, reg, &gr); break;
+    case 2: x64_op(e, 0, below(p, 2), 0, X64_0F, 0x7e, reg, &gr); break;
+    case 3: x64_op(e, 0, 0, 0, X64_0F, 0x7f, reg, &rm); break;
+    case 4: x64_op(e, 0, 0, 0, X64_0F, 0x70, reg, &rm), x64_u8(e, below(p, 256)); break;
+    case 5: x64_op(e, 0, 0, 0, X64_0F, 0x71 + below(p, 3), 2 + below(p, 2) * 4, &mm), x64_u8(e, below(p, 70)); break;
+    case 6: x64_op(e, 0, 0, 0, X64_0F, 0xd7, some_reg(p), &mm); break;
+    case 7: x64_op(e, 0, 0, 0, X64_0F, 0xc5, some_reg(p), &mm), x64_u8(e, below(p, 8)); break;
+    case 8: gr = x64_reg(some_reg(p)), x64_op(e, 0, 0, 0, X64_0F, 0xc4, reg, &gr), x64_u8(e, below(p, 8)); break;
+    case 9: x64_op(e, X64_F2, 0, 0, X64_0F, 0xd6, reg, &mm); break;
+    case 10: x64_op(e, X64_F3, 0, 0, X64_0F, 0xd6, below(p, 16), &mm); break;
+    case 11: x64_op(e, below(p, 2), 0, 0, X64_0F, 0x2a, below(p, 16), &mm); break;
+    case 12: rm = x64_reg(below(p, 16)), x64_op(e, below(p, 2), 0, 0, X64_0F, 0x2c + below(p, 2), reg, &rm); break;
+    case 13: rm = some_memory(p), x64_op(e, 0, 0, 0, X64_0F, 0xe7, reg, &rm); break;
+    case 14: x64_op(e, 0, 0, 0, X64_0F38, below(p, 12), reg, &rm); break;
+    case 15: x64_op(e, 0, 0, 0, X64_0F3A, 0x0f, reg, &rm), x64_u8(e, below(p, 18)); break;
+    default: x64_op(e, 0, 0, 0, X64_0F, plain[below(p, ARRAY_SIZE(plain))], reg, &rm);
+    }
+}
+
+/* Task switching and what saves and restores everything. */
+static void gen_context(struct pair *p)
+{
+    struct x64 *e = &p->e;
+    struct x64_rm at = x64_mem(H_NONE, FLAT_DATA + 0x2000 + below(p, 4) * 512);
+    switch (below(p, 4)) {
+    case 0: x64_op(e, 0, below(p, 2), 0, X64_0F, 0xae, 0, &at); break; /* fxsave */
+    case 1: /* and fxrstor of the same */
+        x64_op(e, 0, 1, 0, X64_0F, 0xae, 0, &at);
+        x64_op(e, 0, 1, 0, X64_0F, 0xae, 1, &at);
+        break;
+    case 2: x64_u8(e, 0x0f), x64_u8(e, 0x06); break; /* clts */
+    default: /* mov rax, cr0; bts eax, 3 or nothing; mov cr0, rax; clts now and then */
+        if (below(p, 6)) return;
+        x64_u8(e, 0x0f), x64_u8(e, 0x20), x64_u8(e, 0xc0);
+        x64_u8(e, 0x0f), x64_u8(e, 0xba), x64_u8(e, 0xe8), x64_u8(e, 3);
+        x64_u8(e, 0x0f), x64_u8(e, 0x22), x64_u8(e, 0xc0);
+        if (below(p, 3)) x64_u8(e, 0x0f), x64_u8(e, 0x06);
+    }
+}
+
 static void gen_one(struct pair *p)
 {
     unsigned k = below(p, 32);
+    if (p->x87 && k < 20) {
+        if (!below(p, 20)) gen_context(p);
+        else if (below(p, 5)) gen_x87(p);
+        else gen_mmx(p);
+        return;
+    }
     if (p->simd && k < 12) gen_simd(p);
     else if (p->simd && k < 20) gen_avx(p);
     else if (k == 22) gen_high(p);
@@ -496,6 +620,11 @@ static bool same(struct pair *p, const char **what)
     for (unsigned r = 0; r < 16; r++)
         SAME(!memcmp(&a->zmm[r * 8], &b->zmm[r * 8], 32), "vector registers");
     SAME(a->mxcsr == b->mxcsr, "mxcsr");
+    SAME(a->fcw == b->fcw && a->fsw == b->fsw && a->ftw == b->ftw, "x87 words");
+    for (unsigned r = 0; r < 8; r++)
+        SAME(a->fpu_mantissa[r] == b->fpu_mantissa[r] && a->fpu_exponent[r] == b->fpu_exponent[r], "x87 registers");
+    SAME(a->fip == b->fip && a->fcs == b->fcs && a->fdp == b->fdp && a->fds == b->fds && a->fop == b->fop,
+         "x87 pointers");
     SAME(!memcmp(p->a->ram + FLAT_DATA, p->b->ram + FLAT_DATA, DATA_PAGES * 4096), "data");
     SAME(!memcmp(p->a->ram + FLAT_STACK - 8192, p->b->ram + FLAT_STACK - 8192, 8192), "stack");
     return true;
@@ -527,6 +656,18 @@ static void show(struct pair *p, u64 seed, const char *what)
     fprintf(stderr, "# rip %llx %llx flags %x %x icount %llu %llu mxcsr %x %x\n",
             (unsigned long long)a->rip, (unsigned long long)b->rip, cpu_eflags(a), cpu_eflags(b),
             (unsigned long long)a->icount, (unsigned long long)b->icount, a->mxcsr, b->mxcsr);
+}
+
+static void show_x87(struct pair *p)
+{
+    struct vcpu *c[2] = {p->a->cpu, p->b->cpu};
+    for (unsigned n = 0; n < 2; n++) {
+        fprintf(stderr, "# fcw %x fsw %x ftw %x fop %x fip %llx fdp %llx %x %x\n#", c[n]->fcw, c[n]->fsw, c[n]->ftw,
+                c[n]->fop, (unsigned long long)c[n]->fip, (unsigned long long)c[n]->fdp, c[n]->fcs, c[n]->fds);
+        for (unsigned r = 0; r < 8; r++)
+            fprintf(stderr, " %04x:%016llx", c[n]->fpu_exponent[r], (unsigned long long)c[n]->fpu_mantissa[r]);
+        fprintf(stderr, "\n");
+    }
 }
 
 static enum cpu_exit run(struct flat *f, i64 budget)
@@ -566,11 +707,13 @@ static void compare(struct pair *p, u64 seed, i64 budget)
     if (x == y && same(p, &what)) return;
     show(p, seed, x == y ? what : "exits");
     show_code(p);
+    if (p->x87) show_x87(p);
     locate(p, seed);
     fail();
 }
 
-static void campaign(const struct jit_options *options, bool simd, unsigned programs, u64 seed)
+enum { INTEGER, VECTORS, X87 };
+static void campaign(const struct jit_options *options, unsigned kind, unsigned programs, u64 seed)
 {
     struct pair *p = pair_new(options);
     if (!p) {
@@ -579,7 +722,8 @@ static void campaign(const struct jit_options *options, bool simd, unsigned prog
     }
     const char *one = getenv("JIT_SEED"), *many = getenv("JIT_PROGRAMS");
     if (many) programs = (unsigned)atoi(many);
-    p->simd = simd;
+    p->simd = kind == VECTORS;
+    p->x87 = kind == X87;
     for (unsigned n = one ? (unsigned)(strtoull(one, NULL, 0) - seed) : 0; n < programs; n++) {
         u64 s = seed + n;
         p->random = s * 0x9e3779b97f4a7c15ull | 1;
@@ -603,37 +747,52 @@ static void campaign(const struct jit_options *options, bool simd, unsigned prog
 static void test_integer(void **state)
 {
     (void)state;
-    campaign(&(struct jit_options){.threshold = 1, .no_loops = true}, false, 3000, 1000);
+    campaign(&(struct jit_options){.threshold = 1, .no_loops = true}, INTEGER, 3000, 1000);
 }
 static void test_vectors(void **state)
 {
     (void)state;
-    campaign(&(struct jit_options){.threshold = 1, .no_loops = true}, true, 3000, 5000);
+    campaign(&(struct jit_options){.threshold = 1, .no_loops = true}, VECTORS, 3000, 5000);
 }
 static void test_loops(void **state)
 {
     (void)state;
-    campaign(&(struct jit_options){.threshold = 1, .hot = 1}, false, 3000, 1000);
+    campaign(&(struct jit_options){.threshold = 1, .hot = 1}, INTEGER, 3000, 1000);
 }
 static void test_loops_vectors(void **state)
 {
     (void)state;
-    campaign(&(struct jit_options){.threshold = 1, .hot = 2}, true, 2000, 15000);
+    campaign(&(struct jit_options){.threshold = 1, .hot = 2}, VECTORS, 2000, 15000);
 }
 static void test_loops_groups_fail(void **state)
 {
     (void)state;
-    campaign(&(struct jit_options){.threshold = 1, .hot = 1, .fail_groups = true}, true, 1000, 20000);
+    campaign(&(struct jit_options){.threshold = 1, .hot = 1, .fail_groups = true}, VECTORS, 1000, 20000);
+}
+static void test_loops_x87(void **state)
+{
+    (void)state;
+    campaign(&(struct jit_options){.threshold = 1, .hot = 1}, X87, 1000, 25000);
 }
 static void test_cold(void **state)
 {
     (void)state;
-    campaign(&(struct jit_options){.threshold = 1, .force_cold = true}, true, 500, 9000);
+    campaign(&(struct jit_options){.threshold = 1, .force_cold = true}, VECTORS, 500, 9000);
+}
+static void test_x87(void **state)
+{
+    (void)state;
+    campaign(&(struct jit_options){.threshold = 1}, X87, 3000, 20000);
+}
+static void test_x87_cold(void **state)
+{
+    (void)state;
+    campaign(&(struct jit_options){.threshold = 1, .force_cold = true}, X87, 500, 30000);
 }
 static void test_unlinked_small(void **state)
 {
     (void)state;
-    campaign(&(struct jit_options){.threshold = 3, .no_link = true, .tb_size = KIB(256)}, true, 500, 10000);
+    campaign(&(struct jit_options){.threshold = 3, .no_link = true, .tb_size = KIB(256)}, VECTORS, 500, 10000);
 }
 
 /* A loop that patches an instruction ahead of itself, and one in its own block. */
@@ -661,15 +820,61 @@ static void test_self_modifying(void **state)
     pair_free(p);
 }
 
+static void gen_store(struct x64 *e, u64 at, u32 value)
+{
+    struct x64_rm rm = x64_mem(H_NONE, (i64)at);
+    x64_op(e, 0, 0, 0, X64_ONE, 0xc7, 0, &rm);
+    x64_u32(e, value);
+}
+
+/* An instruction in two pages, whose second is remapped, and written when WRITE, in a loop. */
+static void straddle_program(struct pair *p, bool write)
+{
+    const u64 first = FLAT_DATA + 0x6000, second = FLAT_DATA + 0x7000;
+    struct x64 *e = &p->e;
+    struct x64_rm pte = x64_mem(H_NONE, PAGE_TABLE + 0x107 * 8), page = x64_mem(H_NONE, (i64)second);
+    struct x64_rm rdx = x64_reg(RDX), counter = x64_reg(R15);
+    memset(p->code, 0xf4, sizeof(p->code));
+    *e = (struct x64){p->code, p->code + sizeof(p->code)};
+    gen_store(e, first + 0xffc, 0x11059090);
+    gen_store(e, second, 0xc3000001);
+    gen_store(e, second + 0x1000, 0xc3000002);
+    u8 *loop = e->p;
+    x64_mov_imm32(e, RDX, (u32)first + 0xffe);
+    for (unsigned n = 0; n < 3; n++) x64_op(e, 0, 0, 0, X64_ONE, 0xff, 2, &rdx);
+    x64_alu_imm(e, X64_XOR, 4, pte, 0xf000);
+    if (write) x64_op(e, 0, 0, 0, X64_ONE, 0xfe, 0, &page); /* by the old translation */
+    x64_op(e, 0, 0, 0, X64_0F, 0x01, 7, &page);
+    x64_op(e, 0, true, false, X64_ONE, 0xff, 1, &counter);
+    x64_patch(x64_jcc(e, CC_NE), loop);
+    x64_u8(e, 0xf4);
+}
+
+static void test_straddling(void **state)
+{
+    (void)state;
+    struct pair *p = pair_new(&(struct jit_options){.threshold = 1});
+    if (!p) {
+        skip();
+        return;
+    }
+    for (u64 seed = 0; seed < 20; seed++) {
+        straddle_program(p, seed & 1);
+        compare(p, seed, 10000);
+    }
+    pair_free(p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_integer),      cmocka_unit_test(test_vectors),
         cmocka_unit_test(test_loops),
-        cmocka_unit_test(test_loops_vectors),
+        cmocka_unit_test(test_loops_vectors), cmocka_unit_test(test_loops_x87),
         cmocka_unit_test(test_loops_groups_fail),
         cmocka_unit_test(test_cold),         cmocka_unit_test(test_unlinked_small),
-        cmocka_unit_test(test_self_modifying),
+        cmocka_unit_test(test_self_modifying), cmocka_unit_test(test_x87),
+        cmocka_unit_test(test_x87_cold),     cmocka_unit_test(test_straddling),
     };
     if (getenv("JIT_TEST")) cmocka_set_test_filter(getenv("JIT_TEST"));
     return cmocka_run_group_tests_name("jit", tests, NULL, NULL);
