@@ -531,6 +531,14 @@ static bool registers_ok(const struct uop *u, const struct insn *i)
     return slots <= (u->access ? 1u : 2u);
 }
 
+static bool pick_repeat(const struct translation *t, struct uop *u, const struct insn *i)
+{
+    if ((i->op != OP_MOVS && i->op != OP_STOS) || !(i->flags & INSN_REP)) return false;
+    u->op = UOP_REPEAT;
+    u->access = 0; /* two, through registers that it moves: no uop_address */
+    return t->code_size == CODE64 && i->address_size == 8 && i->seg < FS;
+}
+
 static bool pick(const struct translation *t, struct uop *u, const struct insn *i, const u8 *bytes,
                  const struct host_features *host)
 {
@@ -542,7 +550,8 @@ static bool pick(const struct translation *t, struct uop *u, const struct insn *
     u->fdef = (u16)(row->flags_written | row->flags_undefined) & FLAGS_ARITHMETIC;
     u->fuse = row->flags_read & FLAGS_ARITHMETIC;
     u->lock = locked;
-    if (row->attributes & (ATTR_CPL0 | ATTR_REP)) return false;
+    if (row->attributes & ATTR_CPL0) return false;
+    if (row->attributes & ATTR_REP) return pick_repeat(t, u, i);
     if ((row->attributes & ATTR_X87) || i->op == OP_EMMS) {
         u8 pp, rex;
         const u8 *b = bytes + i->pos;
@@ -600,6 +609,7 @@ static u16 kills(const struct uop *u)
     case UOP_CALL:
     case UOP_CALLI:
     case UOP_RET: return BIT(RSP);
+    case UOP_REPEAT: return BIT(RCX) | BIT(RSI) | BIT(RDI);
     case UOP_HELPER:
     case UOP_HELPER_END: return 0xffff;
     default: return 0;

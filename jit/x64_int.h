@@ -96,6 +96,9 @@ struct x64_rm mem_check(struct lower *l, const struct address *a, unsigned size,
 /* TO = the effective address, without segment; uses TO and r9. */
 void emit_ea(struct lower *l, const struct address *a, unsigned to, unsigned size);
 void lea_lower(struct lower *l, const struct uop *u);
+/* The check of what lies from r10 to r9, both included and less than the TLB's reach apart: r10 is the
+ * addend behind it, r9 free. */
+void span_check(struct lower *l, bool write, u32 site);
 void groups_after(struct lower *l, const struct uop *u); /* U has been lowered */
 void groups_forget(struct lower *l);
 

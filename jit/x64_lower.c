@@ -267,6 +267,53 @@ static void div_lower(struct lower *l, const struct uop *u)
     site_resume(l, site);
 }
 
+/* --- strings --- */
+
+/* The check for COUNT elements from REG on: r10 is the addend behind it. */
+static void string_check(struct lower *l, unsigned reg, bool write, const struct uop *u, u32 site)
+{
+    static const u8 scales[] = {[1] = 0, [2] = 1, [4] = 2, [8] = 3};
+    struct x64 *e = &l->hot;
+    x64_lea(e, 8, H_R9, x64_sib(home(reg), H_RCX, scales[u->insn->size], -1));
+    x64_mov(e, H_R10, home(reg));
+    span_check(l, write, site);
+}
+
+/* What is not upward, within a page and small is the interpreter's. */
+static void repeat_lower(struct lower *l, const struct uop *u)
+{
+    struct x64 *e = &l->hot;
+    struct x64_rm eflags = AT_CPU(eflags), rcx = x64_reg(H_RCX);
+    bool moves = u->insn->op == OP_MOVS, wide = u->insn->size != 1;
+    u32 site = site_new(l, SITE_ACCESS, u);
+    flags_hold(l);
+    x64_op(e, 0, false, false, X64_ONE, 0xf7, 0, &eflags); /* test */
+    x64_u32(e, FLAG_DF);
+    cold_call(l, x64_jcc(e, CC_NE), site);
+    x64_alu_imm(e, X64_CMP, 8, x64_reg(H_RCX), PAGE_SIZE);
+    cold_call(l, x64_jcc(e, CC_A), site);
+    x64_op(e, 0, true, false, X64_ONE, 0x85, H_RCX, &rcx); /* test */
+    u8 *none = x64_jcc(e, CC_E);
+    string_check(l, RDI, true, u, site);
+    if (moves) {
+        x64_mov_store(e, 8, AT_STATE(scratch[0]), H_R10);
+        string_check(l, RSI, false, u, site);
+        x64_alu(e, X64_ADD, 8, H_RSI, x64_reg(H_R10));
+        x64_alu(e, X64_ADD, 8, H_RDI, AT_STATE(scratch[0]));
+    } else {
+        x64_alu(e, X64_ADD, 8, H_RDI, x64_reg(H_R10));
+    }
+    x64_u8(e, 0xf3);
+    if (u->insn->size == 2) x64_u8(e, 0x66);
+    if (u->insn->size == 8) x64_u8(e, 0x48);
+    x64_u8(e, (moves ? 0xa4u : 0xaau) + wide);
+    if (moves) x64_alu(e, X64_SUB, 8, H_RSI, x64_reg(H_R10));
+    x64_alu(e, X64_SUB, 8, H_RDI, moves ? AT_STATE(scratch[0]) : x64_reg(H_R10));
+    l->c.flags &= ~(unsigned)FL_REG;
+    x64_patch(none, e->p);
+    site_resume(l, site);
+}
+
 /* --- the interpreter's function --- */
 
 static void helper_lower(struct lower *l, const struct uop *u)
@@ -300,6 +347,7 @@ static void operation_lower(struct lower *l, const struct uop *u)
     case UOP_CLI:
     case UOP_STI: interrupts_lower(l, u); break;
     case UOP_DIV: div_lower(l, u); break;
+    case UOP_REPEAT: repeat_lower(l, u); break;
     case UOP_FALL: break; /* the unit's */
     case UOP_HELPER:
     case UOP_HELPER_END:

@@ -48,6 +48,13 @@ static bool is_simple(const struct address *a)
            (at_home(a->index) || a->index == REG_ZERO) && (a->base != REG_ZERO || a->index != REG_ZERO);
 }
 
+/* r10: the place in the TLB of the address that it is. */
+static void emit_slot(struct x64 *e)
+{
+    x64_shift(e, 5, 4, H_R10, 7);
+    x64_alu_imm(e, X64_AND, 4, x64_reg(H_R10), (TLB_ENTRIES - 1) << 5);
+}
+
 static void emit_tag(struct lower *l, const struct address *a, unsigned size, unsigned align, bool simple)
 {
     struct x64 *e = &l->hot;
@@ -71,8 +78,7 @@ static void emit_tag(struct lower *l, const struct address *a, unsigned size, un
         else x64_mov(e, H_R9, H_R10);
     }
     x64_alu_imm(e, X64_AND, 8, x64_reg(H_R9), (i32)(0xfffff000u | (align > 1 ? align - 1 : 0)));
-    x64_shift(e, 5, 4, H_R10, 7);
-    x64_alu_imm(e, X64_AND, 4, x64_reg(H_R10), (TLB_ENTRIES - 1) << 5);
+    emit_slot(e);
 }
 
 static void add_loaded(struct lower *l, struct x64_rm from)
@@ -120,19 +126,41 @@ static i64 tlb_disp(const struct lower *l)
     return (const u8 *)cpu->tlb->entry[tlb_mode(l)] - (const u8 *)cpu;
 }
 
-static void compare_tag(struct lower *l, const struct address *a, unsigned size, unsigned align, bool write)
+static void emit_compare(struct lower *l, bool write)
 {
     i64 tag = write ? offsetof(struct tlb_entry, tag_write) : offsetof(struct tlb_entry, tag_read);
-    flags_hold(l);
-    emit_tag(l, a, size, align, is_simple(a));
     x64_alu(&l->hot, X64_CMP, 8, H_R9, x64_sib(H_RSP, H_R10, 0, tlb_disp(l) + tag));
     l->c.flags &= ~(unsigned)FL_REG;
+}
+
+static void compare_tag(struct lower *l, const struct address *a, unsigned size, unsigned align, bool write)
+{
+    flags_hold(l);
+    emit_tag(l, a, size, align, is_simple(a));
+    emit_compare(l, write);
 }
 
 static void load_addend(struct lower *l)
 {
     x64_mov_load(&l->hot, 8, H_R10,
                  x64_sib(H_RSP, H_R10, 0, tlb_disp(l) + (i64)offsetof(struct tlb_entry, addend)));
+}
+
+/* The comparison was not met: the TLB is filled, or C called. */
+static void unless_met(struct lower *l, bool write, u32 site)
+{
+    l->cold_before = true;
+    if (l->j->jit->options.force_cold) cold_call(l, x64_jmp(&l->hot), site);
+    else cold_refill(l, x64_jcc(&l->hot, CC_NE), tlb_mode(l) * 2 + write, site);
+}
+
+void span_check(struct lower *l, bool write, u32 site)
+{
+    x64_alu_imm(&l->hot, X64_AND, 8, x64_reg(H_R9), -(i32)PAGE_SIZE);
+    emit_slot(&l->hot);
+    emit_compare(l, write);
+    unless_met(l, write, site);
+    load_addend(l);
 }
 
 /* --- checks shared by a group of accesses --- */
@@ -225,9 +253,7 @@ struct x64_rm mem_check(struct lower *l, const struct address *a, unsigned size,
 {
     if (!group_access(l, a, size, align, write, site)) {
         compare_tag(l, a, size, align, write);
-        l->cold_before = true;
-        if (l->j->jit->options.force_cold) cold_call(l, x64_jmp(&l->hot), site);
-        else cold_refill(l, x64_jcc(&l->hot, CC_NE), tlb_mode(l) * 2 + write, site);
+        unless_met(l, write, site);
         load_addend(l);
     }
     return emit_operand(l, a);

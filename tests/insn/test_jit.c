@@ -347,6 +347,27 @@ static void gen_high(struct pair *p)
     }
 }
 
+/* REP MOVS, STOS; operands may lie over one another, in two pages, or where there is nothing. */
+static void gen_string(struct pair *p)
+{
+    struct x64 *e = &p->e;
+    bool moves = below(p, 2), down = !below(p, 6);
+    unsigned size = 1u << below(p, 4);
+    x64_lea(e, 8, RDI, some_memory(p));
+    x64_mov_imm32(e, RCX, below(p, 8) ? below(p, 40) : below(p, 900));
+    if (moves) {
+        x64_u8(e, 0x56); /* push rsi */
+        x64_lea(e, 8, RSI, below(p, 3) ? some_memory(p) : x64_mem(RDI, (i64)below(p, 17) - 8));
+    }
+    if (down) x64_u8(e, 0xfd);
+    if (size == 2) x64_u8(e, 0x66);
+    x64_u8(e, 0xf3);
+    if (size == 8) x64_u8(e, 0x48);
+    x64_u8(e, (moves ? 0xa4 : 0xaa) + (size != 1));
+    if (down) x64_u8(e, 0xfc);
+    if (moves) x64_u8(e, 0x5e);
+}
+
 /* Instructions that the interpreter runs, and BSF, BSR. */
 static void gen_rare(struct pair *p)
 {
@@ -359,10 +380,7 @@ static void gen_rare(struct pair *p)
         break;
     case 0: x64_op(e, 0, below(p, 2), 0, X64_0F, 0xbc + below(p, 2), some_reg(p), &rm); define_flags(p); break;
     case 1: x64_u8(e, 0x0f), x64_u8(e, 0x31); x64_u8(e, 0x31), x64_u8(e, 0xc0); break; /* rdtsc; xor eax, eax */
-    default: /* mov rdi, rsi; mov ecx, n; rep stosb or movsb */
-        x64_mov(e, RDI, RSI);
-        x64_mov_imm32(e, RCX, below(p, 40));
-        x64_u8(e, 0xf3), x64_u8(e, 0xaa);
+    default: gen_string(p);
     }
 }
 
