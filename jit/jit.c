@@ -36,7 +36,7 @@
 #define TB_SIZE_DEFAULT MIB(64)
 #define TB_SIZE_MIN KIB(64)
 #define BLOCK_HOT_MOST ((ptrdiff_t)KIB(36))  /* what a block may take (x64_unit.c), with its exits */
-#define BLOCK_COLD_MOST ((ptrdiff_t)KIB(12))
+#define BLOCK_COLD_MOST ((ptrdiff_t)KIB(20))
 #define THRESHOLD_DEFAULT 3u
 #define HOT_DEFAULT 1000u
 #define THRESHOLD_MODIFIED 200u /* for pages whose code keeps being written */

@@ -202,6 +202,13 @@ static bool straddle_decode(struct jit_cpu *j, struct translation *t, const u8 *
     return true;
 }
 
+static bool any_head(const struct translation *t)
+{
+    for (unsigned n = 0; n < t->node_count; n++)
+        if (t->nodes[n].head) return true;
+    return false;
+}
+
 bool unit_discover(struct jit_cpu *j, struct translation *t, const u8 *page, unsigned pos, unsigned loops)
 {
     struct walk_state w = {.j = j, .t = t, .page = page};
@@ -222,6 +229,7 @@ bool unit_discover(struct jit_cpu *j, struct translation *t, const u8 *page, uns
         w.page = t->bytes;
     }
     nodes_make(&w);
+    if (loops && !any_head(t)) return false; /* no turn would be the cheaper for what another established */
     unit_flags(t);
     t->key_count = 0;
     if (loops) unit_groups(t);
