@@ -8,7 +8,7 @@
 #include "jit/jit_int.h"
 
 #define SPAN_MAX 2048
-#define PASSES 3u
+#define PASSES 3u /* over loops */
 
 static unsigned natural(const struct translation *t) { return t->code_size == CODE64 ? 8 : 4; }
 
@@ -165,7 +165,7 @@ void unit_groups(struct translation *t)
 {
     keys_find(t);
     memset(t->ahead, 0, sizeof(t->ahead));
-    for (unsigned pass = 0; pass < PASSES; pass++)
+    for (unsigned pass = 0; pass < (t->loops ? PASSES : 1); pass++)
         for (unsigned n = t->node_count; n-- > 0;)
             for (unsigned k = 0; k < t->key_count; k++) t->ahead[n][k] = group_ahead(t, n, 0, k);
 }

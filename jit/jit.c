@@ -125,7 +125,7 @@ static struct jblock *unit_make(struct jit_cpu *j, u64 key, const u8 *page, unsi
     struct translation *t = &j->work;
     u32 generation = atomic_load(&code_page->generation);
     u64 began = jit_time();
-    if (!unit_discover(j, t, page, pos, loops)) return NULL;
+    if (!unit_discover(j, t, page, pos, loops, key & KEY_PLAIN)) return NULL;
     for (unsigned n = 0; n < t->root_count; n++)
         blocks[n] = (struct jblock){
             .key = (key & ~(u64)0xfff0000) | (u64)t->nodes[t->roots[n]].pos << 16,
@@ -171,7 +171,7 @@ static bool loops_make(struct jit_cpu *j, const struct jblock *block, const u8 *
 }
 
 /* The block at rip, or NULL: the interpreter's turn. */
-static struct jblock *block_at(struct jit_cpu *j)
+static struct jblock *block_as(struct jit_cpu *j, unsigned plain)
 {
     struct vcpu *cpu = j->cpu;
     bool faulted;
@@ -181,13 +181,15 @@ static struct jblock *block_at(struct jit_cpu *j)
     if (faulted || !host) return NULL;
     unsigned pos = linear & (PAGE_SIZE - 1);
     u64 number = arena_page(cpu->memory, host);
-    u64 key = number << 28 | (u64)pos << 16 | (cpu->mode_key & ~(unsigned)MODE_NO_FPU);
+    u64 key = number << 28 | (u64)pos << 16 | (cpu->mode_key & ~(unsigned)MODE_NO_FPU) | plain;
     struct jblock *block = cache_find(j, key);
-    if (!block && hot_enough(j, key, number))
+    if (!block && (plain || hot_enough(j, key, number)))
         block = block_make(j, key, host - pos, pos);
     if (block) cpu->regs[REG_IP_BASE] = linear & PAGE_MASK;
     return block;
 }
+
+static struct jblock *block_at(struct jit_cpu *j) { return block_as(j, 0); }
 
 /* --- what translated code calls --- */
 
@@ -287,7 +289,7 @@ static const u8 *go_on(struct jit_cpu *j, struct jsite *site)
         const struct jblock *own = &j->blocks[site->block];
         /* The page must still be what it was when the branch was made. */
         if (from == cpu->regs[REG_IP_BASE] && own->generation == block->generation &&
-            own->key >> 28 == block->key >> 28 && (u16)own->key == (u16)block->key) {
+            own->key >> 28 == block->key >> 28 && !((own->key ^ block->key) & 0xffff & ~(u64)KEY_PLAIN)) {
             const u8 *to = block->pos <= own->pos || own->loops ? block->checked : block->entry;
             st32(site->patch, (u32)(to - (code_rx(j, site->patch) + 4)));
             site->patch = NULL;
@@ -381,8 +383,26 @@ static const u8 *second_page(struct jit_cpu *j, const struct jsite *site)
     return go_on(j, NULL);
 }
 
+/* On from rip without shared checks. */
+static const u8 *go_plain(struct jit_cpu *j, struct jsite *site)
+{
+    struct vcpu *cpu = j->cpu;
+    u32 flushes = j->flushes;
+    j->cpu->rip = cpu->regs[REG_IP_BASE] + site->target;
+    if (unlikely(hurried(cpu)) || must_leave(cpu)) return stop(j, ENGINE_RAN);
+    const struct jblock *block = block_as(j, KEY_PLAIN);
+    if (!block) return stop(j, ENGINE_RAN);
+    if (flushes == j->flushes && site->patch && !j->jit->options.no_link) {
+        st32(site->patch, (u32)(block->checked - (code_rx(j, site->patch) + 4)));
+        site->patch = NULL;
+    }
+    jumps_mode(j);
+    flags_to_native(cpu, j->state);
+    return block->checked;
+}
+
 /* The way into a straight unit has been taken often. */
-static const u8 *warm(struct jit_cpu *j, const struct jsite *site)
+static const u8 *warm(struct jit_cpu *j, struct jsite *site)
 {
     struct vcpu *cpu = j->cpu;
     const struct jblock *block = &j->blocks[site->block];
@@ -395,7 +415,7 @@ static const u8 *warm(struct jit_cpu *j, const struct jsite *site)
     if (faulted || !host || arena_page(cpu->memory, host) != block->key >> 28 ||
         !loops_make(j, block, host - site->target)) {
         j->stats.loop_failed++;
-        *heat = INT32_MAX;
+        x64_cool(j, site);
         return site->resume;
     }
     return j->blocks[site->block].checked;
@@ -424,6 +444,7 @@ const u8 *jit_slow(struct vcpu *cpu, u32 number)
         cpu->rip = cpu->regs[REG_IP_BASE] + site->target;
         return go_on(j, site);
     case SITE_LOOKUP: stats->lookups++; return lookup(j, site);
+    case SITE_PLAIN: stats->plain++; return go_plain(j, site);
     case SITE_HOT: return warm(j, site);
     case SITE_STRADDLE: return second_page(j, site);
     case SITE_X87: stats->x87++; return load_x87(j, site);

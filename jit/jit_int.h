@@ -43,6 +43,9 @@ struct jit_state {
     struct jump { u64 linear, number, page; const u8 *code; } jumps[JUMP_SLOTS];
 };
 
+#define KEY_PLAIN 0x8000u /* beside the mode: no shared checks */
+_Static_assert(MODE_NO_FPU < KEY_PLAIN, "a bit of its own");
+
 struct jblock {
     u64 key;
     _Atomic u32 *page_generation;
@@ -64,6 +67,7 @@ enum site_kind {
     SITE_HELPER,   /* an instruction without a uop: run it, go on */
     SITE_END,      /* an instruction that ends the block: run it, look up where it leads */
     SITE_LINK,     /* direct branch within the page, counted: look up, then link */
+    SITE_PLAIN,    /* a shared check failed, counted: on with a unit that has none, link */
     SITE_LOOKUP,   /* branch done and counted, rip stored: look up */
     SITE_VECTORS,  /* vector registers are wanted in the host's */
     SITE_X87,      /* the x87's are */
@@ -142,6 +146,7 @@ struct jit {
 /* x64_unit.c, x64_thunks.c. Code for unit T; blocks[n] is for its root n. False: it does not fit. */
 bool x64_lower(struct jit_cpu *j, struct jblock *blocks, const struct translation *t);
 void x64_redirect(struct jit_cpu *j, const struct jblock *from, const struct jblock *to);
+void x64_cool(struct jit_cpu *j, struct jsite *site);
 bool x64_start(struct jit_cpu *j);
 void x64_stop(struct jit_cpu *j);
 typedef u64 (*x64_enter_fn)(struct vcpu *cpu, const u8 *code);

@@ -13,6 +13,7 @@ struct jit_options {
     bool fail_groups;  /* tests: checks shared by several accesses always fail */
     unsigned hot;      /* entries after which a unit goes to tier 2; 0: 1000 */
     bool no_loops;     /* no tier 2 */
+    bool all_loops;    /* tests: tier 2 takes what has no loop, too */
     bool perf_map;     /* names of blocks for Linux perf, /tmp/perf-PID.map */
     bool jit_dump;     /* and with their code, jit-PID.dump */
     const char *symbols; /* file of `address type name` lines (System.map) to name guest code with; or NULL */

@@ -209,13 +209,15 @@ static bool any_head(const struct translation *t)
     return false;
 }
 
-bool unit_discover(struct jit_cpu *j, struct translation *t, const u8 *page, unsigned pos, unsigned loops)
+bool unit_discover(struct jit_cpu *j, struct translation *t, const u8 *page, unsigned pos, unsigned loops,
+                   bool plain)
 {
     struct walk_state w = {.j = j, .t = t, .page = page};
     marks_clear(t);
     t->pos = pos;
     t->root_count = 0;
     t->loops = loops;
+    t->plain = plain;
     t->limit = loops ? loops : BLOCK_MAX;
     t->code_size = j->cpu->code_size;
     t->stack_size = j->cpu->stack_size;
@@ -229,9 +231,9 @@ bool unit_discover(struct jit_cpu *j, struct translation *t, const u8 *page, uns
         w.page = t->bytes;
     }
     nodes_make(&w);
-    if (loops && !any_head(t)) return false; /* no turn would be the cheaper for what another established */
+    if (loops && !any_head(t) && !j->jit->options.all_loops) return false; /* no turn would be the cheaper for what another established */
     unit_flags(t);
     t->key_count = 0;
-    if (loops) unit_groups(t);
+    if (!plain) unit_groups(t);
     return true;
 }

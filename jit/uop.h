@@ -81,6 +81,7 @@ struct translation {
     unsigned stack_size;
     unsigned mode_key;
     bool loops;          /* tier 2 */
+    bool plain;          /* no shared checks: one failed here */
     unsigned limit;      /* instructions it may have */
     u16 at[4096];        /* instruction number + 1 by offset */
     u8 leader[4096];     /* 1: a node begins, 2: a root */
@@ -94,7 +95,8 @@ struct host_features;
 /* Finds the unit's code from POS on, makes nodes and uops of it (unit.c). LOOPS: up to so many
  * instructions of tier 2; 0: tier 1. */
 struct jit_cpu;
-bool unit_discover(struct jit_cpu *j, struct translation *t, const u8 *page, unsigned pos, unsigned loops);
+bool unit_discover(struct jit_cpu *j, struct translation *t, const u8 *page, unsigned pos, unsigned loops,
+                   bool plain);
 /* The uop for the instruction; HELPER or HELPER_END when it has none (translate.c). LAST: of its node. */
 void uop_select(const struct translation *t, struct uop *u, const u8 *bytes,
                 const struct host_features *host, bool no_vectors, bool last);

@@ -49,11 +49,18 @@ void cold_refill(struct lower *l, u8 *patch, unsigned how, u32 site)
     call_c(l, &l->cold, site);
 }
 
-/* Else a jump leads on that is to be patched. */
-u8 *cold_refill_jump(struct lower *l, u8 *patch, unsigned how)
+/* Else a unit without shared checks goes on from U. */
+void cold_plain(struct lower *l, u8 *patch, int how, const struct uop *u)
 {
-    refill(l, patch, how);
-    return x64_jmp(&l->cold);
+    u32 site = site_new(l, SITE_PLAIN, u);
+    if (how >= 0) refill(l, patch, (unsigned)how);
+    else x64_patch(patch, l->cold.p);
+    flags_cold(l);
+    count_insns(&l->cold, l->c.pending + u->index);
+    l->j->sites[site].target = u->insn->pos;
+    l->j->sites[site].patch = x64_jmp(&l->cold);
+    x64_patch(l->j->sites[site].patch, l->cold.p);
+    call_c(l, &l->cold, site);
 }
 
 /* --- vectors --- */

@@ -40,14 +40,13 @@ struct context {
     u8 vectors;      /* of vectors_live */
     bool x87;        /* x87_live is known to be set */
     bool x87_page;   /* x87_page is this unit's */
-    bool plain;      /* a shared check failed: each access is checked by itself */
     u16 pending;     /* instructions that icount does not yet have, to the node's start */
     struct recipe recipe;
     struct group groups[GROUP_MAX];
 };
 
-/* A node's code from uop UOP on, for one context. */
-struct version { u16 node, uop; struct context in; u8 *code; };
+/* A node's code for one context. */
+struct version { u16 node; struct context in; u8 *code; };
 struct version_patch { u8 *at; u16 version; };
 /* Where a conditional branch goes when taken: NODE, or (-1) out of the unit. */
 struct exit_stub { u8 *patch; const struct uop *uop; i16 node; struct context at; };
@@ -117,17 +116,14 @@ u32 site_new(struct lower *l, enum site_kind kind, const struct uop *u);
 void site_resume(struct lower *l, u32 site);
 void cold_call(struct lower *l, u8 *patch, u32 site); /* the jump at PATCH goes to C */
 void cold_refill(struct lower *l, u8 *patch, unsigned how, u32 site); /* HOW: tlb_refill's */
-u8 *cold_refill_jump(struct lower *l, u8 *patch, unsigned how);
+/* Without one shared check, when the jump at PATCH is taken: HOW as above, or -1 not to fill the TLB. */
+void cold_plain(struct lower *l, u8 *patch, int how, const struct uop *u);
 void call_c(struct lower *l, struct x64 *e, u32 site);
 void count_insns(struct x64 *e, unsigned count);
 void vectors_want(struct lower *l, unsigned want, const struct uop *u);
 void exit_direct(struct lower *l, const struct uop *u, i64 target, unsigned count);
 void branch_lower(struct lower *l, const struct uop *u);
 i64 branch_target(const struct uop *u);
-
-/* x64_unit.c */
-void version_patch(struct lower *l, u8 *at, unsigned version);
-unsigned version_new(struct lower *l, unsigned node, unsigned uop, const struct context *in);
 
 /* x64_lower.c, x64_vec.c */
 void uop_lower(struct lower *l, const struct uop *u);

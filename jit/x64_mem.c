@@ -169,7 +169,7 @@ static int group_of(const struct lower *l, const struct address *a)
 {
     struct group_key key = {.base = a->base, .index = a->index, .scale = a->scale,
                             .seg = a->seg >= FS ? a->seg : 0, .size = a->size};
-    if (!l->t->loops || l->c.plain || l->j->jit->options.force_cold) return -1;
+    if (l->j->jit->options.force_cold) return -1;
     if (a->index == REG_ZERO) {
         key.scale = 0;
         if (a->base == REG_ZERO || a->base == REG_IP_BASE) key.page = (i32)a->disp & ~(i32)4095;
@@ -182,21 +182,18 @@ static bool covers(const struct group *g, const struct address *a, unsigned size
     return g->on && a->disp >= g->low && a->disp + (i64)size <= g->high && (g->write || !write);
 }
 
-/* One check for all that lies ahead; failing, it goes on with a copy of the code that has none. */
+/* One check for all that lies ahead; failing, it goes on with a unit that has none. */
 static void group_check(struct lower *l, unsigned k, const struct address *a, const struct ahead *ahead,
                         bool write)
 {
     struct address low = *a;
     low.disp = ahead->low;
     compare_tag(l, &low, (unsigned)(ahead->high - ahead->low), 0, ahead->write);
-    u8 *failed = l->j->jit->options.fail_groups ? x64_jmp(&l->hot) : x64_jcc(&l->hot, CC_NE);
+    bool fail = l->j->jit->options.fail_groups;
     /* A page must not become dirty for a write that may not come. */
-    if (write == ahead->write && !l->j->jit->options.fail_groups)
-        failed = cold_refill_jump(l, failed, tlb_mode(l) * 2 + write);
-    struct context plain = l->c;
-    plain.plain = true;
-    memset(plain.groups, 0, sizeof(plain.groups));
-    version_patch(l, failed, version_new(l, l->node, l->uop, &plain));
+    int how = fail || write != ahead->write ? -1 : (int)(tlb_mode(l) * 2 + write);
+    const struct uop *u = &l->t->uops[l->t->nodes[l->node].first + l->uop];
+    cold_plain(l, fail ? x64_jmp(&l->hot) : x64_jcc(&l->hot, CC_NE), how, u);
     load_addend(l);
     x64_mov_store(&l->hot, 8, AT_STATE(groups[k]), H_R10);
     l->c.groups[k] = (struct group){true, ahead->write, ahead->low, ahead->high};
@@ -212,9 +209,7 @@ static bool group_access(struct lower *l, const struct address *a, unsigned size
     if (!covers(g, a, size, write)) {
         struct ahead ahead = group_ahead(l->t, l->node, l->uop, (unsigned)k);
         bool within = ahead.count > 1 && a->disp >= ahead.low && a->disp + (i64)size <= ahead.high;
-        if (!within || (write && !ahead.write) || l->cold_before ||
-            l->version_count > VERSION_MAX / 2)
-            return false;
+        if (!within || (write && !ahead.write) || l->cold_before) return false;
         group_check(l, (unsigned)k, a, &ahead, write);
     } else {
         x64_mov_load(&l->hot, 8, H_R10, AT_STATE(groups[k]));

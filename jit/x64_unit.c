@@ -29,7 +29,7 @@ static bool room(struct lower *l)
     return !l->failed;
 }
 
-void version_patch(struct lower *l, u8 *at, unsigned version)
+static void version_patch(struct lower *l, u8 *at, unsigned version)
 {
     if (l->versions[version].code) x64_patch(at, l->versions[version].code);
     else if (l->patch_count == ARRAY_SIZE(l->patches)) l->failed = true;
@@ -49,13 +49,13 @@ static void version_place(struct lower *l, unsigned version)
     }
 }
 
-unsigned version_new(struct lower *l, unsigned node, unsigned uop, const struct context *in)
+static unsigned version_new(struct lower *l, unsigned node, const struct context *in)
 {
     if (l->version_count == VERSION_MAX) {
         l->failed = true;
         return 0;
     }
-    l->versions[l->version_count] = (struct version){(u16)node, (u16)uop, *in, NULL};
+    l->versions[l->version_count] = (struct version){(u16)node, *in, NULL};
     return l->version_count++;
 }
 
@@ -64,7 +64,7 @@ static int fits(const struct lower *l, const struct context *v, const struct con
 {
     int worth = v->vectors + v->x87 * 4 + v->x87_page;
     if (v->flags != c->flags || v->recipe.uop != c->recipe.uop || v->recipe.kind != c->recipe.kind ||
-        (v->vectors & ~c->vectors) || (v->x87 && !c->x87) || (v->x87_page && !c->x87_page) || v->pending != c->pending || v->plain != c->plain)
+        (v->vectors & ~c->vectors) || (v->x87 && !c->x87) || (v->x87_page && !c->x87_page) || v->pending != c->pending)
         return -1;
     for (unsigned k = 0; k < l->t->key_count; k++) {
         const struct group *g = &v->groups[k], *have = &c->groups[k];
@@ -90,20 +90,20 @@ static unsigned version_for(struct lower *l, unsigned node)
     unsigned most = l->version_count < VERSION_MAX / 2 ? SAME_NODE_MAX : 0;
     for (unsigned v = 0; v < l->version_count; v++) {
         const struct version *version = &l->versions[v];
-        if (version->node != node || version->uop) continue;
+        if (version->node != node) continue;
         same++;
         int fit = fits(l, &version->in, &l->c);
         if (fit > worth) worth = fit, best = v;
     }
     if (best < VERSION_MAX && (worth == known(l, &l->c) || same >= most)) return best;
-    if (same < most) return version_new(l, node, 0, &l->c);
+    if (same < most) return version_new(l, node, &l->c);
     flags_memory(l);
     l->c = (struct context){.flags = FL_MEM};
     for (unsigned v = 0; v < l->version_count; v++)
-        if (l->versions[v].node == node && !l->versions[v].uop && !fits(l, &l->versions[v].in, &l->c) &&
+        if (l->versions[v].node == node && !fits(l, &l->versions[v].in, &l->c) &&
             !known(l, &l->versions[v].in))
             return v;
-    return version_new(l, node, 0, &l->c);
+    return version_new(l, node, &l->c);
 }
 
 /* --- edges --- */
@@ -111,7 +111,7 @@ static unsigned version_for(struct lower *l, unsigned node)
 static bool joins(const struct lower *l, unsigned node)
 {
     const struct node *n = &l->t->nodes[node];
-    return n->predecessors != 1 || n->head || n->root || l->c.plain || l->c.pending > PENDING_MAX;
+    return n->predecessors != 1 || n->head || n->root || l->c.pending > PENDING_MAX;
 }
 
 /* Reduces l->c to what is of use in NODE, which has other ways in. */
@@ -132,14 +132,13 @@ static void reduce(struct lower *l, unsigned node)
     }
     count_insns(&l->hot, l->c.pending);
     l->c.pending = 0;
-    l->c.plain = false;
     for (unsigned k = 0; k < l->t->key_count; k++)
         if (!l->t->ahead[node][k].count) l->c.groups[k] = (struct group){0};
 }
 
 static unsigned version_enter(struct lower *l, unsigned node)
 {
-    if (!joins(l, node)) return version_new(l, node, 0, &l->c);
+    if (!joins(l, node)) return version_new(l, node, &l->c);
     reduce(l, node);
     return version_for(l, node);
 }
@@ -165,7 +164,7 @@ static void branch_taken(struct lower *l, const struct node *node, const struct 
     struct x64 *e = &l->hot;
     unsigned cc = u->insn->cc & 15;
     if (node->taken >= 0 && !joins(l, (unsigned)node->taken)) {
-        version_patch(l, x64_jcc(e, cc), version_new(l, (unsigned)node->taken, 0, &l->c));
+        version_patch(l, x64_jcc(e, cc), version_new(l, (unsigned)node->taken, &l->c));
         return;
     }
     if (node->taken >= 0 && l->t->nodes[node->taken].head) {
@@ -277,9 +276,9 @@ static void chain_emit(struct lower *l, int v)
         version_place(l, (unsigned)v);
         l->node = version->node;
         l->c = version->in;
-        if (node->head && !version->uop) loop_head(l, node);
+        if (node->head) loop_head(l, node);
         const struct uop *u = NULL;
-        for (l->uop = version->uop; l->uop < node->count && room(l); l->uop++) {
+        for (l->uop = 0; l->uop < node->count && room(l); l->uop++) {
             u = &l->t->uops[node->first + l->uop];
             mark(l, u);
             uop_lower(l, u);
@@ -306,6 +305,7 @@ static void heat_check(struct lower *l, const struct uop *first)
     if (l->j->jit->options.no_loops) return;
     u32 site = site_new(l, SITE_HOT, first);
     l->j->sites[site].target = first->insn->pos;
+    l->j->sites[site].patch = e->p;
     x64_alu_imm(e, X64_SUB, 4, AT_STATE(heat[slot]), 1);
     cold_call(l, x64_jcc(e, CC_E), site);
     site_resume(l, site);
@@ -319,7 +319,7 @@ static void way_in(struct lower *l, struct jblock *b, const struct node *node)
     b->pos = node->pos;
     b->loops = l->t->loops;
     u8 *stale = stale_check(l, b);
-    if (!l->t->loops && !l->t->straddle) heat_check(l, &l->t->uops[node->first]);
+    if (!l->t->loops && !l->t->straddle && !l->t->plain) heat_check(l, &l->t->uops[node->first]);
     b->entry = code_rx(l->j, e->p);
     u8 *late = time_check(l);
     x64_patch(stale, l->cold.p);
@@ -366,7 +366,7 @@ bool x64_lower(struct jit_cpu *j, struct jblock *blocks, const struct translatio
         way_in(l, &blocks[n], &t->nodes[t->roots[n]]);
         if (!n) vectors_first(l);
         if (!n && !t->nodes[t->roots[n]].head) {
-            chain_emit(l, (int)version_new(l, t->roots[n], 0, &l->c));
+            chain_emit(l, (int)version_new(l, t->roots[n], &l->c));
             stubs_emit(l);
         } else {
             edge_jump(l, t->roots[n]);
@@ -382,6 +382,13 @@ bool x64_lower(struct jit_cpu *j, struct jblock *blocks, const struct translatio
     j->hot = l->hot.p;
     j->cold = l->cold.p;
     return true;
+}
+
+/* SITE's block is not asked again. */
+void x64_cool(struct jit_cpu *j, struct jsite *site)
+{
+    struct x64 e = {.p = site->patch};
+    x64_jmp_to(&e, j->code.rw + (site->resume - j->code.rx));
 }
 
 /* Whoever comes to FROM goes to TO instead. */

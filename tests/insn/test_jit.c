@@ -775,22 +775,22 @@ static void test_vectors(void **state)
 static void test_loops(void **state)
 {
     (void)state;
-    campaign(&(struct jit_options){.threshold = 1, .hot = 1}, INTEGER, 3000, 1000);
+    campaign(&(struct jit_options){.threshold = 1, .hot = 1, .all_loops = true}, INTEGER, 3000, 1000);
 }
 static void test_loops_vectors(void **state)
 {
     (void)state;
-    campaign(&(struct jit_options){.threshold = 1, .hot = 2}, VECTORS, 2000, 15000);
+    campaign(&(struct jit_options){.threshold = 1, .hot = 2, .all_loops = true}, VECTORS, 2000, 15000);
 }
 static void test_loops_groups_fail(void **state)
 {
     (void)state;
-    campaign(&(struct jit_options){.threshold = 1, .hot = 1, .fail_groups = true}, VECTORS, 1000, 20000);
+    campaign(&(struct jit_options){.threshold = 1, .hot = 1, .all_loops = true, .fail_groups = true}, VECTORS, 1000, 20000);
 }
 static void test_loops_x87(void **state)
 {
     (void)state;
-    campaign(&(struct jit_options){.threshold = 1, .hot = 1}, X87, 1000, 25000);
+    campaign(&(struct jit_options){.threshold = 1, .hot = 1, .all_loops = true}, X87, 1000, 25000);
 }
 static void test_cold(void **state)
 {
