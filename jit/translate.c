@@ -533,8 +533,8 @@ static bool registers_ok(const struct uop *u, const struct insn *i)
 
 static bool pick_repeat(const struct translation *t, struct uop *u, const struct insn *i)
 {
-    if ((i->op != OP_MOVS && i->op != OP_STOS) || !(i->flags & INSN_REP)) return false;
-    u->op = UOP_REPEAT;
+    if ((i->op != OP_MOVS && i->op != OP_STOS) || (i->flags & INSN_REPNE)) return false;
+    u->op = i->flags & INSN_REP ? UOP_REPEAT : UOP_STRING;
     u->access = 0; /* two, through registers that it moves: no uop_address */
     return t->code_size == CODE64 && i->address_size == 8 && i->seg < FS;
 }
@@ -609,6 +609,7 @@ static u16 kills(const struct uop *u)
     case UOP_CALL:
     case UOP_CALLI:
     case UOP_RET: return BIT(RSP);
+    case UOP_STRING: return BIT(RSI) | BIT(RDI);
     case UOP_REPEAT: return BIT(RCX) | BIT(RSI) | BIT(RDI);
     case UOP_HELPER:
     case UOP_HELPER_END: return 0xffff;

@@ -269,6 +269,40 @@ static void div_lower(struct lower *l, const struct uop *u)
 
 /* --- strings --- */
 
+static void upward_only(struct lower *l, u32 site)
+{
+    struct x64_rm eflags = AT_CPU(eflags);
+    flags_hold(l);
+    x64_op(&l->hot, 0, false, false, X64_ONE, 0xf7, 0, &eflags); /* test */
+    x64_u32(&l->hot, FLAG_DF);
+    l->c.flags &= ~(unsigned)FL_REG;
+    cold_call(l, x64_jcc(&l->hot, CC_NE), site);
+}
+
+static void string_lower(struct lower *l, const struct uop *u)
+{
+    struct x64 *e = &l->hot;
+    unsigned size = u->insn->size, pp = size == 2 ? X64_66 : 0, wide = size != 1, value = H_RAX;
+    bool moves = u->insn->op == OP_MOVS;
+    struct address from = stack_at(l, 0), to = from;
+    u32 site = site_new(l, SITE_ACCESS, u);
+    from.base = RSI, to.base = RDI;
+    upward_only(l, site);
+    if (moves) {
+        struct x64_rm rm = mem_check(l, &from, size, 0, false, site);
+        value = H_R9;
+        if (size >= 4) x64_mov_load(e, size, value, rm);
+        else x64_op(e, 0, false, false, X64_0F, 0xb6 + wide, value, &rm);
+        x64_mov_store(e, 8, AT_STATE(scratch[0]), H_R9);
+    }
+    struct x64_rm rm = mem_check(l, &to, size, 0, true, site);
+    if (moves) x64_mov_load(e, 8, H_R9, AT_STATE(scratch[0]));
+    x64_op(e, pp, size == 8, false, X64_ONE, 0x88 + wide, value, &rm);
+    if (moves) x64_lea(e, 8, H_RSI, x64_mem(H_RSI, size));
+    x64_lea(e, 8, H_RDI, x64_mem(H_RDI, size));
+    site_resume(l, site);
+}
+
 /* The check for COUNT elements from REG on: r10 is the addend behind it. */
 static void string_check(struct lower *l, unsigned reg, bool write, const struct uop *u, u32 site)
 {
@@ -283,13 +317,10 @@ static void string_check(struct lower *l, unsigned reg, bool write, const struct
 static void repeat_lower(struct lower *l, const struct uop *u)
 {
     struct x64 *e = &l->hot;
-    struct x64_rm eflags = AT_CPU(eflags), rcx = x64_reg(H_RCX);
+    struct x64_rm rcx = x64_reg(H_RCX);
     bool moves = u->insn->op == OP_MOVS, wide = u->insn->size != 1;
     u32 site = site_new(l, SITE_ACCESS, u);
-    flags_hold(l);
-    x64_op(e, 0, false, false, X64_ONE, 0xf7, 0, &eflags); /* test */
-    x64_u32(e, FLAG_DF);
-    cold_call(l, x64_jcc(e, CC_NE), site);
+    upward_only(l, site);
     x64_alu_imm(e, X64_CMP, 8, x64_reg(H_RCX), PAGE_SIZE);
     cold_call(l, x64_jcc(e, CC_A), site);
     x64_op(e, 0, true, false, X64_ONE, 0x85, H_RCX, &rcx); /* test */
@@ -348,6 +379,7 @@ static void operation_lower(struct lower *l, const struct uop *u)
     case UOP_STI: interrupts_lower(l, u); break;
     case UOP_DIV: div_lower(l, u); break;
     case UOP_REPEAT: repeat_lower(l, u); break;
+    case UOP_STRING: string_lower(l, u); break;
     case UOP_FALL: break; /* the unit's */
     case UOP_HELPER:
     case UOP_HELPER_END:

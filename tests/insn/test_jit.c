@@ -361,7 +361,7 @@ static void gen_string(struct pair *p)
     }
     if (down) x64_u8(e, 0xfd);
     if (size == 2) x64_u8(e, 0x66);
-    x64_u8(e, 0xf3);
+    if (below(p, 3)) x64_u8(e, 0xf3);
     if (size == 8) x64_u8(e, 0x48);
     x64_u8(e, (moves ? 0xa4 : 0xaa) + (size != 1));
     if (down) x64_u8(e, 0xfc);
