@@ -238,7 +238,7 @@ enum unmapped {
 #define CPU_RUN_AHEAD 340u /* instructions that an engine may run between two looks at run_until */
 
 #define CPU_ROOM_BELOW KIB(64)
-#define CPU_ROOM_BEHIND KIB(640)
+#define CPU_ROOM_BEHIND KIB(704)
 
 /* Tests make rare paths common: a soft TLB of few entries, blocks that come back to cpu_run at random. */
 #define STRESS_TLB_MOST 64u

@@ -110,7 +110,7 @@ static void note_page(struct jit_cpu *j, u64 page)
 
 void jumps_clear(struct jit_cpu *j)
 {
-    for (unsigned i = 0; i < JUMP_SLOTS; i++) j->state->jumps[i].number = 0;
+    for (unsigned i = 0; i < ARRAY_SIZE(j->state->jumps); i++) j->state->jumps[i].number = 0;
     memset(j->pages, 0, sizeof(j->pages));
     j->page_count = 0;
     j->low_supervisor = false;
@@ -152,13 +152,18 @@ static void note_pages_anew(struct jit_cpu *j)
         if (j->spaces[i].key != NO_SPACE) live[count++] = j->spaces[i].number;
     memset(j->pages, 0, sizeof(j->pages));
     j->page_count = 0;
-    for (unsigned i = 0; i < JUMP_SLOTS; i++) {
+    for (unsigned i = 0; i < ARRAY_SIZE(j->state->jumps); i++) {
         const struct jump *jump = &j->state->jumps[i];
         bool good = false;
         for (unsigned n = 0; n < count && !good; n++) good = jump->number == live[n];
         if (good) note_page(j, jump->page);
     }
     j->page_count /= 2;
+}
+
+static struct jump *second_slot(struct jit_cpu *j, u64 linear)
+{
+    return &j->state->jumps[JUMP_SLOTS + ((u32)linear * JUMP_HASH_SECOND >> 20)];
 }
 
 void jumps_add(struct jit_cpu *j, u64 linear, const u8 *code)
@@ -172,8 +177,10 @@ void jumps_add(struct jit_cpu *j, u64 linear, const u8 *code)
     if (unlikely(j->page_count >= PAGES_MANY)) note_pages_anew(j);
     note_page(j, linear);
     if (!(linear >> 63) && !space_is_user(j->space_now)) j->low_supervisor = true;
-    j->state->jumps[(u32)linear * JUMP_HASH >> 18] = (struct jump){
-        .linear = linear, .number = j->state->jump_number, .page = linear & PAGE_MASK, .code = code};
+    struct jump *jump = &j->state->jumps[(u32)linear * JUMP_HASH >> 18];
+    if (jump->number && jump->linear != linear) *second_slot(j, jump->linear) = *jump;
+    *jump = (struct jump){.linear = linear, .number = j->state->jump_number,
+                          .page = linear & PAGE_MASK, .code = code};
 }
 
 /* A page of the upper half is looked for, as what else is known of the supervisor's code is wanted
@@ -182,7 +189,7 @@ static bool forget_by_search(struct jit_cpu *j, u64 page)
 {
     if (!(page >> 63) || j->cpu->icount - j->searched < SEARCH_PERIOD) return false;
     j->searched = j->cpu->icount;
-    for (unsigned i = 0; i < JUMP_SLOTS; i++)
+    for (unsigned i = 0; i < ARRAY_SIZE(j->state->jumps); i++)
         if (j->state->jumps[i].page == page) j->state->jumps[i].number = 0;
     return true;
 }

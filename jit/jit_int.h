@@ -21,7 +21,9 @@ struct host_features {
 #define JUMP_SLOTS 16384u
 #define HEAT_SLOTS 2048u
 #define X87_NOTHING 0xffffu
+#define JUMP_SECOND 4096u /* behind them: for what met its like in its slot */
 #define JUMP_HASH 0x9e3779b1u
+#define JUMP_HASH_SECOND 0x85ebca6bu
 #define JUMP_PAGE_BITS 65536u
 
 /* Behind struct vcpu, reached by translated code through its state pointer. */
@@ -40,7 +42,7 @@ struct jit_state {
     u64 flag_operand;   /* what redoing the last flags takes, when it is not in registers */
     u64 groups[GROUP_MAX]; /* addends of checked pages, good within a unit */
     i32 heat[HEAT_SLOTS]; /* entries left until a unit is worth tier 2 */
-    struct jump { u64 linear, number, page; const u8 *code; } jumps[JUMP_SLOTS];
+    struct jump { u64 linear, number, page; const u8 *code; } jumps[JUMP_SLOTS + JUMP_SECOND];
 };
 
 struct jblock {
@@ -100,7 +102,7 @@ struct jit_cpu {
     u8 *hot, *hot_end, *cold, *cold_end; /* writable addresses not yet used */
     u8 *hot_start, *cold_start;
     const u8 *enter, *leave, *slow;      /* thunks, executable addresses */
-    const u8 *refill[TLB_MODES * 2];
+    const u8 *refill[TLB_MODES * 2], *second;
     const u8 *x87_save, *x87_restore;
     struct jblock *blocks;
     struct jsite *sites;

@@ -124,6 +124,7 @@ void vectors_want(struct lower *l, unsigned want, const struct uop *u);
 void exit_direct(struct lower *l, const struct uop *u, i64 target, unsigned count);
 void branch_lower(struct lower *l, const struct uop *u);
 i64 branch_target(const struct uop *u);
+void emit_second(struct x64 *e);
 
 /* x64_unit.c */
 void version_patch(struct lower *l, u8 *at, unsigned version);

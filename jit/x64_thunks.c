@@ -144,6 +144,8 @@ void x64_thunks(struct jit_cpu *j)
     emit_leave(&e, j->host.avx);
     j->slow = code_rx(j, e.p);
     emit_slow(&e, j->host.avx);
+    j->second = code_rx(j, e.p);
+    emit_second(&e);
     for (unsigned how = 0; how < TLB_MODES * 2; how++) {
         j->refill[how] = code_rx(j, e.p);
         emit_refill(&e, how);
