@@ -351,6 +351,7 @@ enum mode_key {
     MODE_STEP = 32,      /* TF, debugger, code breakpoints: one instruction at a time */
     MODE_AC = 64,        /* TLB_KERNEL_AC is the data array */
     MODE_PROTECTED = 128,/* PE and not VM */
+    MODE_RING12 = 512,   /* CPL 1 or 2 */
     MODE_NO_FPU = 256,   /* CR0.EM or TS: every FPU/SSE/AVX instruction must go through its check */
 };
 

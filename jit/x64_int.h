@@ -134,6 +134,13 @@ unsigned version_new(struct lower *l, unsigned node, unsigned uop, const struct 
 void uop_lower(struct lower *l, const struct uop *u);
 void vector_lower(struct lower *l, const struct uop *u);
 
+/* x64_system.c */
+void swapgs_lower(struct lower *l);
+void direction_lower(struct lower *l, const struct uop *u);
+void read_cr_lower(struct lower *l, const struct uop *u);
+void access_lower(struct lower *l, const struct uop *u);
+void transfer_lower(struct lower *l, const struct uop *u);
+
 /* x64_straddle.c */
 void straddle_guard(struct lower *l, const struct code_straddle *straddle);
 
