@@ -238,7 +238,7 @@ enum unmapped {
 #define CPU_RUN_AHEAD 340u /* instructions that an engine may run between two looks at run_until */
 
 #define CPU_ROOM_BELOW KIB(64)
-#define CPU_ROOM_BEHIND KIB(640)
+#define CPU_ROOM_BEHIND KIB(704)
 
 /* Tests make rare paths common: a soft TLB of few entries, blocks that come back to cpu_run at random. */
 #define STRESS_TLB_MOST 64u
@@ -351,6 +351,7 @@ enum mode_key {
     MODE_STEP = 32,      /* TF, debugger, code breakpoints: one instruction at a time */
     MODE_AC = 64,        /* TLB_KERNEL_AC is the data array */
     MODE_PROTECTED = 128,/* PE and not VM */
+    MODE_RING12 = 512,   /* CPL 1 or 2 */
     MODE_NO_FPU = 256,   /* CR0.EM or TS: every FPU/SSE/AVX instruction must go through its check */
 };
 

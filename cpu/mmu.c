@@ -202,13 +202,13 @@ static bool walk_wide(struct vcpu *cpu, u64 linear, unsigned level, u64 table, s
                       struct walk *walk)
 {
     const bool pae = level == 2;
-    const struct progress start = *p;
-    const u64 top = table;
+    const u64 rights = p->rights, nx = p->nx, top = table;
     u64 reserved = ~cpu->physical_mask & PTE_ADDRESS;
     if (!(cpu->efer & EFER_NXE)) reserved |= PTE_NX;
     if (pae) reserved |= 0x7ff0000000000000ull; /* not free for software here */
 again:
-    *p = start;
+    p->rights = rights;
+    p->nx = nx;
     table = top;
     struct place place;
     unsigned known = directory_find(cpu, linear, p, &place);
@@ -302,9 +302,51 @@ again:
     return true;
 }
 
+/* What ENTRY and the levels above it allow, in the way of allowed(). */
+static ALWAYS_INLINE u32 leaf_rights(const struct vcpu *cpu, enum tlb_mode mode, bool user, bool writable, bool nx)
+{
+    bool supervisor = mode != TLB_USER;
+    bool reach = supervisor ? !(user && mode == TLB_KERNEL && (cpu->cr4 & CR4_SMAP)) : user;
+    bool run = !nx && (supervisor ? !(user && (cpu->cr4 & CR4_SMEP)) : user);
+    bool write = reach && (writable || (supervisor && !(cpu->cr0 & CR0_WP)));
+    return (reach ? TLB_PRESENT : 0) | (write ? TLB_WRITABLE : 0) | (run ? TLB_EXECUTABLE : 0);
+}
+
+/* A walk from the paging-structure cache that finds nothing to set; anything else is walk_wide's. */
+static ALWAYS_INLINE bool walk_known(struct vcpu *cpu, u64 linear, enum access access, enum tlb_mode mode,
+                                     struct walk *walk)
+{
+    static const u32 needed[] = {
+        [ACCESS_READ] = TLB_PRESENT, [ACCESS_WRITE] = TLB_WRITABLE, [ACCESS_EXECUTE] = TLB_EXECUTABLE};
+    const struct tlb *tlb = cpu->tlb;
+    unsigned slot = linear >> 21 & (TLB_DIRECTORIES - 1);
+    u64 key = tlb->directory[slot].key;
+    if ((key ^ directory_key(tlb, linear)) >> 4) return false;
+    const u8 *at = tlb->directory[slot].host;
+    bool large = key & DIRECTORY_LARGE;
+    if (!large) at += (linear >> 12 & 511) * 8;
+    u64 entry = le64(__atomic_load_n((const u64 *)(const void *)at, __ATOMIC_RELAXED));
+    u64 must = PTE_P | PTE_A | (access == ACCESS_WRITE ? PTE_D : 0) | (large ? PTE_PS : 0);
+    u64 bad = (~cpu->physical_mask & PTE_ADDRESS) | (large ? 0x1fe000 : 0) | (cpu->efer & EFER_NXE ? 0 : PTE_NX);
+    if (unlikely((entry & must) != must || (entry & bad))) return false;
+    u32 rights = leaf_rights(cpu, mode, (key & DIRECTORY_U) && (entry & PTE_U),
+                             (key & DIRECTORY_W) && (entry & PTE_W), (key & DIRECTORY_NX) || (entry & PTE_NX));
+    if (unlikely(!(rights & needed[access]))) return false;
+    if (!(entry & PTE_D)) rights &= ~(u32)TLB_WRITABLE;
+    walk->flags = (rights & (TLB_WRITABLE | TLB_EXECUTABLE)) |
+                  ((entry & PTE_G) && (cpu->cr4 & CR4_PGE) ? TLB_GLOBAL : 0) | (large ? TLB_LARGE : 0);
+    walk->physical = entry & PTE_ADDRESS;
+    if (large) walk->physical = (entry & PTE_ADDRESS & ~(MIB(2) - 1)) | (linear & (MIB(2) - 1) & PAGE_MASK);
+    walk->large_shift = large ? 21 : 0;
+    walk->user = (key & DIRECTORY_U) && (entry & PTE_U);
+    walk->error = 0;
+    return true;
+}
+
 bool mmu_walk(struct vcpu *cpu, u64 linear, enum access access, enum tlb_mode mode,
               enum walk_kind kind, struct walk *walk)
 {
+    if (kind != WALK_PROBE && (cpu->efer & EFER_LMA) && walk_known(cpu, linear, access, mode, walk)) return true;
     struct progress p = {.rights = ~(u64)0, .kind = kind, .access = access, .mode = mode};
     walk->flags = 0;
     walk->large_shift = 0;

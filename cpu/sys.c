@@ -51,6 +51,7 @@ void cpu_update_mode(struct vcpu *cpu)
     unsigned key = cpu->code_size;
     if (mode_is_flat(cpu)) key |= MODE_FLAT;
     if (cpu->cpl == 3) key |= MODE_USER;
+    else if (cpu->cpl) key |= MODE_RING12;
     if (cpu->stack_size >= 4) key |= MODE_STACK32;
     if ((cpu->eflags & FLAG_TF) || cpu->debug_step || (cpu->dr[7] & 0xff)) {
         if ((cpu->eflags & FLAG_TF) || cpu->debug_step || debug_has_code_breakpoints(cpu))

@@ -32,14 +32,14 @@ static void entry_drop(struct tlb *tlb, unsigned mode, unsigned slot)
 }
 
 /* Other processors read the lists (tlb_protect_code): the element is there before the count says so. */
-static void list_add(u16 *list, u16 *count, unsigned slot)
+static ALWAYS_INLINE void list_add(u16 *list, u16 *count, unsigned slot)
 {
     u16 n = *count;
     __atomic_store_n(&list[n], (u16)slot, __ATOMIC_RELEASE);
     __atomic_store_n(count, n + 1, __ATOMIC_RELEASE);
 }
 
-static void list_slot(struct tlb *tlb, unsigned mode, unsigned slot, struct tlb_entry *e)
+static ALWAYS_INLINE void list_slot(struct tlb *tlb, unsigned mode, unsigned slot, struct tlb_entry *e)
 {
     if (e->slow & TLB_GLOBAL) {
         if (e->slow & TLB_LISTED_GLOBAL) return;

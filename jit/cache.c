@@ -93,9 +93,21 @@ void cache_add(struct jit_cpu *j, u32 number)
 
 /* --- the jump cache --- */
 
+/* Zero is nobody's number. */
+static void space_forget(struct jit_cpu *j, struct jump_space *s)
+{
+    s->number = ++j->last_number;
+    j->stats.jumps_voided++;
+    s->local = false;
+}
+
 static void forget_spaces(struct jit_cpu *j)
 {
-    for (unsigned i = 0; i < ARRAY_SIZE(j->spaces); i++) j->spaces[i].key = NO_SPACE;
+    for (unsigned i = 0; i < SPACES; i++) j->state->spaces[i].key = NO_SPACE;
+    for (unsigned i = SPACE_SUPERVISOR; i <= SPACE_AC; i++) {
+        j->state->spaces[i].key = SPACE_KEY | (i == SPACE_AC ? MODE_AC : 0);
+        space_forget(j, &j->state->spaces[i]);
+    }
 }
 
 static u64 page_bit(u64 page) { return (page >> 12) * 0x9e3779b97f4a7c15ull >> 48 & (JUMP_PAGE_BITS - 1); }
@@ -110,7 +122,7 @@ static void note_page(struct jit_cpu *j, u64 page)
 
 void jumps_clear(struct jit_cpu *j)
 {
-    for (unsigned i = 0; i < JUMP_SLOTS; i++) j->state->jumps[i].number = 0;
+    for (unsigned i = 0; i < ARRAY_SIZE(j->state->jumps); i++) j->state->jumps[i].number = 0;
     memset(j->pages, 0, sizeof(j->pages));
     j->page_count = 0;
     j->low_supervisor = false;
@@ -121,12 +133,11 @@ void jumps_clear(struct jit_cpu *j)
 
 static bool space_is_user(const struct jump_space *s) { return s->key & MODE_USER; }
 
-/* Zero is nobody's number. */
-static void space_forget(struct jit_cpu *j, struct jump_space *s)
+static struct jump_space *space_of(struct jit_cpu *j, u32 key)
 {
-    s->number = ++j->last_number;
-    j->stats.jumps_voided++;
-    s->local = false;
+    if (key == SPACE_KEY) return &j->state->spaces[SPACE_SUPERVISOR];
+    if (key == (SPACE_KEY | MODE_AC)) return &j->state->spaces[SPACE_AC];
+    return &j->state->spaces[SPACE_OTHERS + (key * JUMP_HASH >> 26)];
 }
 
 void jumps_mode(struct jit_cpu *j)
@@ -134,7 +145,7 @@ void jumps_mode(struct jit_cpu *j)
     const struct vcpu *cpu = j->cpu;
     u32 key = cpu->mode_key & ~(u32)MODE_NO_FPU;
     if (key & MODE_USER) key |= cpu_pcid(cpu) << 16;
-    struct jump_space *s = &j->spaces[key * JUMP_HASH >> 26];
+    struct jump_space *s = space_of(j, key);
     if (unlikely(s->key != key)) {
         s->key = key;
         space_forget(j, s);
@@ -146,19 +157,34 @@ void jumps_mode(struct jit_cpu *j)
 /* Pages are noted from what the cache holds, too much of which is gone. */
 static void note_pages_anew(struct jit_cpu *j)
 {
-    u64 live[ARRAY_SIZE(j->spaces)];
+    u64 live[SPACES];
     unsigned count = 0;
-    for (unsigned i = 0; i < ARRAY_SIZE(j->spaces); i++)
-        if (j->spaces[i].key != NO_SPACE) live[count++] = j->spaces[i].number;
+    for (unsigned i = 0; i < SPACES; i++)
+        if (j->state->spaces[i].key != NO_SPACE) live[count++] = j->state->spaces[i].number;
     memset(j->pages, 0, sizeof(j->pages));
     j->page_count = 0;
-    for (unsigned i = 0; i < JUMP_SLOTS; i++) {
+    for (unsigned i = 0; i < ARRAY_SIZE(j->state->jumps); i++) {
         const struct jump *jump = &j->state->jumps[i];
         bool good = false;
         for (unsigned n = 0; n < count && !good; n++) good = jump->number == live[n];
         if (good) note_page(j, jump->page);
     }
     j->page_count /= 2;
+}
+
+static ALWAYS_INLINE struct jump *second_slot(struct jit_cpu *j, u64 linear)
+{
+    return &j->state->jumps[JUMP_SLOTS + ((u32)linear * JUMP_HASH_SECOND >> 20)];
+}
+
+const struct jump *jumps_find(struct jit_cpu *j, u64 linear)
+{
+    const struct jump *jump = &j->state->jumps[(u32)linear * JUMP_HASH >> 18];
+    if (unlikely(jump->linear != linear || jump->number != j->state->jump_number)) {
+        jump = second_slot(j, linear);
+        if (jump->linear != linear || jump->number != j->state->jump_number) return NULL;
+    }
+    return jump;
 }
 
 void jumps_add(struct jit_cpu *j, u64 linear, const u8 *code)
@@ -172,8 +198,10 @@ void jumps_add(struct jit_cpu *j, u64 linear, const u8 *code)
     if (unlikely(j->page_count >= PAGES_MANY)) note_pages_anew(j);
     note_page(j, linear);
     if (!(linear >> 63) && !space_is_user(j->space_now)) j->low_supervisor = true;
-    j->state->jumps[(u32)linear * JUMP_HASH >> 18] = (struct jump){
-        .linear = linear, .number = j->state->jump_number, .page = linear & PAGE_MASK, .code = code};
+    struct jump *jump = &j->state->jumps[(u32)linear * JUMP_HASH >> 18];
+    if (jump->number && jump->linear != linear) *second_slot(j, jump->linear) = *jump;
+    *jump = (struct jump){.linear = linear, .number = j->state->jump_number,
+                          .page = linear & PAGE_MASK, .code = code};
 }
 
 /* A page of the upper half is looked for, as what else is known of the supervisor's code is wanted
@@ -182,7 +210,7 @@ static bool forget_by_search(struct jit_cpu *j, u64 page)
 {
     if (!(page >> 63) || j->cpu->icount - j->searched < SEARCH_PERIOD) return false;
     j->searched = j->cpu->icount;
-    for (unsigned i = 0; i < JUMP_SLOTS; i++)
+    for (unsigned i = 0; i < ARRAY_SIZE(j->state->jumps); i++)
         if (j->state->jumps[i].page == page) j->state->jumps[i].number = 0;
     return true;
 }
@@ -191,8 +219,8 @@ static void forget_page(struct jit_cpu *j, u64 page)
 {
     u64 bit = page_bit(page);
     if (likely(!(j->pages[bit >> 6] >> (bit & 63) & 1)) || forget_by_search(j, page)) return;
-    for (unsigned i = 0; i < ARRAY_SIZE(j->spaces); i++) {
-        struct jump_space *s = &j->spaces[i];
+    for (unsigned i = 0; i < SPACES; i++) {
+        struct jump_space *s = &j->state->spaces[i];
         if (s->key == NO_SPACE) continue;
         if (space_is_user(s) ? s->key >> 16 == cpu_pcid(j->cpu) : page >> 63 || j->low_supervisor)
             space_forget(j, s);
@@ -209,8 +237,8 @@ void jumps_unmapped(struct vcpu *cpu, enum unmapped what, u64 which)
         forget_page(j, which);
         return;
     }
-    for (unsigned i = 0; i < ARRAY_SIZE(j->spaces); i++) {
-        struct jump_space *s = &j->spaces[i];
+    for (unsigned i = 0; i < SPACES; i++) {
+        struct jump_space *s = &j->state->spaces[i];
         if (s->key == NO_SPACE) continue;
         bool whose = what == UNMAPPED_CONTEXTS || (what == UNMAPPED_CONTEXT && s->key >> 16 == which);
         if (what == UNMAPPED_ALL || (s->local && (whose || !space_is_user(s)))) space_forget(j, s);

@@ -289,7 +289,7 @@ static const u8 *go_on(struct jit_cpu *j, struct jsite *site)
         const struct jblock *own = &j->blocks[site->block];
         /* The page must still be what it was when the branch was made. */
         if (from == cpu->regs[REG_IP_BASE] && own->generation == block->generation &&
-            own->key >> 28 == block->key >> 28 && !((own->key ^ block->key) & 0xffff & ~(u64)KEY_PLAIN)) {
+            own->key >> 28 == block->key >> 28 && site->mode == (u16)block->key) {
             const u8 *to = block->pos <= own->pos || own->loops ? block->checked : block->entry;
             st32(site->patch, (u32)(to - (code_rx(j, site->patch) + 4)));
             site->patch = NULL;
@@ -436,6 +436,7 @@ const u8 *jit_slow(struct vcpu *cpu, u32 number)
         j->ops[site->insn.op]++;
         return run_and_resume(j, site);
     case SITE_END:
+    case SITE_LIGHT:
         stats->ends++;
         j->ops[site->insn.op]++;
         return run_and_end(j, site);

@@ -21,8 +21,20 @@ struct host_features {
 #define JUMP_SLOTS 16384u
 #define HEAT_SLOTS 2048u
 #define X87_NOTHING 0xffffu
+#define JUMP_SECOND 4096u /* behind them: for what met its like in its slot */
 #define JUMP_HASH 0x9e3779b1u
+#define JUMP_HASH_SECOND 0x85ebca6bu
 #define JUMP_PAGE_BITS 65536u
+
+/* Whose entries of the jump cache: a mode's, and for user code a process context's. */
+struct jump_space {
+    u64 number;         /* what they carry */
+    u32 key;
+    bool local;         /* there are some of pages that are not global */
+};
+/* The usual supervisor mode and the same with EFLAGS.AC have fixed places. */
+#define SPACE_KEY (MODE_CODE64 | MODE_FLAT | MODE_STACK32 | MODE_PROTECTED)
+enum { SPACE_SUPERVISOR, SPACE_AC, SPACE_OTHERS, SPACES = 66 };
 
 /* Behind struct vcpu, reached by translated code through its state pointer. */
 struct jit_state {
@@ -30,6 +42,8 @@ struct jit_state {
     u64 resume;         /* where translated code goes on */
     u64 scratch[3];
     u64 jump_number;    /* what entries of `jumps` must carry to be good now */
+    struct jump_space spaces[SPACES];
+    u32 slow_site;      /* where jit_light wants to go on */
     u16 flags;          /* AH: SF ZF AF PF CF as LAHF has them; AL: OF */
     u8 vectors_live;    /* the guest's vector registers and MXCSR are in the host's: 1 SSE, 3 AVX too */
     u8 x87_live;        /* the guest's x87 registers and words are in the host's */
@@ -40,7 +54,7 @@ struct jit_state {
     u64 flag_operand;   /* what redoing the last flags takes, when it is not in registers */
     u64 groups[GROUP_MAX]; /* addends of checked pages, good within a unit */
     i32 heat[HEAT_SLOTS]; /* entries left until a unit is worth tier 2 */
-    struct jump { u64 linear, number, page; const u8 *code; } jumps[JUMP_SLOTS];
+    struct jump { u64 linear, number, page; const u8 *code; } jumps[JUMP_SLOTS + JUMP_SECOND];
 };
 
 #define KEY_PLAIN 0x8000u /* beside the mode: no shared checks */
@@ -66,6 +80,7 @@ enum site_kind {
     SITE_LOAD,     /* the same, of one that only reads: load for it, go on with it */
     SITE_HELPER,   /* an instruction without a uop: run it, go on */
     SITE_END,      /* an instruction that ends the block: run it, look up where it leads */
+    SITE_LIGHT,    /* the same; jit_light did not do it. The next site is its LOOKUP */
     SITE_LINK,     /* direct branch within the page, counted: look up, then link */
     SITE_PLAIN,    /* a shared check failed, counted: on with a unit that has none, link */
     SITE_LOOKUP,   /* branch done and counted, rip stored: look up */
@@ -82,6 +97,7 @@ struct jsite {
     u8 *patch;          /* SITE_LINK: writable address of the jump's displacement */
     u32 block;
     u16 target;         /* SITE_LINK: offset in the page. SITE_VECTORS and behind: of the instruction */
+    u16 mode;           /* SITE_LINK: the mode it leads to, as in a block's key */
     u16 index;          /* instructions in front that icount does not yet have */
     u8 kind;
     u8 want;            /* SITE_VECTORS: vectors_live wanted */
@@ -103,8 +119,8 @@ struct jit_cpu {
     struct code_memory code;
     u8 *hot, *hot_end, *cold, *cold_end; /* writable addresses not yet used */
     u8 *hot_start, *cold_start;
-    const u8 *enter, *leave, *slow;      /* thunks, executable addresses */
-    const u8 *refill[TLB_MODES * 2];
+    const u8 *enter, *leave, *slow, *light; /* thunks, executable addresses */
+    const u8 *refill[TLB_MODES * 2], *second;
     const u8 *x87_save, *x87_restore;
     struct jblock *blocks;
     struct jsite *sites;
@@ -117,7 +133,6 @@ struct jit_cpu {
     struct host_features host;
     enum engine_result result;
     /* Jump cache validity: each mode, and for user code each process context, has a number. */
-    struct jump_space { u64 number; u32 key; bool local; /* has entries of pages that are not global */ } spaces[64];
     struct jump_space *space_now;
     u64 last_number;
     bool refused;        /* the block at rip is the interpreter's, once */
@@ -153,6 +168,8 @@ typedef u64 (*x64_enter_fn)(struct vcpu *cpu, const u8 *code);
 
 /* jit.c: what translated code calls */
 const u8 *jit_slow(struct vcpu *cpu, u32 site);
+/* light.c: what it calls without saving registers that C leaves alone; NULL: see state->slow_site */
+const u8 *jit_light(struct vcpu *cpu, u32 site);
 
 /* x87_live.c */
 bool x87_load(struct jit_cpu *j);        /* false: not under these masks, or CR0 */
@@ -168,6 +185,7 @@ struct jblock *cache_find(struct jit_cpu *j, u64 key);
 void cache_add(struct jit_cpu *j, u32 block);
 void jumps_mode(struct jit_cpu *j);      /* state->jump_number for the processor's mode now */
 void jumps_add(struct jit_cpu *j, u64 linear, const u8 *code);
+const struct jump *jumps_find(struct jit_cpu *j, u64 linear); /* good now, or NULL */
 void jumps_clear(struct jit_cpu *j);
 void jumps_unmapped(struct vcpu *cpu, enum unmapped what, u64 which);
 

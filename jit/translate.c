@@ -282,7 +282,7 @@ static bool pick_stack(const struct translation *t, struct uop *u, const struct 
     if (!stack_ok(t, i)) return false;
     if (i->op == OP_LEAVE) u->op = UOP_LEAVE;
     else if (i->op == OP_POP) {
-        if (!is_gpr(&i->operand[0]) || i->operand[0].reg == RSP) return false;
+        if (!is_gpr(&i->operand[0])) return false;
         u->op = UOP_POP;
     } else if (is_mem(&i->operand[0])) {
         u->op = UOP_PUSHM;
@@ -545,6 +545,7 @@ static bool pick(const struct translation *t, struct uop *u, const struct insn *
     const struct insn_row *row = insn_row(i->row);
     bool locked = i->flags & INSN_LOCK;
     if (i->evex_mask || i->evex_flags || (i->flags & INSN_EVEX)) return false;
+    if (pick_system(t, u, i)) return true;
     if (row->feature && !feature_on(&host->set, row->feature) && row->feature != FEATURE_LM) return false;
     memory_access(u, i);
     u->fdef = (u16)(row->flags_written | row->flags_undefined) & FLAGS_ARITHMETIC;
@@ -597,6 +598,7 @@ static u16 kills(const struct uop *u)
     case UOP_VECTOR:
     case UOP_LEA:
     case UOP_BSWAP:
+    case UOP_READ_CR:
     case UOP_MOVI64: return general(&i->operand[0]);
     case UOP_X87: return i->op == OP_FNSTSW ? BIT(RAX) : 0;
     case UOP_BARE:
@@ -611,6 +613,7 @@ static u16 kills(const struct uop *u)
     case UOP_RET: return BIT(RSP);
     case UOP_STRING: return BIT(RSI) | BIT(RDI);
     case UOP_REPEAT: return BIT(RCX) | BIT(RSI) | BIT(RDI);
+    case UOP_TRANSFER:
     case UOP_HELPER:
     case UOP_HELPER_END: return 0xffff;
     default: return 0;

@@ -99,7 +99,7 @@ static void follow(struct walk_state *w, unsigned pos)
 static bool goes_on(const struct uop *u)
 {
     return u->op != UOP_JMP && u->op != UOP_CALL && u->op != UOP_RET && u->op != UOP_JMPI &&
-           u->op != UOP_CALLI && u->op != UOP_HELPER_END;
+           u->op != UOP_CALLI && u->op != UOP_HELPER_END && u->op != UOP_AC && u->op != UOP_TRANSFER;
 }
 
 /* A node for the code from POS to the next leader or transfer, or while there is room. */

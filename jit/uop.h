@@ -100,6 +100,8 @@ bool unit_discover(struct jit_cpu *j, struct translation *t, const u8 *page, uns
 /* The uop for the instruction; HELPER or HELPER_END when it has none (translate.c). LAST: of its node. */
 void uop_select(const struct translation *t, struct uop *u, const u8 *bytes,
                 const struct host_features *host, bool no_vectors, bool last);
+/* System instructions (pick_system.c). */
+bool pick_system(const struct translation *t, struct uop *u, const struct insn *insn);
 /* x87 instructions (pick_x87.c); BYTES behind the prefixes. */
 bool pick_x87(struct uop *u, const struct insn *insn, const u8 *bytes);
 /* Backward pass: flive and what partial writers must preserve (flags.c). */

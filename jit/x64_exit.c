@@ -89,27 +89,57 @@ void count_insns(struct x64 *e, unsigned count)
     x64_alu_imm(e, X64_ADD, 8, AT_CPU(icount), (i32)count);
 }
 
+/* In code that is called: the return address lies on top. */
+static struct x64_rm called(struct x64_rm at)
+{
+    at.disp += 8;
+    return at;
+}
+
 #define AT_JUMP(member) \
     x64_sib(H_RSP, H_R9, 0, STATE_AT + (i64)(offsetof(struct jit_state, jumps) + offsetof(struct jump, member)))
+
+/* r9 = r10's slot of 2^BITS, from the slot FIRST on. */
+static void probe_slot(struct x64 *e, u32 hash, unsigned bits, u32 first)
+{
+    struct x64_rm r10 = x64_reg(H_R10);
+    x64_op(e, 0, false, false, X64_ONE, 0x69, H_R9, &r10);
+    x64_u32(e, hash);
+    x64_shift(e, 5, 4, H_R9, 32 - bits - 5);
+    x64_alu_imm(e, X64_AND, 4, x64_reg(H_R9), ((1 << bits) - 1) << 5);
+    if (first) x64_alu_imm(e, X64_ADD, 4, x64_reg(H_R9), (i32)(first << 5));
+}
+_Static_assert(sizeof(struct jump) == 32 && JUMP_SLOTS == 1 << 14 && JUMP_SECOND == 1 << 12, "probe's hashes");
 
 /* Looks r10 up; leaves for SITE when it isn't there. r9 is the slot behind it. */
 static void probe(struct lower *l, u32 site)
 {
-    struct x64 *e = &l->hot;
-    struct x64_rm r10 = x64_reg(H_R10);
-    x64_op(e, 0, false, false, X64_ONE, 0x69, H_R9, &r10);
-    x64_u32(e, JUMP_HASH);
-    x64_shift(e, 5, 4, H_R9, 13);
-    x64_alu_imm(e, X64_AND, 4, x64_reg(H_R9), (JUMP_SLOTS - 1) << 5);
+    struct x64 *e = &l->hot, *cold = &l->cold;
+    probe_slot(e, JUMP_HASH, 14, 0);
     x64_alu(e, X64_CMP, 8, H_R10, AT_JUMP(linear));
     u8 *first = x64_jcc(e, CC_NE);
     x64_mov_load(e, 8, H_R10, AT_STATE(jump_number));
     x64_alu(e, X64_CMP, 8, H_R10, AT_JUMP(number));
-    u8 *second = x64_jcc(e, CC_NE);
-    x64_patch(first, l->cold.p);
-    cold_call(l, second, site);
+    x64_patch(x64_jcc(e, CC_NE), cold->p);
+    x64_mov_load(cold, 8, H_R10, AT_JUMP(linear));
+    x64_patch(first, cold->p);
+    x64_call_to(cold, l->j->code.rw + (l->j->second - l->j->code.rx));
+    x64_patch(x64_jcc(cold, CC_E), e->p);
+    flags_cold(l);
+    call_c(l, cold, site);
 }
-_Static_assert(sizeof(struct jump) == 32 && JUMP_SLOTS == 16384, "probe's hash");
+
+/* Called: r9 = r10's second slot and E when it is good. */
+void emit_second(struct x64 *e)
+{
+    probe_slot(e, JUMP_HASH_SECOND, 12, JUMP_SLOTS);
+    x64_alu(e, X64_CMP, 8, H_R10, called(AT_JUMP(linear)));
+    u8 *other = x64_jcc(e, CC_NE);
+    x64_mov_load(e, 8, H_R10, called(AT_STATE(jump_number)));
+    x64_alu(e, X64_CMP, 8, H_R10, called(AT_JUMP(number)));
+    x64_patch(other, e->p);
+    x64_u8(e, 0xc3);
+}
 
 static void jump_there(struct lower *l, unsigned count)
 {
@@ -132,6 +162,8 @@ void exit_direct(struct lower *l, const struct uop *u, i64 target, unsigned coun
         struct jsite *s = &l->j->sites[site];
         s->patch = x64_jmp(e);
         s->target = (u16)target;
+        s->mode = l->t->mode_key & (u16)~MODE_NO_FPU;
+        if (u->op == UOP_AC) s->mode = (s->mode & (u16)~MODE_AC) | (u->insn->op == OP_STAC ? MODE_AC : 0);
         cold_call(l, s->patch, site);
         return;
     }

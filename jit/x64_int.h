@@ -124,10 +124,18 @@ void vectors_want(struct lower *l, unsigned want, const struct uop *u);
 void exit_direct(struct lower *l, const struct uop *u, i64 target, unsigned count);
 void branch_lower(struct lower *l, const struct uop *u);
 i64 branch_target(const struct uop *u);
+void emit_second(struct x64 *e);
 
 /* x64_lower.c, x64_vec.c */
 void uop_lower(struct lower *l, const struct uop *u);
 void vector_lower(struct lower *l, const struct uop *u);
+
+/* x64_system.c */
+void swapgs_lower(struct lower *l);
+void direction_lower(struct lower *l, const struct uop *u);
+void read_cr_lower(struct lower *l, const struct uop *u);
+void access_lower(struct lower *l, const struct uop *u);
+void transfer_lower(struct lower *l, const struct uop *u);
 
 /* x64_straddle.c */
 void straddle_guard(struct lower *l, const struct code_straddle *straddle);

@@ -172,7 +172,7 @@ static void pop_lower(struct lower *l, const struct uop *u)
     unsigned to = home(reg) == H_NONE ? H_R9 : home(reg);
     x64_mov_load(e, size, to, from);
     if (to == H_R9) x64_mov_store(e, 8, AT_REG(reg), H_R9);
-    move_stack(l, size);
+    if (reg != RSP) move_stack(l, size);
     site_resume(l, site);
 }
 
@@ -220,16 +220,18 @@ static void interrupts_lower(struct lower *l, const struct uop *u)
     bool on = u->op == UOP_STI;
     u32 site = site_new(l, SITE_END, u);
     struct x64_rm cpl = AT_CPU(cpl);
-    flags_memory(l);
-    x64_op(e, 0, false, false, X64_ONE, 0x80, X64_CMP, &cpl);
-    x64_u8(e, 0);
-    cold_call(l, x64_jcc(e, CC_NE), site);
+    flags_hold(l);
+    l->c.flags &= ~(unsigned)FL_REG;
+    if (l->t->mode_key & (MODE_USER | MODE_RING12)) {
+        x64_op(e, 0, false, false, X64_ONE, 0x80, X64_CMP, &cpl);
+        x64_u8(e, 0);
+        cold_call(l, x64_jcc(e, CC_NE), site);
+    }
     if (on) {
         x64_alu_imm(e, X64_CMP, 4, AT_CPU(requests), 0);
         cold_call(l, x64_jcc(e, CC_NE), site);
     }
     x64_alu_imm(e, on ? X64_OR : X64_AND, 4, AT_CPU(eflags), on ? FLAG_IF : ~FLAG_IF);
-    l->c.flags = FL_MEM;
 }
 
 /* --- division: what could fault goes to C --- */
@@ -377,6 +379,11 @@ static void operation_lower(struct lower *l, const struct uop *u)
     case UOP_PUSHF: pushf_lower(l, u); break;
     case UOP_CLI:
     case UOP_STI: interrupts_lower(l, u); break;
+    case UOP_SWAPGS: swapgs_lower(l); break;
+    case UOP_DF: direction_lower(l, u); break;
+    case UOP_READ_CR: read_cr_lower(l, u); break;
+    case UOP_AC: access_lower(l, u); break;
+    case UOP_TRANSFER: transfer_lower(l, u); break;
     case UOP_DIV: div_lower(l, u); break;
     case UOP_REPEAT: repeat_lower(l, u); break;
     case UOP_STRING: string_lower(l, u); break;

@@ -105,6 +105,29 @@ static void emit_slow(struct x64 *e, bool avx)
 }
 
 /*
+ * r9: the site. C on the room below struct vcpu, which leaves the other registers alone. When it has no
+ * code to go on with, to C the long way.
+ */
+static void emit_light(struct x64 *e, const u8 *slow)
+{
+    static const u8 given[] = {RAX, RCX, RDX, RSP, RSI, RDI, R8};
+    struct x64_rm resume = AT_STATE(resume), rax = x64_reg(H_RAX);
+    for (unsigned n = 0; n < ARRAY_SIZE(given); n++) x64_mov_store(e, 8, AT_REG(given[n]), home(given[n]));
+    x64_mov(e, H_RDI, H_RSP);
+    x64_mov_load(e, 4, H_RSI, x64_reg(H_R9));
+    x64_mov_imm64(e, H_RAX, (u64)(uintptr_t)jit_light);
+    x64_op(e, 0, false, false, X64_ONE, 0xff, 2, &rax);
+    x64_mov_store(e, 8, resume, H_RAX);
+    x64_op(e, 0, true, false, X64_ONE, 0x85, H_RAX, &rax);
+    for (unsigned n = 0; n < ARRAY_SIZE(given); n++) x64_mov_load(e, 8, home(given[n]), AT_REG(given[n]));
+    u8 *none = x64_jcc(e, CC_E);
+    x64_op(e, 0, false, false, X64_ONE, 0xff, 4, &resume);
+    x64_patch(none, e->p);
+    x64_mov_load(e, 4, H_R9, AT_STATE(slow_site));
+    x64_jmp_to(e, slow);
+}
+
+/*
  * Called by a cold stub: r9 the tag that was not met, r10 the slot's place in its array. On the room
  * below struct vcpu, saving what a C function may change of general registers; tlb_refill leaves the
  * others alone. NE: done.
@@ -143,7 +166,12 @@ void x64_thunks(struct jit_cpu *j)
     j->leave = code_rx(j, e.p);
     emit_leave(&e, j->host.avx);
     j->slow = code_rx(j, e.p);
+    const u8 *slow = e.p;
     emit_slow(&e, j->host.avx);
+    j->light = code_rx(j, e.p);
+    emit_light(&e, slow);
+    j->second = code_rx(j, e.p);
+    emit_second(&e);
     for (unsigned how = 0; how < TLB_MODES * 2; how++) {
         j->refill[how] = code_rx(j, e.p);
         emit_refill(&e, how);
