@@ -108,6 +108,8 @@ void cpu_reset(struct vcpu *cpu)
     msrs_reset(cpu);
     cpu->sipi_vector = 0;
     cpu->xsave_in_use = 0;
+    atomic_store(&cpu->nmis, 0);
+    cpu_clear_request(cpu, REQUEST_NMI | REQUEST_SMI | REQUEST_INIT | REQUEST_SIPI | REQUEST_MCE);
     not_saved_reset(cpu);
 }
 

@@ -26,6 +26,7 @@ struct vcpu_thread {
     pthread_mutex_t mutex;
     pthread_cond_t kicked_cond;
     bool kicked, started;
+    u64 nap_ns, napped_at;        /* length of the next nap; instructions done at the last */
 };
 
 enum run_state { RUN_PAUSED, RUN_RUNNING, RUN_QUIT };

@@ -367,5 +367,5 @@ void pc_power_button(struct machine *m) { piix4pm_power_button(m->pc->pm); }
 
 void pc_nmi(struct machine *m)
 {
-    for (unsigned i = 0; i < m->vcpu_count; i++) cpu_request(m->vcpu[i].cpu, REQUEST_NMI);
+    for (unsigned i = 0; i < m->vcpu_count; i++) cpu_nmi(m->vcpu[i].cpu);
 }
