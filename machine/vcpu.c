@@ -85,16 +85,20 @@ static void *vcpu_main(void *opaque)
     return NULL;
 }
 
-bool vcpus_start(struct machine *m, struct error *error)
+void vcpu_thread_init(struct vcpu_thread *thread)
 {
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_mutex_init(&thread->mutex, NULL);
+    pthread_cond_init(&thread->kicked_cond, &monotonic);
+}
+
+bool vcpus_start(struct machine *m, struct error *error)
+{
     for (unsigned i = 0; i < m->vcpu_count; i++) {
         struct vcpu_thread *thread = &m->vcpu[i];
         thread->machine = m;
-        pthread_mutex_init(&thread->mutex, NULL);
-        pthread_cond_init(&thread->kicked_cond, &monotonic);
         if (pthread_create(&thread->thread, NULL, vcpu_main, thread))
             return error_set(error, "cannot start a thread for processor %u", i);
         thread->started = true;
