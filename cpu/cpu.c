@@ -6,7 +6,8 @@
  * interpreter come back here. Instructions are counted exactly: within a block's length of the
  * budget they run one at a time.
  *
- * MWAIT with several processors returns at once (a store to the monitored line is not noticed).
+ * MWAIT with several processors gives up its thread for a moment and returns (the architecture allows
+ * false wake-ups; a store to the monitored line is not noticed by itself).
  */
 #include "cpu/cpu.h"
 
@@ -88,6 +89,32 @@ void cpu_clear_request(struct vcpu *cpu, u32 bits)
     atomic_fetch_and(&cpu->requests, ~bits);
 }
 
+/* One in service and one that waits for its IRET are kept apart; a third is lost. */
+void cpu_nmi(struct vcpu *cpu)
+{
+    u32 waiting = atomic_load(&cpu->nmis);
+    while (waiting < 2 && !atomic_compare_exchange_weak(&cpu->nmis, &waiting, waiting + 1)) {}
+    cpu_request(cpu, REQUEST_NMI);
+}
+
+/* Of those that came while one was in service, one was kept. */
+void cpu_unblock_nmi(struct vcpu *cpu)
+{
+    u32 waiting = atomic_load(&cpu->nmis);
+    while (cpu->nmi_blocked && waiting > 1 &&
+           !atomic_compare_exchange_weak(&cpu->nmis, &waiting, 1)) {}
+    cpu->nmi_blocked = 0;
+}
+
+/* False: the request was an earlier NMI's. */
+static bool take_nmi(struct vcpu *cpu)
+{
+    cpu_clear_request(cpu, REQUEST_NMI);
+    if (!atomic_load(&cpu->nmis)) return false;
+    if (atomic_fetch_sub(&cpu->nmis, 1) > 1) atomic_fetch_or(&cpu->requests, REQUEST_NMI);
+    return true;
+}
+
 static void pin_intr(void *opaque, bool level)
 {
     struct vcpu *cpu = opaque;
@@ -95,7 +122,7 @@ static void pin_intr(void *opaque, bool level)
     else if (!(atomic_load(&cpu->requests) & REQUEST_INTR)) cpu_request(cpu, REQUEST_INTR);
 }
 
-static void pin_nmi(void *opaque) { cpu_request(opaque, REQUEST_NMI); }
+static void pin_nmi(void *opaque) { cpu_nmi(opaque); }
 static void pin_smi(void *opaque) { cpu_request(opaque, REQUEST_SMI); }
 static void pin_init(void *opaque) { cpu_request(opaque, REQUEST_INIT); }
 
@@ -192,7 +219,7 @@ static int take_interrupt(struct vcpu *cpu, u32 requests)
         return EXIT_NONE;
     }
     if ((requests & REQUEST_NMI) && !cpu->nmi_blocked && !cpu->shadow && can_wake(cpu)) {
-        cpu_clear_request(cpu, REQUEST_NMI);
+        if (!take_nmi(cpu)) return EXIT_NONE;
         cpu->activity = CPU_RUNNING;
         return cpu_deliver_nmi(cpu) ? EXIT_NONE : (int)shut_down(cpu);
     }
@@ -328,6 +355,7 @@ static int run_round(struct vcpu *cpu, u64 limit)
     if (unlikely(cpu->activity != CPU_RUNNING)) {
         if (cpu->activity != CPU_MWAIT || cpu->count == 1) return CPU_EXIT_IDLE;
         cpu->activity = CPU_RUNNING;
+        return CPU_EXIT_NAP;
     }
     if (unlikely(cpu->icount >= limit)) return CPU_EXIT_BUDGET;
     if (unlikely(one)) atomic_store(&cpu->run_until, 0);

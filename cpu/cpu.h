@@ -116,7 +116,8 @@ enum cpu_activity { CPU_RUNNING, CPU_HALTED, CPU_WAIT_SIPI, CPU_SHUTDOWN, CPU_MW
 
 /* Why cpu_run came back. */
 enum cpu_exit { CPU_EXIT_STOP, CPU_EXIT_IDLE /* halted, nothing pending */, CPU_EXIT_TRIPLE_FAULT,
-                CPU_EXIT_DEBUG /* breakpoint or single step for a debugger */, CPU_EXIT_BUDGET };
+                CPU_EXIT_DEBUG /* breakpoint or single step for a debugger */, CPU_EXIT_BUDGET,
+                CPU_EXIT_NAP /* MWAIT: another processor may store to the monitored line */ };
 
 /*
  * Soft TLB, study section 5: AoS of 32 bytes, three arrays by privilege. A tag is the page's linear
@@ -274,6 +275,7 @@ struct vcpu {
     bool leave_block;          /* stop behind the current instruction (own code was written…) */
 
     _Atomic u32 requests;      /* enum cpu_request; any thread */
+    _Atomic u32 nmis;          /* NMIs that came and were not taken, to 2; any thread */
     _Atomic u64 protect_ack;   /* epoch this processor has acknowledged */
     _Atomic u32 in_guest;      /* 1 while cpu_run may touch memory */
 
@@ -334,6 +336,8 @@ void cpu_restored(struct vcpu *cpu);              /* recompute everything not sa
 enum cpu_exit cpu_run(struct vcpu *cpu);          /* own thread only */
 void cpu_request(struct vcpu *cpu, u32 bits);     /* any thread */
 void cpu_clear_request(struct vcpu *cpu, u32 bits);
+void cpu_nmi(struct vcpu *cpu);                   /* any thread */
+void cpu_unblock_nmi(struct vcpu *cpu);           /* IRET, RSM; own thread */
 struct cpu_pins cpu_pins(struct vcpu *cpu);
 
 /* Delivers what stopped current_insn (cpu->exception). False: triple fault. For translators. */

@@ -314,6 +314,9 @@ static void basic_leaf(const struct vcpu *cpu, u32 leaf, u32 subleaf, u32 r[4])
     case 2: /* Intel's cache descriptors: 32 KiB L1s, 2 MiB L2, 64-byte lines */
         if (cpu_is_intel(cpu)) r[EAX] = 0x1, r[EDX] = 0x2c307d;
         break;
+    case 5: /* MONITOR lines of 64 bytes; interrupts break MWAIT; C1 with one sub-state */
+        if (feature_on(&cpu->features, FEATURE_MONITOR)) r[EAX] = r[EBX] = 64, r[ECX] = 3, r[EDX] = 0x10;
+        break;
     case 6: feature_bits(cpu, 6, 0, r); break;
     case 7:
         if (subleaf == 0) feature_bits(cpu, 7, 0, r);

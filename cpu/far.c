@@ -438,7 +438,7 @@ static bool iret_protected(struct vcpu *cpu, const struct insn *insn)
 
 bool sem_IRET(struct vcpu *cpu, const struct insn *insn)
 {
-    cpu->nmi_blocked = 0; /* even when it faults (SDM vol. 3, 6.7.1) */
+    cpu_unblock_nmi(cpu); /* even when it faults (SDM vol. 3, 6.7.1) */
     return cpu_protected(cpu) ? iret_protected(cpu, insn) : iret_real(cpu, insn);
 }
 

@@ -108,6 +108,8 @@ void cpu_reset(struct vcpu *cpu)
     msrs_reset(cpu);
     cpu->sipi_vector = 0;
     cpu->xsave_in_use = 0;
+    atomic_store(&cpu->nmis, 0);
+    cpu_clear_request(cpu, REQUEST_NMI | REQUEST_SMI | REQUEST_INIT | REQUEST_SIPI | REQUEST_MCE);
     not_saved_reset(cpu);
 }
 
@@ -123,8 +125,9 @@ void cpu_take_init(struct vcpu *cpu)
 
 void cpu_start_sipi(struct vcpu *cpu)
 {
-    cpu->seg[CS].selector = (u16)(cpu->sipi_vector << 8);
-    cpu->seg[CS].base = (u64)cpu->sipi_vector << 12;
+    u8 vector = __atomic_load_n(&cpu->sipi_vector, __ATOMIC_RELAXED); /* another SIPI may be on its way */
+    cpu->seg[CS].selector = (u16)(vector << 8);
+    cpu->seg[CS].base = (u64)vector << 12;
     cpu->rip = 0;
     cpu->activity = CPU_RUNNING;
     cpu_update_mode(cpu);

@@ -90,7 +90,7 @@ static void load64(struct vcpu *cpu, struct smm_image *m)
     cpu->gdt_limit = (u16)load(cpu, 0x7e64, 4), cpu->gdt_base = load(cpu, 0x7e68, 8);
     cpu->idt_limit = (u16)load(cpu, 0x7e84, 4), cpu->idt_base = load(cpu, 0x7e88, 8);
     m->halted = load(cpu, 0x7ec9, 1) & 1;
-    cpu->nmi_blocked = load(cpu, 0x7eca, 1) & 1;
+    if (!(load(cpu, 0x7eca, 1) & 1)) cpu_unblock_nmi(cpu);
     m->efer = load(cpu, 0x7ed0, 8);
     m->cr4 = load(cpu, 0x7f48, 8);
     m->cr3 = load(cpu, 0x7f50, 8);
@@ -158,7 +158,7 @@ static void load32(struct vcpu *cpu, struct smm_image *m)
     m->cr4 = load(cpu, 0x7f14, 4);
     m->efer = 0;
     m->halted = load(cpu, 0x7f02, 2) & 1;
-    cpu->nmi_blocked = load(cpu, 0x7f04, 1) & 1;
+    if (!(load(cpu, 0x7f04, 1) & 1)) cpu_unblock_nmi(cpu);
     cpu->smbase = load(cpu, 0x7ef8, 4);
 }
 

@@ -259,6 +259,7 @@ static void mc146818_update(struct mc146818 *s)
     mc146818_catch_up(s);
     s->flags &= C_FLAGS;
     if (s->flags & s->cmos[RTC_B]) s->flags |= C_IRQF;
+    if (s->flags & s->cmos[RTC_B] & B_AIE) device_wake(&s->dev, WAKE_RTC);
     wire_set(&s->irq, s->flags & C_IRQF);
     mc146818_schedule(s);
 }

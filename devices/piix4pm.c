@@ -4,7 +4,7 @@
  * Datasheet: Intel 290562; ACPI 2.0 chapter 4. The GPE block sits at AFE0h, where guests of this
  * board expect it, and not inside the PM block.
  * Not modelled: device idle timers and traps, clock throttling, GPI/GPO pins, SMBus slaves (every
- * transfer ends in "no device"), waking from S1/S3 (S3 and S4 leave the machine to the user).
+ * transfer ends in "no device"), S1 and S2. S3 is the board's: see machine/machine.c.
  */
 #include "devices/piix4pm.h"
 
@@ -108,6 +108,19 @@ void piix4pm_power_button(struct device *device)
 {
     struct piix4pm *s = (struct piix4pm *)device;
     s->pm1_status |= PM1_PWRBTN;
+    piix4pm_update(s);
+    device_wake(device, WAKE_BUTTON);
+}
+
+bool piix4pm_rtc_enabled(struct device *device)
+{
+    return ((struct piix4pm *)device)->pm1_enable & PM1_RTC;
+}
+
+void piix4pm_woken(struct device *device, bool by_rtc, bool by_button)
+{
+    struct piix4pm *s = (struct piix4pm *)device;
+    s->pm1_status |= PM1_WAK | (by_rtc ? PM1_RTC : 0) | (by_button ? PM1_PWRBTN : 0);
     piix4pm_update(s);
 }
 

@@ -20,7 +20,12 @@ void piix4pm_set_wires(struct device *piix4pm, const struct wire *sci, const str
 void piix4pm_on_pm_base(struct device *piix4pm, void (*moved)(void *opaque, u16 base),
                         void *opaque);
 
-/* The user pushed the power button. */
+/* The user pushed the power button; it ends a suspend, too. */
 void piix4pm_power_button(struct device *piix4pm);
+
+/* May the real-time clock end a suspend? */
+bool piix4pm_rtc_enabled(struct device *piix4pm);
+/* After the reset that ends a suspend: says so, and what ended it. */
+void piix4pm_woken(struct device *piix4pm, bool by_rtc, bool by_button);
 
 #endif

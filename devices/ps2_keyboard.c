@@ -173,6 +173,7 @@ static void ps2_keyboard_key(void *opaque, u32 scancode, bool down)
 {
     struct ps2_keyboard *s = opaque;
     bool known = scancode == SCANCODE_PAUSE || scancode >> 8 == 0 || scancode >> 8 == 0xe0;
+    if (down) device_wake(&s->dev, WAKE_INPUT);
     if (!s->scanning || !known || !(scancode & 0x7f)) return;
     switch (s->set) {
     case 1: ps2_keyboard_key_set1(s, scancode, down); break;

@@ -114,6 +114,7 @@ static void ps2_mouse_event(void *opaque, int dx, int dy, int dz, unsigned butto
     s->dx = clamp(s->dx + clamp(dx, -FAR_AWAY, FAR_AWAY), -FAR_AWAY, FAR_AWAY);
     s->dy = clamp(s->dy - clamp(dy, -FAR_AWAY, FAR_AWAY), -FAR_AWAY, FAR_AWAY);
     s->dz = clamp(s->dz - clamp(dz, -127, 127), -127, 127);
+    if (buttons & 0x1f & ~s->buttons) device_wake(&s->dev, WAKE_INPUT);
     s->buttons = buttons & 0x1f;
     if (!s->enabled && !s->remote) {
         s->dx = s->dy = s->dz = 0;

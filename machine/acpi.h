@@ -14,7 +14,7 @@ struct acpi_config {
     u64 pci_hole64_start, pci_hole64_end; /* last is inclusive; start 0: no such window */
     unsigned serial_ports, parallel_ports; /* 0 to 4, 0 to 1 */
     bool floppy, keyboard, hpet;
-    bool sleep_s3, sleep_s4; /* offer the sleep states that leave the machine to the user */
+    bool sleep_s3, sleep_s4; /* suspend to RAM; power off after a suspend to disk */
     bool acpi1;              /* for guests of that age: no XSDT, no reset register */
 };
 

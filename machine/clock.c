@@ -64,6 +64,8 @@ void clock_start(struct clock *clock)
     atomic_store_explicit(&clock->running, true, memory_order_release);
 }
 
+bool clock_runs(struct clock *clock) { return clock->running; }
+
 void clock_on_nearer(struct clock *clock, void (*nearer)(void *), void *opaque)
 {
     clock->nearer = nearer;

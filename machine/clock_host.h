@@ -15,6 +15,7 @@ void clock_run_timers(struct clock *clock);      /* fires what is due now */
 u64 clock_next_deadline(struct clock *clock);    /* ~0 when none */
 void clock_stop(struct clock *clock);
 void clock_start(struct clock *clock);
+bool clock_runs(struct clock *clock);
 void clock_set_wall(struct clock *clock, u64 wall_ns_now);
 /* Called whenever the nearest deadline moves nearer, so that a sleeping thread can wake. */
 void clock_on_nearer(struct clock *clock, void (*nearer)(void *opaque), void *opaque);

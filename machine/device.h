@@ -66,13 +66,22 @@ struct device {
 enum shutdown_cause { SHUTDOWN_GUEST_OFF, SHUTDOWN_GUEST_RESET, SHUTDOWN_PANIC, SHUTDOWN_EXIT_DEVICE,
                       SHUTDOWN_HOST, SHUTDOWN_TRIPLE_FAULT, SHUTDOWN_SUSPEND };
 
+/* What can end a suspend. */
+enum wake_cause { WAKE_USER, WAKE_BUTTON, WAKE_RTC, WAKE_INPUT };
+
 struct machine_services {
     void (*shutdown)(struct machine_services *, enum shutdown_cause cause, int code);
+    void (*wake)(struct machine_services *, enum wake_cause cause); /* nothing while not suspended */
     void (*set_a20)(struct machine_services *, bool enabled);
     void (*random)(struct machine_services *, void *to, size_t length); /* through the one door */
     u64 ram_below_4g, ram_above_4g; /* bytes */
     unsigned vcpus;
 };
+
+static inline void device_wake(struct device *device, enum wake_cause cause)
+{
+    if (device->services && device->services->wake) device->services->wake(device->services, cause);
+}
 
 #define guest_error(device, ...) log_to((device)->log, LOG_GUEST_ERROR, __VA_ARGS__)
 #define device_unimplemented(device, ...) log_to((device)->log, LOG_UNIMPLEMENTED, __VA_ARGS__)

@@ -7,6 +7,7 @@
 #include "machine/error.h"
 #include "machine/machine.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define MAX_LISTENERS 4
@@ -76,6 +77,7 @@ bool display_open(struct machine *m, struct error *error)
     m->display->window = window_open_sdl2(m, error);
     if (m->display->window || asked) return m->display->window != NULL;
     /* Nobody asked for a window and there is no screen to put one on: go on without. */
+    fprintf(stderr, "lyrebird: no window: %s\n", error->text);
     return true;
 }
 

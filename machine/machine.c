@@ -78,8 +78,21 @@ static void services_shutdown(struct machine_services *services, enum shutdown_c
         if (m->options->panic_pauses) ask(m, &m->wants_pause);
         else ask(m, &m->wants_off);
         break;
+    case SHUTDOWN_SUSPEND:
+        m->suspended = true; /* from here on a wake is one */
+        ask(m, &m->wants_suspend);
+        break;
     default: ask(m, &m->wants_off); break;
     }
+}
+
+static void services_wake(struct machine_services *services, enum wake_cause cause)
+{
+    struct machine *m = of(services);
+    if (!m->suspended || atomic_load(&m->wants_wake) || !pc_wakes(m, cause)) return;
+    m->wake_cause = cause;
+    atomic_store(&m->wants_wake, true);
+    loop_wake(m->loop);
 }
 
 static void services_set_a20(struct machine_services *services, bool enabled)
@@ -176,7 +189,8 @@ struct machine *machine_new(struct options *options, struct error *error)
     pthread_cond_init(&m->lock_free, NULL);
     pthread_mutex_init(&m->run_mutex, NULL);
     pthread_cond_init(&m->run_changed, NULL);
-    m->services = (struct machine_services){.shutdown = services_shutdown, .set_a20 = services_set_a20,
+    m->services = (struct machine_services){.shutdown = services_shutdown, .wake = services_wake,
+                                            .set_a20 = services_set_a20,
                                             .random = services_random, .vcpus = options->smp};
     m->loop = loop_new();
     m->clock = clock_new(host_time, NULL);
@@ -232,18 +246,37 @@ void machine_resume(struct machine *m)
 {
     clock_start(m->clock);
     for (unsigned i = 0; i < m->drive_count; i++) drive_retry(m->drives[i]);
-    vcpus_unpark(m);
+    if (!m->suspended) vcpus_unpark(m);
+}
+
+/* Of processors and chips, parked; with WAKING, but for those that suspend left their power. */
+static void reset_parts(struct machine *m, bool waking)
+{
+    for (unsigned i = 0; i < m->drive_count; i++) drive_drain(m->drives[i]);
+    for (unsigned i = 0; i < m->device_count; i++)
+        if (!waking || !pc_sleeps_on(m, m->devices[i])) device_reset(m->devices[i]);
+    for (unsigned i = 0; i < m->vcpu_count; i++) cpu_reset(m->vcpu[i].cpu);
+    pc_reset(m);
 }
 
 void machine_reset(struct machine *m)
 {
-    bool running = m->run_state == RUN_RUNNING;
-    if (running) vcpus_park(m);
-    for (unsigned i = 0; i < m->drive_count; i++) drive_drain(m->drives[i]);
-    for (unsigned i = 0; i < m->device_count; i++) device_reset(m->devices[i]);
-    for (unsigned i = 0; i < m->vcpu_count; i++) cpu_reset(m->vcpu[i].cpu);
-    pc_reset(m);
+    bool running = m->run_state == RUN_RUNNING || (m->suspended && clock_runs(m->clock));
+    if (m->run_state == RUN_RUNNING) vcpus_park(m);
+    m->suspended = false;
+    atomic_store(&m->wants_suspend, false);
+    atomic_store(&m->wants_wake, false);
+    reset_parts(m, false);
     if (running) vcpus_unpark(m);
+}
+
+/* The end of a suspend: firmware finds a reset processor and what the guest left in memory. */
+static void machine_wake(struct machine *m)
+{
+    m->suspended = false;
+    reset_parts(m, true);
+    pc_woken(m, m->wake_cause);
+    if (clock_runs(m->clock)) vcpus_unpark(m);
 }
 
 /* True while the machine goes on. */
@@ -256,13 +289,15 @@ static bool serve_requests(struct machine *m)
     }
     if (atomic_exchange(&m->wants_pause, false)) machine_pause(m);
     if (atomic_exchange(&m->wants_reset, false)) machine_reset(m);
+    if (atomic_exchange(&m->wants_suspend, false)) vcpus_park(m);
+    if (atomic_exchange(&m->wants_wake, false)) machine_wake(m);
     return true;
 }
 
 static u64 time_to_sleep(struct machine *m, u64 next_frame)
 {
     u64 sleep = ~(u64)0, deadline = clock_next_deadline(m->clock), now = clock_now(m->clock);
-    if (m->run_state == RUN_RUNNING && deadline != ~(u64)0) sleep = deadline > now ? deadline - now : 0;
+    if (clock_runs(m->clock) && deadline != ~(u64)0) sleep = deadline > now ? deadline - now : 0;
     if (!display_is_shown(m)) return sleep;
     u64 host = os_monotonic_ns(), frame = next_frame > host ? next_frame - host : 0;
     return frame < sleep ? frame : sleep;
@@ -284,7 +319,7 @@ int machine_run(struct machine *m)
         m->io_wakes_at = clock_next_deadline(m->clock);
         loop_turn(m->loop, time_to_sleep(m, next_frame));
         for (unsigned i = 0; i < m->drive_count; i++) drive_complete(m->drives[i]);
-        if (m->run_state == RUN_RUNNING) clock_run_timers(m->clock);
+        if (clock_runs(m->clock)) clock_run_timers(m->clock);
         if (display_is_shown(m) && os_monotonic_ns() >= next_frame) {
             display_refresh(m);
             next_frame = os_monotonic_ns() + DISPLAY_INTERVAL_NS;

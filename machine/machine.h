@@ -26,6 +26,7 @@ struct vcpu_thread {
     pthread_mutex_t mutex;
     pthread_cond_t kicked_cond;
     bool kicked, started;
+    u64 nap_ns, napped_at;        /* length of the next nap; instructions done at the last */
 };
 
 enum run_state { RUN_PAUSED, RUN_RUNNING, RUN_QUIT };
@@ -66,9 +67,10 @@ struct machine {
     struct monitor *monitor;
 
     /* asked for by chips, done by the I/O thread */
-    _Atomic bool wants_reset, wants_off, wants_pause, wants_quit;
+    _Atomic bool wants_reset, wants_off, wants_pause, wants_quit, wants_suspend, wants_wake;
+    enum wake_cause wake_cause;
+    bool suspended;               /* to RAM: processors parked, time goes on. Under the lock */
     int exit_code;
-    bool stopped_by_user;
 };
 
 struct machine *machine_new(struct options *options, struct error *error);
@@ -90,6 +92,7 @@ struct device *machine_add(struct machine *machine, struct device *device, struc
 struct device *machine_new_device(struct machine *machine, const char *class_name);
 
 /* --- vcpu.c --- */
+void vcpu_thread_init(struct vcpu_thread *thread); /* before anything is asked of its processor */
 bool vcpus_start(struct machine *machine, struct error *error); /* parked */
 void vcpus_stop(struct machine *machine);                       /* ends the threads */
 void vcpus_park(struct machine *machine);    /* lock held; drops it while waiting */
@@ -100,6 +103,9 @@ void vcpu_kick(void *vcpu_thread);
 bool pc_build(struct machine *machine, struct error *error);
 void pc_reset(struct machine *machine);
 void pc_free(struct machine *machine);
+bool pc_wakes(struct machine *machine, enum wake_cause cause); /* may CAUSE end a suspend? */
+void pc_woken(struct machine *machine, enum wake_cause cause); /* behind the reset that begins it */
+bool pc_sleeps_on(struct machine *machine, const struct device *device); /* powered while suspended */
 void pc_power_button(struct machine *machine);
 void pc_nmi(struct machine *machine);
 

@@ -110,6 +110,9 @@ static void pic_intr_set(void *opaque, unsigned line, bool level)
 
 static int pic_inta(void *opaque) { return i8259_inta(((struct pc *)opaque)->pic[0]); }
 
+/* What firmware reads to learn that the reset it runs behind is the end of a suspend. */
+enum { CMOS_SHUTDOWN_STATUS = 0x0f, CMOS_RESUME = 0xfe };
+
 /* --- processors --- */
 
 static u64 machine_tsc(void *opaque) { return clock_now(opaque); } /* 1 GHz: one tick a nanosecond */
@@ -144,8 +147,7 @@ static bool add_processor(struct pc *pc, unsigned index, struct error *error)
     cpu->stress = (struct cpu_stress){.tlb_entries = m->options->tlb_entries, .exits = m->options->random_exits};
     m->vcpu[index].cpu = cpu;
     m->vcpu[index].machine = m;
-    pthread_mutex_init(&m->vcpu[index].mutex, NULL);
-    pthread_cond_init(&m->vcpu[index].kicked_cond, NULL);
+    vcpu_thread_init(&m->vcpu[index]);
     m->vcpu_count = index + 1;
     smp_group_add(m->group, cpu);
     if (!cpu_set_model(cpu, m->options->cpu, error)) return error_prefix(error, "-cpu %s", m->options->cpu);
@@ -364,9 +366,24 @@ void pc_reset(struct machine *m)
     pc_describe_reset(m->pc);
 }
 
+/* The power button, the keyboard and the user always may; the clock when the guest has said so. */
+bool pc_wakes(struct machine *m, enum wake_cause cause)
+{
+    return cause != WAKE_RTC || piix4pm_rtc_enabled(m->pc->pm);
+}
+
+/* The memory controller keeps the memory, and what is mapped where. */
+bool pc_sleeps_on(struct machine *m, const struct device *device) { return device == m->pc->host_bridge; }
+
+void pc_woken(struct machine *m, enum wake_cause cause)
+{
+    mc146818_set_cmos(m->pc->rtc, CMOS_SHUTDOWN_STATUS, CMOS_RESUME);
+    piix4pm_woken(m->pc->pm, cause == WAKE_RTC, cause == WAKE_BUTTON);
+}
+
 void pc_power_button(struct machine *m) { piix4pm_power_button(m->pc->pm); }
 
 void pc_nmi(struct machine *m)
 {
-    for (unsigned i = 0; i < m->vcpu_count; i++) cpu_request(m->vcpu[i].cpu, REQUEST_NMI);
+    for (unsigned i = 0; i < m->vcpu_count; i++) cpu_nmi(m->vcpu[i].cpu);
 }

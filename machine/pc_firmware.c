@@ -55,6 +55,8 @@ void pc_add_acpi(struct pc *pc, u16 pm_base)
         .parallel_ports = 1,
         .floppy = true,
         .keyboard = true,
+        .sleep_s3 = true,
+        .sleep_s4 = true,
         .pci_hole64_start = GIB(4) + ((pc->ram_above_4g + GIB(1) - 1) & ~(GIB(1) - 1)),
     };
     config.pci_hole64_end = config.pci_hole64_start + GIB(32) - 1;
@@ -87,6 +89,8 @@ bool pc_describe(struct pc *pc, struct error *error)
     fw_cfg_add_u16(f, FW_CFG_BOOT_MENU, o->boot_menu);
     fw_cfg_add_u32(f, FW_CFG_IRQ0_OVERRIDE, 1);
     if (o->boot_menu) fw_cfg_add_file(f, "etc/boot-menu-wait", "\xb8\x0b", 2); /* 3000 ms */
+    /* What SLP_TYP is for S0 to S5, with bit 7: the board can. See piix4pm.c. */
+    fw_cfg_add_file(f, "etc/system-states", "\x80\x00\x00\x81\x82\x80", 6);
     add_memory_map(pc);
     pc_add_acpi(pc, 0);
     add_smbios(pc);

@@ -5,8 +5,15 @@
 
 #include "cpu/cpu.h" /* cpu_run, cpu_request */
 
+#include "machine/host/os.h"
+
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
+
+#define NAP_LEAST_NS 50000u
+#define NAP_MOST_NS 1000000u
+#define NAP_WORK 20000u /* instructions between two MWAITs that are more than a look around */
 
 void vcpu_kick(void *opaque)
 {
@@ -21,6 +28,23 @@ static void sleep_until_kicked(struct vcpu_thread *thread)
 {
     pthread_mutex_lock(&thread->mutex);
     while (!thread->kicked) pthread_cond_wait(&thread->kicked_cond, &thread->mutex);
+    thread->kicked = false;
+    pthread_mutex_unlock(&thread->mutex);
+}
+
+/* MWAIT: naps grow while nothing else is done between them, so that an idle processor costs little. */
+static void nap(struct vcpu_thread *thread)
+{
+    u64 instructions = thread->cpu->icount;
+    bool worked = instructions - thread->napped_at > NAP_WORK;
+    thread->napped_at = instructions;
+    thread->nap_ns = worked || !thread->nap_ns ? NAP_LEAST_NS : thread->nap_ns * 2;
+    if (thread->nap_ns > NAP_MOST_NS) thread->nap_ns = NAP_MOST_NS;
+    u64 end = os_monotonic_ns() + thread->nap_ns;
+    struct timespec until = {(time_t)(end / NS_PER_SECOND), (long)(end % NS_PER_SECOND)};
+    pthread_mutex_lock(&thread->mutex);
+    while (!thread->kicked && !pthread_cond_timedwait(&thread->kicked_cond, &thread->mutex, &until)) {}
+    if (thread->kicked) thread->nap_ns = 0;
     thread->kicked = false;
     pthread_mutex_unlock(&thread->mutex);
 }
@@ -49,6 +73,7 @@ static void *vcpu_main(void *opaque)
     while (wait_for_go(thread)) {
         switch (cpu_run(thread->cpu)) {
         case CPU_EXIT_IDLE: sleep_until_kicked(thread); break;
+        case CPU_EXIT_NAP: nap(thread); break;
         case CPU_EXIT_TRIPLE_FAULT:
             machine_lock(m);
             m->services.shutdown(&m->services, SHUTDOWN_TRIPLE_FAULT, 0);
@@ -60,13 +85,20 @@ static void *vcpu_main(void *opaque)
     return NULL;
 }
 
+void vcpu_thread_init(struct vcpu_thread *thread)
+{
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_mutex_init(&thread->mutex, NULL);
+    pthread_cond_init(&thread->kicked_cond, &monotonic);
+}
+
 bool vcpus_start(struct machine *m, struct error *error)
 {
     for (unsigned i = 0; i < m->vcpu_count; i++) {
         struct vcpu_thread *thread = &m->vcpu[i];
         thread->machine = m;
-        pthread_mutex_init(&thread->mutex, NULL);
-        pthread_cond_init(&thread->kicked_cond, NULL);
         if (pthread_create(&thread->thread, NULL, vcpu_main, thread))
             return error_set(error, "cannot start a thread for processor %u", i);
         thread->started = true;

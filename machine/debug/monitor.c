@@ -74,6 +74,14 @@ static void do_reset(struct monitor *m, char *args)
     machine_reset(m->machine);
 }
 
+static void do_wakeup(struct monitor *m, char *args)
+{
+    (void)args;
+    struct machine_services *services = &m->machine->services;
+    if (m->machine->suspended) services->wake(services, WAKE_USER);
+    else say(m, "system_wakeup: the machine is not suspended\n");
+}
+
 static void do_powerdown(struct monitor *m, char *args)
 {
     (void)args;
@@ -170,7 +178,8 @@ static void do_change(struct monitor *m, char *args)
 
 static void info_status(struct monitor *m)
 {
-    say(m, "VM status: %s\n", m->machine->run_state == RUN_RUNNING ? "running" : "paused");
+    bool suspended = m->machine->suspended, running = m->machine->run_state == RUN_RUNNING;
+    say(m, "VM status: %s\n", suspended ? "paused (suspended)" : running ? "running" : "paused");
 }
 
 static void info_registers(struct monitor *m)
@@ -270,6 +279,7 @@ static const struct command {
     {"c", do_cont, "the same"},
     {"system_reset", do_reset, "push the reset button"},
     {"system_powerdown", do_powerdown, "push the power button"},
+    {"system_wakeup", do_wakeup, "end a suspend"},
     {"nmi", do_nmi, "a non-maskable interrupt to every processor"},
     {"sendkey", do_sendkey, "sendkey ctrl-alt-delete: press and release keys"},
     {"screendump", do_screendump, "screendump FILE: a picture of the screen as PNG"},

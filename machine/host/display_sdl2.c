@@ -194,6 +194,13 @@ struct window *window_open_sdl2(struct machine *machine, struct error *error)
         free(w);
         return NULL;
     }
+    /* Without a screen SDL draws where nobody looks: only for who has asked for it. */
+    if (!strcmp(SDL_GetCurrentVideoDriver(), "offscreen") && !getenv("SDL_VIDEODRIVER")) {
+        error_set(error, "-display sdl: no screen to open a window on (-display none or -nographic run without one)");
+        SDL_Quit();
+        free(w);
+        return NULL;
+    }
     w->window = SDL_CreateWindow("Lyrebird", SDL_WINDOWPOS_UNDEFINED, SDL_WINDOWPOS_UNDEFINED, 720, 400, SDL_WINDOW_RESIZABLE);
     if (w->window) w->renderer = SDL_CreateRenderer(w->window, -1, 0);
     if (!w->renderer) {

@@ -58,7 +58,7 @@ sub compile {
 sub run_guest {
     my ($topic, $elf, $smp) = @_;
     my $name = $smp > 1 ? "$topic, $smp processors" : $topic;
-    my @command = ($emulator, '-cpu', 'max', '-m', '128', '-smp', $smp, '-kernel', $elf, '-display', 'none',
+    my @command = ($emulator, '-cpu', 'max,+monitor', '-m', '128', '-smp', $smp, '-kernel', $elf, '-display', 'none',
         '-monitor', 'none', '-serial', 'stdio', '-no-reboot',
         '-device', 'isa-debug-exit,iobase=0xf4,iosize=0x4', split ' ', $ENV{EMULATOR_ARGS} || '');
     my $pid = open my $out, '-|';

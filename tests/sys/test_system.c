@@ -578,6 +578,31 @@ static void real_mode_interrupt(void **state)
     assert_true(g->cpu->eflags & FLAG_IF);
 }
 
+/* One NMI in service and one behind it; more are lost. */
+static void nmis(void **state)
+{
+    struct guest *g = *state;
+    start64(g, 0);
+    memcpy(g->ram + HANDLER + 16 * VECTOR_NMI, "\xff\xc1\x48\xcf", 4); /* inc ecx; iretq */
+    for (unsigned i = 0; i < 3; i++) cpu_nmi(g->cpu);
+    g->cpu->regs[RCX] = 0;
+    RUN(g, 6, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90);
+    assert_int_equal(g->cpu->regs[RCX], 2);
+    assert_int_equal(g->cpu->rip, CODE + 2);
+    cpu_nmi(g->cpu);
+    g->cpu->budget = 1;
+    cpu_run(g->cpu);
+    assert_int_equal(g->cpu->regs[RCX], 3);
+    for (unsigned i = 0; i < 3; i++) cpu_nmi(g->cpu);
+    g->cpu->budget = 5; /* iretq, inc, iretq, two nops */
+    cpu_run(g->cpu);
+    assert_int_equal(g->cpu->regs[RCX], 4);
+    assert_int_equal(g->cpu->rip, CODE + 4);
+    cpu_nmi(g->cpu);
+    cpu_reset(g->cpu);
+    assert_false(g->cpu->requests & REQUEST_NMI);
+}
+
 /* --- debug --- */
 
 static void breakpoints(void **state)
@@ -732,7 +757,7 @@ int main(void)
         cmocka_unit_test(ist_and_iret), cmocka_unit_test(system_calls), cmocka_unit_test(privilege_32),
         cmocka_unit_test(segment_limits), cmocka_unit_test(call_gate_to_inner),
         cmocka_unit_test(task_call_and_return), cmocka_unit_test(virtual_8086),
-        cmocka_unit_test(real_mode_interrupt), cmocka_unit_test(breakpoints),
+        cmocka_unit_test(real_mode_interrupt), cmocka_unit_test(nmis), cmocka_unit_test(breakpoints),
         cmocka_unit_test(alignment_check), cmocka_unit_test(smm_round_trip), cmocka_unit_test(models),
         cmocka_unit_test(msrs), cmocka_unit_test(mode_switch_to_long),
     };

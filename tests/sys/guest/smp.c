@@ -220,6 +220,41 @@ static void shootdown(void)
     wait_cpu(1);
 }
 
+/* --- MONITOR and MWAIT: two processors hand a turn to each other --- */
+#define TURNS 64
+static volatile u32 turn ALIGNED(64);
+
+static void wait_turn(u32 mine)
+{
+    while (turn % 2 != mine) {
+        asm volatile("monitor" : : "a"(&turn), "c"(0), "d"(0));
+        if (turn % 2 != mine) asm volatile("mwait" : : "a"(0), "c"(0) : "memory");
+    }
+}
+
+static void take_turns(void *arg)
+{
+    u32 mine = arg != NULL;
+    for (u32 i = 0; i < TURNS; i++) {
+        wait_turn(mine);
+        turn++;
+    }
+}
+
+static void monitors(void)
+{
+    u32 a = 1, b, c, d;
+    asm volatile("cpuid" : "+a"(a), "=b"(b), "=c"(c), "=d"(d));
+    if (!(c >> 3 & 1)) {
+        skip("no MONITOR", "MWAIT ends by another processor's store");
+        return;
+    }
+    on_cpu(1, take_turns, (void *)1);
+    take_turns(NULL);
+    wait_cpu(1);
+    is(turn, 2 * TURNS, "MWAIT ends by another processor's store");
+}
+
 static void identities(void)
 {
     bool all = true;
@@ -237,4 +272,5 @@ void guest_main(void)
     neighbours();
     litmus_tests();
     shootdown();
+    monitors();
 }
