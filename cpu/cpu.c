@@ -183,6 +183,10 @@ static int acknowledge(struct vcpu *cpu)
 static enum cpu_exit shut_down(struct vcpu *cpu)
 {
     cpu->activity = CPU_SHUTDOWN;
+    if (unlikely(cpu->stops != NULL)) {
+        stops_event(cpu, STOP_TRIPLE_FAULT, 0, 1, false, 0);
+        if (cpu->stop.kind == STOP_TRIPLE_FAULT) return CPU_EXIT_DEBUG;
+    }
     return CPU_EXIT_TRIPLE_FAULT;
 }
 
@@ -226,6 +230,14 @@ static int take_interrupt(struct vcpu *cpu, u32 requests)
     return requests & REQUEST_INTR ? take_intr(cpu) : EXIT_NONE;
 }
 
+/* For a step with interrupts masked: what would wake the processor does, and is left pending. */
+static int mask_interrupt(struct vcpu *cpu, u32 requests)
+{
+    if (!(cpu->eflags & FLAG_IF)) requests &= ~(u32)REQUEST_INTR;
+    if ((requests & REQUESTS_INTERRUPT) && can_wake(cpu)) cpu->activity = CPU_RUNNING;
+    return EXIT_NONE;
+}
+
 /* All that others ask. Returns an exit or EXIT_NONE. */
 static int attend(struct vcpu *cpu)
 {
@@ -245,7 +257,7 @@ static int attend(struct vcpu *cpu)
         cpu_clear_request(cpu, REQUEST_STOP);
         return CPU_EXIT_STOP;
     }
-    return take_interrupt(cpu, requests);
+    return unlikely(cpu->debug_masked) ? mask_interrupt(cpu, requests) : take_interrupt(cpu, requests);
 }
 
 /* Requests that must be attended to here and now; an INTR that is masked may wait. */
@@ -337,9 +349,24 @@ static void allow_chaining(struct vcpu *cpu, u64 limit, bool step)
     if (atomic_load(&cpu->run_until) != until) atomic_store(&cpu->run_until, until);
 }
 
+/* An instruction of a step is done, or an interrupt has been taken instead. */
+static int step_done(struct vcpu *cpu)
+{
+    if (cpu->rip - cpu->step_from < cpu->step_until - cpu->step_from) return EXIT_NONE;
+    cpu->stop = (struct stop){.kind = STOP_STEP};
+    return CPU_EXIT_DEBUG;
+}
+
+/* A debugger wants to know what happened here, or what is about to happen. */
+static bool stop_due(struct vcpu *cpu)
+{
+    return cpu->stops && (stops_due(cpu) || (cpu->activity == CPU_RUNNING && stops_break_due(cpu)));
+}
+
 static int run_round(struct vcpu *cpu, u64 limit)
 {
     bool step = (cpu->mode_key & MODE_STEP) || cpu->debug_step;
+    const u64 ip = cpu->rip;
     allow_chaining(cpu, limit, step);
     bool one = limit - cpu->icount < CPU_RUN_AHEAD || cpu->pending_db; /* held off by MOV SS */
     if (unlikely(wanted(cpu))) {
@@ -351,7 +378,9 @@ static int run_round(struct vcpu *cpu, u64 limit)
             one = true;
         }
         step = (cpu->mode_key & MODE_STEP) || cpu->debug_step;
+        if (unlikely(cpu->debug_step) && cpu->rip != ip && step_done(cpu) != EXIT_NONE) return CPU_EXIT_DEBUG;
     }
+    if (unlikely(cpu->stops != NULL) && stop_due(cpu)) return CPU_EXIT_DEBUG;
     if (unlikely(cpu->activity != CPU_RUNNING)) {
         if (cpu->activity != CPU_MWAIT || cpu->count == 1) return CPU_EXIT_IDLE;
         cpu->activity = CPU_RUNNING;
@@ -360,7 +389,8 @@ static int run_round(struct vcpu *cpu, u64 limit)
     if (unlikely(cpu->icount >= limit)) return CPU_EXIT_BUDGET;
     if (unlikely(one)) atomic_store(&cpu->run_until, 0);
     if (!(step ? run_step(cpu) : run_blocks(cpu, one))) return (int)shut_down(cpu);
-    return cpu->debug_step ? (int)CPU_EXIT_DEBUG : EXIT_NONE;
+    if (unlikely(cpu->stops != NULL) && stops_due(cpu)) return CPU_EXIT_DEBUG;
+    return unlikely(cpu->debug_step) ? step_done(cpu) : EXIT_NONE;
 }
 
 enum cpu_exit cpu_run(struct vcpu *cpu)

@@ -10,6 +10,7 @@
 #define CPU_CPU_H
 
 #include "cpu/insn.h"
+#include "cpu/stops.h"
 #include "cpu/vec.h"
 #include "machine/log.h"
 #include "machine/memory.h"
@@ -306,10 +307,19 @@ struct vcpu {
     struct block_cache *blocks;  /* the interpreter's decoded blocks */
     enum engine_result (*engine)(struct vcpu *cpu); /* a translator, or NULL */
     void (*engine_unmapped)(struct vcpu *cpu, enum unmapped what, u64 which); /* told of TLB flushes */
+    void (*engine_forget)(struct vcpu *cpu); /* every translated block is void */
     void *jit;                   /* the translator's per-processor data; cpu/ never looks inside */
     i64 budget;                  /* instructions until CPU_EXIT_BUDGET; INT64_MAX: none */
     u32 watch_pages;             /* data breakpoints armed */
+    u64 watch_linear, watch_physical; /* their pages: a bit each, hashed */
     bool debug_step;             /* a debugger wants CPU_EXIT_DEBUG after each instruction */
+    bool debug_masked;           /* and takes no interrupt meanwhile */
+    u64 step_from, step_until;   /* goes on stepping while rip is in there */
+    struct stop_set *stops;      /* what else a debugger wants, or NULL (stops.h) */
+    struct stop stop;            /* why CPU_EXIT_DEBUG */
+    u8 stop_mode;                /* stops_mode() as last told */
+    bool stop_passed;            /* the breakpoint at these has been told already */
+    u64 stop_passed_rip, stop_passed_icount;
     u64 xsave_in_use;            /* XINUSE bits that are known to be set */
 
     /* The interpreter's (interp.c, cpu.c). */

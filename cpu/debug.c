@@ -34,18 +34,38 @@ bool debug_has_code_breakpoints(const struct vcpu *cpu)
     return false;
 }
 
+static void watch_bits(u64 *bits, u64 address, u64 length)
+{
+    u64 first = address >> 12, count = ((address + length - 1) >> 12) - first + 1;
+    if (count > 64) count = 64;
+    for (u64 i = 0; i < count; i++) *bits |= 1ull << ((first + i) & 63);
+}
+
 /* Watched pages lose and get their direct tags by being filled anew: rare enough to drop everything. */
 void debug_rearm(struct vcpu *cpu)
 {
+    const struct stop_set *set = cpu->stops;
     u32 watch = 0;
-    for (unsigned n = 0; n < 4; n++) watch += bp_is_data(cpu, n);
+    cpu->watch_linear = cpu->watch_physical = 0;
+    for (unsigned n = 0; n < 4; n++) {
+        if (!bp_is_data(cpu, n)) continue;
+        watch_bits(&cpu->watch_linear, bp_address(cpu, n), bp_length(cpu, n));
+        watch++;
+    }
+    for (unsigned i = 0; set && i < set->count; i++) {
+        const struct stop_point *p = &set->point[i];
+        if (!stop_is_watch(p)) continue;
+        watch_bits(p->kind == STOP_TABLE ? &cpu->watch_physical : &cpu->watch_linear, p->address, p->length);
+        watch++;
+    }
     if (watch || cpu->watch_pages) tlb_flush_all(cpu);
     cpu->watch_pages = watch;
     cpu_update_mode(cpu);
 }
 
-bool debug_page_watched(const struct vcpu *cpu, u64 page)
+bool debug_page_watched(const struct vcpu *cpu, u64 page, u64 physical)
 {
+    if (cpu->stops && stops_page_watched(cpu, page, physical)) return true;
     for (unsigned n = 0; n < 4; n++)
         if (bp_is_data(cpu, n) && (bp_address(cpu, n) & PAGE_MASK) == page) return true;
     return false;
@@ -56,8 +76,9 @@ static bool overlaps(u64 a, unsigned a_size, u64 b, unsigned b_size)
     return a < b + b_size && b < a + a_size;
 }
 
-void debug_access(struct vcpu *cpu, u64 linear, unsigned size, bool write)
+void debug_access(struct vcpu *cpu, u64 linear, u64 physical, unsigned size, bool write)
 {
+    if (cpu->stops) stops_access(cpu, linear, physical, size, write);
     for (unsigned n = 0; n < 4; n++)
         if (bp_is_data(cpu, n) && (write || bp_kind(cpu, n) == RW_READ_WRITE) &&
             overlaps(linear, size, bp_address(cpu, n), bp_length(cpu, n)))

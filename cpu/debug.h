@@ -41,9 +41,9 @@ static inline void debug_pend(struct vcpu *cpu, u32 dr6)
 /* DR0-3 or DR7 changed: recount, and let the TLB forget the pages concerned (before and after). */
 void debug_rearm(struct vcpu *cpu);
 bool debug_has_code_breakpoints(const struct vcpu *cpu);
-bool debug_page_watched(const struct vcpu *cpu, u64 page);
+bool debug_page_watched(const struct vcpu *cpu, u64 page, u64 physical);
 /* A data access that succeeded in a watched page. */
-void debug_access(struct vcpu *cpu, u64 linear, unsigned size, bool write);
+void debug_access(struct vcpu *cpu, u64 linear, u64 physical, unsigned size, bool write);
 /* A port access, for I/O breakpoints (CR4.DE). */
 void debug_port(struct vcpu *cpu, u16 port, unsigned size);
 

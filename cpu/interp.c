@@ -37,12 +37,17 @@ struct block_cache *block_cache_new(void)
     return memory;
 }
 
+void block_cache_unmapped(struct block_cache *cache)
+{
+    for (unsigned i = 0; i < BLOCK_JUMPS; i++) cache->jumps[i] = (struct jump_entry){.key = ~0ull};
+    cache->link_from = NULL;
+}
+
 void block_cache_flush(struct block_cache *cache)
 {
     memset(cache->hash, 0, sizeof(cache->hash));
-    for (unsigned i = 0; i < BLOCK_JUMPS; i++) cache->jumps[i] = (struct jump_entry){.key = ~0ull};
+    block_cache_unmapped(cache);
     cache->used = 1;
-    cache->link_from = NULL;
 }
 
 static u64 block_key(u64 page, unsigned pos, unsigned mode_key)
@@ -171,9 +176,11 @@ static unsigned block_fill(struct vcpu *cpu, struct block *block, const u8 *host
 {
     unsigned n = 0, start = pos, jccs = 0;
     bool ended = false;
+    const u16 mode = (u16)block->key;
+    const struct stop_set *stops = mode & STOPS_KEY ? cpu->stops : NULL;
     while (n < BLOCK_INSNS && pos < PAGE_SIZE && !ended) {
         struct insn *insn = &block->insns[n];
-        if (!code_decode(cpu, insn, host, pos)) break;
+        if (unlikely(stops_at(stops, pos)) || !code_decode(cpu, insn, host, pos)) break;
         insn_prepare(cpu, insn, n++);
         pos += insn->length;
         ended = insn_ends_block(cpu, insn);
@@ -183,7 +190,7 @@ static unsigned block_fill(struct vcpu *cpu, struct block *block, const u8 *host
             if (fused) insn[-1].fn = fused;
         }
         if (++jccs == BLOCK_JCCS || n > BLOCK_AFTER_JCC) break;
-        if (block_find(cpu->blocks, block_key(block->arena_page, pos, cpu->mode_key))) break;
+        if (block_find(cpu->blocks, block_key(block->arena_page, pos, mode))) break;
     }
     if (!n) return 0;
     block->count = (u8)n;
@@ -347,10 +354,11 @@ static const struct insn *enter_slow(struct vcpu *cpu, u64 linear, bool one)
     }
     const u8 *host = tlb_fetch(cpu, linear, &faulted, &physical);
     if (faulted) return NULL;
-    if (one || !host) return decode_single(cpu, linear);
-
     unsigned pos = linear & (PAGE_SIZE - 1);
-    u64 key = block_key(arena_page(cpu->memory, host), pos, cpu->mode_key);
+    const struct stop_set *stops = stops_in_page(cpu->stops, linear);
+    if (one || !host || unlikely(stops_at(stops, pos))) return decode_single(cpu, linear);
+
+    u64 key = block_key(arena_page(cpu->memory, host), pos, cpu->mode_key | (stops ? stops->key : 0));
     struct block *block = block_find(cache, key);
     if (!block) block = block_build(cpu, key, host - pos, pos);
     if (!block) return decode_single(cpu, linear);

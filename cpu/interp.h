@@ -128,6 +128,8 @@ insn_fn interp_fused(struct vcpu *cpu, const struct insn *insn);
 /* --- what cpu_run uses (interp.c) --- */
 struct block_cache *block_cache_new(void);
 void block_cache_flush(struct block_cache *cache);
+/* Linear addresses may lead elsewhere, whatever the TLB says. */
+void block_cache_unmapped(struct block_cache *cache);
 /* The first instruction to run at cpu->rip: a cached block's, or a single one's. NULL: exception
  * recorded for cpu->rip. ONE: just one instruction. Sets REG_IP_BASE. */
 const struct insn *interp_enter(struct vcpu *cpu, bool one);

@@ -284,6 +284,10 @@ static bool deliver(struct vcpu *cpu, const struct delivery *dv, bool software)
     cpu->step_armed = false; /* TF was cleared */
     cpu->activity = CPU_RUNNING;
     cpu->leave_block = true;
+    if (unlikely(cpu->stops != NULL)) {
+        stops_event(cpu, STOP_EXCEPTION, dv->vector, 1, false, dv->error);
+        if (cpu->stop.kind == STOP_EXCEPTION) cpu->stop.ip = dv->ip;
+    }
     return true;
 }
 
@@ -367,6 +371,7 @@ bool cpu_deliver_exception(struct vcpu *cpu)
 {
     if (cpu->exception.vector < 0) return true;
     cpu->pending_db = 0; /* the instruction did not complete */
+    if (unlikely(cpu->stops != NULL) && !cpu->exception.is_trap) stops_cancel(cpu);
     if (unlikely(cpu->fault_noncanonical)) {
         u64 linear = cpu->exception.address;
         bool stack = address_was_stack(cpu, linear);

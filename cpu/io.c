@@ -26,6 +26,7 @@ static u64 port_read(struct vcpu *cpu, u16 port, unsigned size)
     log_to(cpu->log, LOG_PORT, "cpu%u: in%u %04x -> %llx", cpu->index, size * 8, port,
            (unsigned long long)value);
     if (unlikely(cpu->cr4 & CR4_DE)) debug_port(cpu, port, size);
+    if (unlikely(cpu->stops != NULL)) stops_event(cpu, STOP_PORT, port, size, false, value);
     return value;
 }
 
@@ -35,6 +36,7 @@ static void port_write(struct vcpu *cpu, u16 port, u64 value, unsigned size)
            (unsigned long long)value);
     bus_port_write(cpu->bus, port, value, size);
     if (unlikely(cpu->cr4 & CR4_DE)) debug_port(cpu, port, size);
+    if (unlikely(cpu->stops != NULL)) stops_event(cpu, STOP_PORT, port, size, true, value);
 }
 
 bool sem_IN(struct vcpu *cpu, const struct insn *insn)

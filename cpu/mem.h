@@ -78,6 +78,10 @@ void tlb_learn(struct vcpu *cpu, u64 physical); /* notes the memory around it, i
  */
 bool tlb_refill(struct vcpu *cpu, u64 tag, u64 at, unsigned how);
 
+/* The entries a walk for LINEAR reads, highest first, as far as there are any: physical addresses and, in
+ * *SIZE, the bytes of each. Looks only. */
+unsigned mmu_entries(struct vcpu *cpu, u64 linear, u64 place[4], unsigned *size);
+
 static ALWAYS_INLINE struct tlb_entry *tlb_slot(struct tlb_entry *array, u64 linear)
 {
     return &array[linear >> 12 & (TLB_ENTRIES - 1)];

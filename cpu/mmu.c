@@ -372,3 +372,31 @@ bool mmu_walk(struct vcpu *cpu, u64 linear, enum access access, enum tlb_mode mo
                (unsigned long long)linear, walk->error);
     return done;
 }
+
+static unsigned entries_wide(struct vcpu *cpu, u64 linear, unsigned level, u64 table, u64 place[4])
+{
+    unsigned n = 0;
+    for (;; level--) {
+        place[n++] = (table + (linear >> (3 + 9 * level) & 511) * 8) & cpu->a20_mask & cpu->physical_mask;
+        u64 entry = bus_memory_read_as(cpu->bus, place[n - 1], 8, cpu_sees_smram(cpu));
+        if (!(entry & PTE_P) || level == 1 || (entry & PTE_PS)) return n;
+        table = entry & PTE_ADDRESS;
+    }
+}
+
+unsigned mmu_entries(struct vcpu *cpu, u64 linear, u64 place[4], unsigned *size)
+{
+    *size = 8;
+    if (!(cpu->cr0 & CR0_PG)) return 0;
+    if (cpu->efer & EFER_LMA) return entries_wide(cpu, linear, 4, cpu->cr3 & PTE_ADDRESS, place);
+    if (cpu->cr4 & CR4_PAE) {
+        u64 pdpte = cpu->pae_pdpte[linear >> 30 & 3];
+        return pdpte & PTE_P ? entries_wide(cpu, (u32)linear, 2, pdpte & PTE_ADDRESS, place) : 0;
+    }
+    *size = 4;
+    place[0] = (cpu->cr3 & 0xfffff000u) + (linear >> 22 & 1023) * 4;
+    u64 entry = bus_memory_read_as(cpu->bus, place[0], 4, cpu_sees_smram(cpu));
+    if (!(entry & PTE_P) || ((entry & PTE_PS) && (cpu->cr4 & CR4_PSE))) return 1;
+    place[1] = (entry & 0xfffff000u) + (linear >> 12 & 1023) * 4;
+    return 2;
+}

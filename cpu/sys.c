@@ -61,6 +61,7 @@ void cpu_update_mode(struct vcpu *cpu)
     if (cpu_protected(cpu)) key |= MODE_PROTECTED;
     if (cpu->cr0 & (CR0_EM | CR0_TS)) key |= MODE_NO_FPU;
     cpu->mode_key = (u16)key;
+    if (stops_want(cpu->stops, STOP_MODE) && stops_mode(cpu) != cpu->stop_mode) cpu->leave_block = true;
 }
 
 bool cpu_is_intel(const struct vcpu *cpu) { return cpu->model && cpu->model->vendor == VENDOR_INTEL; }
@@ -213,7 +214,7 @@ static bool write_cr8(struct vcpu *cpu, u64 value)
     return true;
 }
 
-static bool write_cr(struct vcpu *cpu, unsigned number, u64 value)
+bool cr_write(struct vcpu *cpu, unsigned number, u64 value)
 {
     switch (number) {
     case 0: return write_cr0(cpu, value);
@@ -233,7 +234,7 @@ bool sem_MOV_CR(struct vcpu *cpu, const struct insn *insn)
     const unsigned size = cpu_code64(cpu) ? 8 : 4;
     if (number != 0 && number != 2 && number != 3 && number != 4 && number != 8) return cpu_ud(cpu);
     if (cpu->cpl) return cpu_gp0(cpu);
-    if (write) return write_cr(cpu, number, gpr_read(cpu, reg, size));
+    if (write) return cr_write(cpu, number, gpr_read(cpu, reg, size));
     u64 value = number == 0   ? cpu->cr0
                 : number == 2 ? cpu->cr2
                 : number == 3 ? cpu->cr3
@@ -265,7 +266,7 @@ bool sem_LMSW(struct vcpu *cpu, const struct insn *insn)
 
 /* --- debug registers --- */
 
-static bool write_dr(struct vcpu *cpu, unsigned number, u64 value)
+bool dr_write(struct vcpu *cpu, unsigned number, u64 value)
 {
     if (number == 6 || number == 7) {
         if (value >> 32) return cpu_gp0(cpu);
@@ -295,7 +296,7 @@ bool sem_MOV_DR(struct vcpu *cpu, const struct insn *insn)
         cpu->exception.dr6 = DR6_BD;
         return false;
     }
-    if (write) return write_dr(cpu, number, gpr_read(cpu, reg, size));
+    if (write) return dr_write(cpu, number, gpr_read(cpu, reg, size));
     gpr_write(cpu, reg, size, cpu->dr[number]);
     return true;
 }
@@ -472,7 +473,10 @@ bool sem_WRMSR(struct vcpu *cpu, const struct insn *insn)
 {
     (void)insn;
     if (cpu->cpl) return cpu_gp0(cpu);
-    return msr_write(cpu, (u32)cpu->regs[RCX], (u32)cpu->regs[RAX] | cpu->regs[RDX] << 32);
+    u64 value = (u32)cpu->regs[RAX] | cpu->regs[RDX] << 32;
+    TRY(msr_write(cpu, (u32)cpu->regs[RCX], value));
+    if (unlikely(cpu->stops != NULL)) stops_event(cpu, STOP_MSR, (u32)cpu->regs[RCX], 1, true, value);
+    return true;
 }
 
 /* --- XCR0 --- */

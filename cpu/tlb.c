@@ -362,7 +362,7 @@ static struct tlb_entry *tlb_fill(struct vcpu *cpu, u64 linear, enum access acce
         if (host && target.read_only) slow |= TLB_ROM;
     }
     if (!host) slow |= TLB_IO;
-    if (unlikely(cpu->watch_pages) && debug_page_watched(cpu, page)) slow |= TLB_WATCH;
+    if (unlikely(cpu->watch_pages) && debug_page_watched(cpu, page, physical)) slow |= TLB_WATCH;
     return entry_set(cpu, page, mode, slow, host);
 }
 
@@ -375,7 +375,7 @@ bool tlb_refill(struct vcpu *cpu, u64 tag, u64 at, unsigned how)
     struct tlb_entry *e = &cpu->tlb->entry[mode][slot];
     if (unlikely(tag & (PAGE_SIZE - 1)) ||                        /* misaligned */
         unlikely((tag >> 12 & (TLB_ENTRIES - 1)) != slot) ||      /* in two pages */
-        unlikely(!cpu_is_canonical(tag)) || unlikely(cpu->watch_pages) ||
+        unlikely(!cpu_is_canonical(tag)) || unlikely(cpu->watch_linear >> (tag >> 12 & 63) & 1) ||
         unlikely(mode == TLB_USER && cpu->align_check) ||
         unlikely(atomic_load_explicit(&cpu->memory->map_generation, memory_order_relaxed) !=
                  cpu->map_generation))
@@ -387,7 +387,9 @@ bool tlb_refill(struct vcpu *cpu, u64 tag, u64 at, unsigned how)
     fill_count(cpu, tag, write ? ACCESS_WRITE : ACCESS_READ, mode);
     u64 physical = walk.physical & cpu->a20_mask & PAGE_MASK;
     u8 *host = tlb_memory(cpu->tlb, physical);
-    if (unlikely(!host) || unlikely(is_apic_page(cpu, physical))) return false;
+    if (unlikely(!host) || unlikely(is_apic_page(cpu, physical)) ||
+        unlikely(cpu->watch_physical >> (physical >> 12 & 63) & 1))
+        return false;
     if (walk.flags & TLB_LARGE) tlb_note_large(cpu->tlb, tag, walk.large_shift);
     entry_set(cpu, tag, mode, physical | walk.flags, host);
     return tag == (write ? atomic_load_explicit(&e->tag_write, memory_order_relaxed)
@@ -518,6 +520,7 @@ static void io_read(struct vcpu *cpu, u64 slow, u64 physical, u8 *to, unsigned s
                         ? apic_page_read(cpu, physical & (PAGE_SIZE - 1), n)
                         : bus_memory_read_as(cpu->bus, physical, n, cpu_sees_smram(cpu));
         mem_store_host(to, value, n);
+        if (unlikely(cpu->stops != NULL)) stops_mmio(cpu, physical, slow & TLB_APIC, n, false, value);
         to += n, physical += n, size -= n;
     }
 }
@@ -529,6 +532,7 @@ static void io_write(struct vcpu *cpu, u64 slow, u64 physical, const u8 *from, u
         u64 value = mem_load_host(from, n);
         if (slow & TLB_APIC) apic_page_write(cpu, physical & (PAGE_SIZE - 1), value, n);
         else bus_memory_write_as(cpu->bus, physical, value, n, cpu_sees_smram(cpu));
+        if (unlikely(cpu->stops != NULL)) stops_mmio(cpu, physical, slow & TLB_APIC, n, true, value);
         from += n, physical += n, size -= n;
     }
 }
@@ -575,7 +579,8 @@ static void span_watch(struct vcpu *cpu, const struct span *span, bool write)
     COUNT(cpu, WATCHED);
     for (unsigned i = 0; i < 2 && span->length[i]; i++)
         if (span->entry[i]->slow & TLB_WATCH)
-            debug_access(cpu, span->linear[i], span->length[i], write);
+            debug_access(cpu, span->linear[i], entry_physical(span->entry[i], span->linear[i]),
+                         span->length[i], write);
 }
 
 /* --- the slow paths of mem.h --- */

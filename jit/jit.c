@@ -125,6 +125,7 @@ static struct jblock *unit_make(struct jit_cpu *j, u64 key, const u8 *page, unsi
     struct translation *t = &j->work;
     u32 generation = atomic_load(&code_page->generation);
     u64 began = jit_time();
+    t->stops = key & STOPS_KEY ? j->cpu->stops : NULL;
     if (!unit_discover(j, t, page, pos, loops, key & KEY_PLAIN)) return NULL;
     for (unsigned n = 0; n < t->root_count; n++)
         blocks[n] = (struct jblock){
@@ -180,8 +181,11 @@ static struct jblock *block_as(struct jit_cpu *j, unsigned plain)
     const u8 *host = tlb_fetch(cpu, linear, &faulted, &physical);
     if (faulted || !host) return NULL;
     unsigned pos = linear & (PAGE_SIZE - 1);
+    const struct stop_set *stops = stops_in_page(cpu->stops, linear);
+    if (unlikely(stops_at(stops, pos))) return NULL;
     u64 number = arena_page(cpu->memory, host);
     u64 key = number << 28 | (u64)pos << 16 | (cpu->mode_key & ~(unsigned)MODE_NO_FPU) | plain;
+    if (unlikely(stops != NULL)) key |= stops->key;
     struct jblock *block = cache_find(j, key);
     if (!block && (plain || hot_enough(j, key, number)))
         block = block_make(j, key, host - pos, pos);
@@ -219,6 +223,7 @@ static const u8 *go_on(struct jit_cpu *j, struct jsite *site);
 static bool boundary_busy(const struct vcpu *cpu)
 {
     return cpu->shadow || cpu->pending_db || cpu->activity != CPU_RUNNING ||
+           (unlikely(cpu->stops != NULL) && stops_pending(cpu)) ||
            atomic_load_explicit(&cpu->requests, memory_order_relaxed) || !mode_possible(cpu);
 }
 
@@ -264,11 +269,24 @@ static const u8 *run_and_resume(struct jit_cpu *j, const struct jsite *site)
     return site->resume;
 }
 
+/* Somebody watches: the instruction as a whole, and what is noted is dealt with behind it. */
+static const u8 *run_and_leave(struct jit_cpu *j, const struct jsite *site)
+{
+    struct vcpu *cpu = j->cpu;
+    const struct insn *insn = &site->insn;
+    cpu->current_insn = insn;
+    if (unlikely(!sem_table[insn->op](cpu, insn))) return fault(j, site);
+    cpu->rip = cpu_next_ip(cpu, insn);
+    cpu->icount += site->index + 1u;
+    return stop(j, ENGINE_RAN);
+}
+
 static const u8 *load_and_resume(struct jit_cpu *j, const struct jsite *site)
 {
     struct vcpu *cpu = j->cpu;
     const struct insn *insn = &site->insn;
     unsigned memory = insn->operand[0].kind != OPERAND_MEMORY;
+    if (unlikely(cpu->watch_pages || cpu->stops)) return run_and_leave(j, site);
     cpu->current_insn = insn;
     if (unlikely(!mem_read(cpu, insn, insn->operand[memory].size, &j->state->flag_operand))) return fault(j, site);
     flags_to_native(cpu, j->state);
@@ -455,6 +473,13 @@ const u8 *jit_slow(struct vcpu *cpu, u32 number)
 
 /* --- what the main loop calls --- */
 
+static void jit_forget(struct vcpu *cpu)
+{
+    struct jit_cpu *j = cpu->jit;
+    cache_reset(j);
+    j->stats.flushes++;
+}
+
 static enum engine_result jit_engine(struct vcpu *cpu)
 {
     struct jit_cpu *j = cpu->jit;
@@ -592,6 +617,7 @@ bool jit_attach(struct vcpu *cpu, struct jit *jit, struct error *error)
         }
     cpu->engine = jit_engine;
     cpu->engine_unmapped = jumps_unmapped;
+    cpu->engine_forget = jit_forget;
     return true;
 }
 
@@ -601,6 +627,7 @@ void jit_detach(struct vcpu *cpu)
     if (!j) return;
     cpu->engine = NULL;
     cpu->engine_unmapped = NULL;
+    cpu->engine_forget = NULL;
     for (unsigned i = 0; i < JIT_CPUS; i++)
         if (j->jit->cpus[i] == j) j->jit->cpus[i] = NULL;
     code_memory_free(&j->code);

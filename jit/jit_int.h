@@ -58,7 +58,7 @@ struct jit_state {
 };
 
 #define KEY_PLAIN 0x8000u /* beside the mode: no shared checks */
-_Static_assert(MODE_NO_FPU < KEY_PLAIN, "a bit of its own");
+_Static_assert(MODE_RING12 < KEY_PLAIN && !(STOPS_KEY & KEY_PLAIN), "a bit of its own");
 
 struct jblock {
     u64 key;

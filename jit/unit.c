@@ -66,7 +66,7 @@ static const struct insn *decode_at(struct walk_state *w, unsigned pos)
 {
     struct translation *t = w->t;
     if (t->at[pos]) return &t->insns[t->at[pos] - 1];
-    if (t->count >= t->limit) return NULL;
+    if (t->count >= t->limit || unlikely(stops_at(t->stops, pos))) return NULL;
     struct insn *insn = &t->insns[t->count];
     if (!code_decode(w->j->cpu, insn, w->page, pos)) return NULL;
     t->at[pos] = (u16)++t->count;

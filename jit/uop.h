@@ -83,6 +83,7 @@ struct translation {
     bool loops;          /* tier 2 */
     bool plain;          /* no shared checks: one failed here */
     unsigned limit;      /* instructions it may have */
+    const struct stop_set *stops; /* places it may not run over, or NULL */
     u16 at[4096];        /* instruction number + 1 by offset */
     u8 leader[4096];     /* 1: a node begins, 2: a root */
     struct code_straddle *straddle; /* it is one instruction in two pages, else NULL */

@@ -162,7 +162,7 @@ void exit_direct(struct lower *l, const struct uop *u, i64 target, unsigned coun
         struct jsite *s = &l->j->sites[site];
         s->patch = x64_jmp(e);
         s->target = (u16)target;
-        s->mode = l->t->mode_key & (u16)~MODE_NO_FPU;
+        s->mode = (u16)((l->t->mode_key & ~(unsigned)MODE_NO_FPU) | (l->t->stops ? l->t->stops->key : 0u));
         if (u->op == UOP_AC) s->mode = (s->mode & (u16)~MODE_AC) | (u->insn->op == OP_STAC ? MODE_AC : 0);
         cold_call(l, s->patch, site);
         return;

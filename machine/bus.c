@@ -305,6 +305,14 @@ bool memory_window(struct bus *bus, u64 address, bool smm, struct memory_window 
     return true;
 }
 
+const char *bus_region_name(struct bus *bus, u64 address, u64 *offset)
+{
+    u64 base, last;
+    struct region *r = look_up(bus, address, false, &base, &last);
+    *offset = address - base;
+    return r && r->ops ? r->name : NULL;
+}
+
 /* --- one access to one region, in the sizes the chip implements --- */
 
 static u64 region_read(struct region *r, u64 offset, unsigned size)
