@@ -11,6 +11,8 @@
 #include "machine/bus_host.h"
 #include "machine/chardev_host.h"/* chardev_close, terminal_restore */
 #include "machine/clock_host.h"
+#include "machine/debug/gdb.h"
+#include "machine/debug/stops.h"
 #include "machine/display_host.h"
 #include "machine/drive_host.h"
 #include "machine/host/loop.h"
@@ -208,7 +210,7 @@ struct machine *machine_new(struct options *options, struct error *error)
         bus_on_map_change(m->bus, map_changed, m);
         m->display = display_new();
         /* While the board is built this thread holds the lock; chips are called directly. */
-        ok = pc_build(m, error) && monitor_start(m, error) && display_open(m, error);
+        ok = pc_build(m, error) && monitor_start(m, error) && gdb_start(m, error) && display_open(m, error);
     }
     machine_unlock(m);
     if (ok) return m;
@@ -238,15 +240,24 @@ void machine_free(struct machine *m)
 
 void machine_pause(struct machine *m)
 {
+    bool running = m->run_state == RUN_RUNNING || (m->suspended && clock_runs(m->clock));
     vcpus_park(m);
     clock_stop(m->clock);
+    if (running) gdb_paused(m);
+}
+
+void machine_go(struct machine *m, bool clock)
+{
+    stops_apply(m);
+    if (clock) clock_start(m->clock);
+    for (unsigned i = 0; i < m->drive_count; i++) drive_retry(m->drives[i]);
+    if (!m->suspended) vcpus_unpark(m);
 }
 
 void machine_resume(struct machine *m)
 {
-    clock_start(m->clock);
-    for (unsigned i = 0; i < m->drive_count; i++) drive_retry(m->drives[i]);
-    if (!m->suspended) vcpus_unpark(m);
+    stops_release(m);
+    machine_go(m, true);
 }
 
 /* Of processors and chips, parked; with WAKING, but for those that suspend left their power. */
@@ -288,6 +299,7 @@ static bool serve_requests(struct machine *m)
         machine_pause(m);
     }
     if (atomic_exchange(&m->wants_pause, false)) machine_pause(m);
+    if (atomic_exchange(&m->wants_debug, false)) stops_stopped(m);
     if (atomic_exchange(&m->wants_reset, false)) machine_reset(m);
     if (atomic_exchange(&m->wants_suspend, false)) vcpus_park(m);
     if (atomic_exchange(&m->wants_wake, false)) machine_wake(m);
@@ -325,6 +337,7 @@ int machine_run(struct machine *m)
             next_frame = os_monotonic_ns() + DISPLAY_INTERVAL_NS;
         }
     }
+    gdb_leaving(m, m->exit_code);
     if (m->run_state == RUN_RUNNING) machine_pause(m);
     machine_unlock(m);
     return m->exit_code;

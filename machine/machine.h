@@ -27,6 +27,7 @@ struct vcpu_thread {
     pthread_cond_t kicked_cond;
     bool kicked, started;
     u64 nap_ns, napped_at;        /* length of the next nap; instructions done at the last */
+    bool held;                    /* stays parked though the machine runs; under run_mutex */
 };
 
 enum run_state { RUN_PAUSED, RUN_RUNNING, RUN_QUIT };
@@ -62,14 +63,17 @@ struct machine {
     struct drive *drives[MAX_DRIVES];
     const struct drive_option *drive_options[MAX_DRIVES];
     unsigned drive_count;
-    struct chardev *chardevs[MAX_SERIAL + 4];
+    struct chardev *chardevs[MAX_SERIAL + 6];
     unsigned chardev_count;
     struct monitor *monitor;
+    struct stops *stops;          /* breakpoints and the like (debug/stops.c) */
+    struct gdb *gdb;              /* the stub, when asked for */
 
     /* asked for by chips, done by the I/O thread */
     _Atomic bool wants_reset, wants_off, wants_pause, wants_quit, wants_suspend, wants_wake;
     enum wake_cause wake_cause;
     bool suspended;               /* to RAM: processors parked, time goes on. Under the lock */
+    _Atomic bool wants_debug;     /* a processor met what a debugger asked for, and waits */
     int exit_code;
 };
 
@@ -81,6 +85,7 @@ int machine_run(struct machine *machine);
 /* I/O thread, lock held. */
 void machine_pause(struct machine *machine);
 void machine_resume(struct machine *machine);
+void machine_go(struct machine *machine, bool clock); /* the processors that aren't held; with or without time */
 void machine_reset(struct machine *machine);
 /* Any thread. */
 void machine_quit(struct machine *machine, int code);
@@ -97,6 +102,7 @@ bool vcpus_start(struct machine *machine, struct error *error); /* parked */
 void vcpus_stop(struct machine *machine);                       /* ends the threads */
 void vcpus_park(struct machine *machine);    /* lock held; drops it while waiting */
 void vcpus_unpark(struct machine *machine);
+void vcpus_hold(struct machine *machine, unsigned index, bool held); /* while all are parked */
 void vcpu_kick(void *vcpu_thread);
 
 /* --- pc.c --- */

@@ -11,4 +11,8 @@ struct chardev;
 /* Connects monitors to -monitor and to the console. */
 bool monitor_start(struct machine *machine, struct error *error);
 
+/* Runs one command; what it says goes to SAY. CPU: the processor meant where none is named. */
+void monitor_command(struct machine *machine, const char *line, unsigned cpu,
+                     void (*say)(void *opaque, const char *text), void *opaque);
+
 #endif

@@ -418,6 +418,7 @@ TEXT(parallel, parallel)
 TEXT(monitor, monitor)
 TEXT(debugcon, debugcon)
 TEXT(log_file, log_file)
+TEXT(gdb, gdb)
 
 #define FLAG(name, member, value_)                                                                 \
     static bool option_##name(struct options *o, const char *value, struct error *error)           \
@@ -432,6 +433,7 @@ FLAG(full_screen, full_screen, true)
 FLAG(no_reboot, no_reboot, true)
 FLAG(no_shutdown, no_shutdown, true)
 FLAG(paused, paused, true)
+FLAG(s, gdb, "tcp::1234")
 FLAG(nodefaults, nodefaults, true)
 FLAG(no_acpi, acpi, false)
 FLAG(no_hpet, hpet, false)
@@ -575,12 +577,12 @@ static bool parse_one(struct options *o, int argc, char **argv, int *at, struct 
 /* The terminal has one reader; "mon:stdio" is the monitor and a serial port in one. */
 static bool stdio_once(const struct options *o, struct error *error)
 {
-    const char *texts[MAX_SERIAL + 3] = {o->parallel, o->monitor, o->debugcon};
+    const char *texts[MAX_SERIAL + 4] = {o->parallel, o->monitor, o->debugcon, o->gdb};
     unsigned users = o->nographic && !o->serial_count && !o->nodefaults;
-    for (unsigned i = 0; i < o->serial_count; i++) texts[3 + i] = o->serial[i];
+    for (unsigned i = 0; i < o->serial_count; i++) texts[4 + i] = o->serial[i];
     for (unsigned i = 0; i < ARRAY_SIZE(texts); i++)
         users += texts[i] && (!strcmp(texts[i], "stdio") || !strcmp(texts[i], "mon:stdio"));
-    return users <= 1 || error_set(error, "stdio: %u users of -serial, -parallel, -monitor, -debugcon%s (-serial mon:stdio shares it with the monitor)",
+    return users <= 1 || error_set(error, "stdio: %u users of -serial, -parallel, -monitor, -debugcon, -gdb%s (-serial mon:stdio shares it with the monitor)",
                                    users, o->nographic ? ", -nographic" : "");
 }
 

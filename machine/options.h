@@ -57,7 +57,7 @@ struct options {
     unsigned device_count;
     const char *netdevs[MAX_TEXTS], *nics[MAX_TEXTS], *objects[MAX_TEXTS];
     unsigned netdev_count, nic_count, object_count;
-    const char *serial[MAX_SERIAL], *parallel, *monitor, *debugcon;
+    const char *serial[MAX_SERIAL], *parallel, *monitor, *debugcon, *gdb;
     unsigned serial_count;
     bool nographic, full_screen, vga_none, vga_std; /* neither: by default */
     const char *display;

@@ -4,7 +4,7 @@
 #include "machine/machine.h"
 
 #include "cpu/cpu.h" /* cpu_run, cpu_request */
-
+#include "machine/host/loop.h"
 #include "machine/host/os.h"
 
 #include <stdio.h>
@@ -49,21 +49,38 @@ static void nap(struct vcpu_thread *thread)
     pthread_mutex_unlock(&thread->mutex);
 }
 
-/* Waits here while the machine is paused; false when the thread is to end. */
+static bool must_wait(const struct vcpu_thread *thread)
+{
+    enum run_state state = thread->machine->run_state;
+    return state == RUN_PAUSED || (state == RUN_RUNNING && thread->held);
+}
+
+/* Waits here while the machine is paused or the processor held; false when the thread is to end. */
 static bool wait_for_go(struct vcpu_thread *thread)
 {
     struct machine *m = thread->machine;
     pthread_mutex_lock(&m->run_mutex);
-    if (m->run_state != RUN_RUNNING) {
+    if (must_wait(thread)) {
         m->parked++;
         pthread_cond_broadcast(&m->run_changed);
-        while (m->run_state == RUN_PAUSED) pthread_cond_wait(&m->run_changed, &m->run_mutex);
+        while (must_wait(thread)) pthread_cond_wait(&m->run_changed, &m->run_mutex);
         m->parked--;
         cpu_clear_request(thread->cpu, REQUEST_STOP);
     }
     bool go = m->run_state == RUN_RUNNING;
     pthread_mutex_unlock(&m->run_mutex);
     return go;
+}
+
+/* What a debugger asked for: stays where it is until the I/O thread has told him. */
+static void wait_for_debugger(struct vcpu_thread *thread)
+{
+    struct machine *m = thread->machine;
+    pthread_mutex_lock(&m->run_mutex);
+    thread->held = true;
+    pthread_mutex_unlock(&m->run_mutex);
+    atomic_store(&m->wants_debug, true);
+    loop_wake(m->loop);
 }
 
 static void *vcpu_main(void *opaque)
@@ -79,6 +96,7 @@ static void *vcpu_main(void *opaque)
             m->services.shutdown(&m->services, SHUTDOWN_TRIPLE_FAULT, 0);
             machine_unlock(m);
             break;
+        case CPU_EXIT_DEBUG: wait_for_debugger(thread); break;
         default: break;
         }
     }
@@ -130,6 +148,13 @@ void vcpus_park(struct machine *m)
 }
 
 void vcpus_unpark(struct machine *m) { set_run_state(m, RUN_RUNNING); }
+
+void vcpus_hold(struct machine *m, unsigned index, bool held)
+{
+    pthread_mutex_lock(&m->run_mutex);
+    m->vcpu[index].held = held;
+    pthread_mutex_unlock(&m->run_mutex);
+}
 
 void vcpus_stop(struct machine *m)
 {

@@ -12,6 +12,7 @@
 #include "machine/disk/image.h"
 #include "machine/display_host.h"
 #include "machine/drive_host.h"
+#include "machine/debug/stops.h"
 #include "machine/machine.h"
 
 #include <inttypes.h>
@@ -30,6 +31,9 @@ struct monitor {
     struct { u32 code; bool down; } keys[KEY_QUEUE]; /* still to be pressed and released */
     unsigned key_count;
     struct timer key_timer;
+    void (*sink)(void *opaque, const char *text); /* instead of a chardev */
+    void *sink_opaque;
+    unsigned cpu;
 };
 
 static void say(struct monitor *m, const char *format, ...) PRINTF(2, 3);
@@ -40,6 +44,10 @@ static void say(struct monitor *m, const char *format, ...)
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    if (m->sink) {
+        m->sink(m->sink_opaque, text);
+        return;
+    }
     for (char *p = text; *p;) {
         size_t n = strcspn(p, "\n");
         chardev_write(m->chardev, (const u8 *)p, (unsigned)n);
@@ -101,6 +109,7 @@ static void keys_fire(void *opaque)
     display_key(m->machine->display, m->keys[0].code, m->keys[0].down);
     memmove(m->keys, m->keys + 1, --m->key_count * sizeof m->keys[0]);
     if (m->key_count) timer_set(&m->key_timer, clock_now(m->machine->clock) + KEY_HOLD_NS);
+    else if (m->sink) free(m); /* monitor_command's */
 }
 
 static void do_sendkey(struct monitor *m, char *args)
@@ -287,6 +296,11 @@ static const struct command {
     {"eject", do_eject, "eject [-f] DRIVE: take the medium out"},
     {"change", do_change, "change DRIVE FILE: put another medium in"},
     {"info", do_info, "info WHAT: what the machine is and does"},
+    {"break", NULL, "break ADDRESS [cr3=VALUE|current]: stop in front of an instruction"},
+    {"watch", NULL, "watch [r|w|rw] ADDRESS [LENGTH]: stop behind an access to a linear address"},
+    {"stop-on", NULL, "stop-on port|exception|msr|mmio|pte|mode|triple-fault …: stop behind an event"},
+    {"stops", NULL, "what the machine is stopped for"},
+    {"delete", NULL, "delete NUMBER|all: no longer stop for it"},
 };
 
 static void do_help(struct monitor *m, char *args)
@@ -294,6 +308,8 @@ static void do_help(struct monitor *m, char *args)
     (void)args;
     for (unsigned i = 0; i < ARRAY_SIZE(commands); i++) say(m, "%-18s %s\n", commands[i].name, commands[i].help);
 }
+
+static void stops_say(void *opaque, const char *text) { say(opaque, "%s", text); }
 
 static void run_line(struct monitor *m)
 {
@@ -304,10 +320,27 @@ static void run_line(struct monitor *m)
     if (!*name) return;
     for (unsigned i = 0; i < ARRAY_SIZE(commands); i++)
         if (!strcmp(commands[i].name, name)) {
-            commands[i].run(m, args);
+            struct stops_listener to = {m, m->cpu, stops_say};
+            if (commands[i].run) commands[i].run(m, args);
+            else stops_command(m->machine, name, args, &to);
             return;
         }
     say(m, "unknown command: '%s' (help lists them)\n", name);
+}
+
+void monitor_command(struct machine *machine, const char *line, unsigned cpu,
+                     void (*sink)(void *opaque, const char *text), void *opaque)
+{
+    struct monitor *m = calloc(1, sizeof *m);
+    if (!m) abort();
+    m->machine = machine;
+    m->sink = sink;
+    m->sink_opaque = opaque;
+    m->cpu = cpu;
+    timer_init(&m->key_timer, machine->clock, keys_fire, m);
+    snprintf(m->line, sizeof m->line, "%s", line);
+    run_line(m);
+    if (!timer_pending(&m->key_timer)) free(m); /* else it is still pressing keys */
 }
 
 static unsigned monitor_room(void *opaque)
@@ -343,7 +376,7 @@ static void attach(struct machine *machine, struct chardev *chardev)
     m->machine = machine;
     m->chardev = chardev;
     timer_init(&m->key_timer, machine->clock, keys_fire, m);
-    struct chardev_listener listener = {m, monitor_room, monitor_receive, NULL};
+    struct chardev_listener listener = {.opaque = m, .room = monitor_room, .receive = monitor_receive};
     chardev_listen(chardev, &listener);
 }
 
