@@ -184,6 +184,7 @@ static enum cpu_exit shut_down(struct vcpu *cpu)
 {
     cpu->activity = CPU_SHUTDOWN;
     if (unlikely(cpu->stops != NULL)) {
+        cpu->stop.kind = STOP_NONE; /* nothing on the way here comes first */
         stops_event(cpu, STOP_TRIPLE_FAULT, 0, 1, false, 0);
         if (cpu->stop.kind == STOP_TRIPLE_FAULT) return CPU_EXIT_DEBUG;
     }

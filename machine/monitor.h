@@ -11,8 +11,7 @@ struct chardev;
 /* Connects monitors to -monitor and to the console. */
 bool monitor_start(struct machine *machine, struct error *error);
 
-/* Runs one command; what it says goes to SAY. CPU: the processor meant where none is named. */
-void monitor_command(struct machine *machine, const char *line, unsigned cpu,
-                     void (*say)(void *opaque, const char *text), void *opaque);
+/* Runs LINE as if typed; what it says, to be freed. CPU: the processor meant where none is named. NULL: no memory. */
+char *monitor_execute(struct machine *machine, const char *line, unsigned cpu);
 
 #endif

@@ -422,8 +422,6 @@ static void query_features(struct gdb *g, const char *at, unsigned n)
     gdb_reply_bytes(g, text, (unsigned)length + 1);
 }
 
-static void monitor_says(void *opaque, const char *text) { gdb_console(opaque, text); }
-
 static void query_command(struct gdb *g, const char *at, unsigned n)
 {
     char line[512];
@@ -434,7 +432,9 @@ static void query_command(struct gdb *g, const char *at, unsigned n)
         return;
     }
     line[length] = 0;
-    monitor_command(g->machine, line, g->thread, monitor_says, g);
+    char *text = monitor_execute(g->machine, line, g->thread);
+    if (text) gdb_console(g, text);
+    free(text);
     gdb_reply(g, "OK");
 }
 

@@ -263,13 +263,14 @@ static const char types_sse[] =
     "<field name=\"FZ\" start=\"15\" end=\"15\"/></flags>";
 
 static const char types_system[] =
-    "<flags id=\"i386_cr0\" size=\"8\"><field name=\"PG\" start=\"31\" end=\"31\"/>"
+    /* CR0, CR4 and EFER have no bits above 31; gdb assigns numbers to flags of their own size only. */
+    "<flags id=\"i386_cr0\" size=\"4\"><field name=\"PG\" start=\"31\" end=\"31\"/>"
     "<field name=\"CD\" start=\"30\" end=\"30\"/><field name=\"NW\" start=\"29\" end=\"29\"/>"
     "<field name=\"AM\" start=\"18\" end=\"18\"/><field name=\"WP\" start=\"16\" end=\"16\"/>"
     "<field name=\"NE\" start=\"5\" end=\"5\"/><field name=\"ET\" start=\"4\" end=\"4\"/>"
     "<field name=\"TS\" start=\"3\" end=\"3\"/><field name=\"EM\" start=\"2\" end=\"2\"/>"
     "<field name=\"MP\" start=\"1\" end=\"1\"/><field name=\"PE\" start=\"0\" end=\"0\"/></flags>"
-    "<flags id=\"i386_cr4\" size=\"8\"><field name=\"SMAP\" start=\"21\" end=\"21\"/>"
+    "<flags id=\"i386_cr4\" size=\"4\"><field name=\"SMAP\" start=\"21\" end=\"21\"/>"
     "<field name=\"SMEP\" start=\"20\" end=\"20\"/><field name=\"OSXSAVE\" start=\"18\" end=\"18\"/>"
     "<field name=\"PCIDE\" start=\"17\" end=\"17\"/><field name=\"FSGSBASE\" start=\"16\" end=\"16\"/>"
     "<field name=\"UMIP\" start=\"11\" end=\"11\"/><field name=\"OSXMMEXCPT\" start=\"10\" end=\"10\"/>"
@@ -278,7 +279,7 @@ static const char types_system[] =
     "<field name=\"PAE\" start=\"5\" end=\"5\"/><field name=\"PSE\" start=\"4\" end=\"4\"/>"
     "<field name=\"DE\" start=\"3\" end=\"3\"/><field name=\"TSD\" start=\"2\" end=\"2\"/>"
     "<field name=\"PVI\" start=\"1\" end=\"1\"/><field name=\"VME\" start=\"0\" end=\"0\"/></flags>"
-    "<flags id=\"i386_efer\" size=\"8\"><field name=\"NXE\" start=\"11\" end=\"11\"/>"
+    "<flags id=\"i386_efer\" size=\"4\"><field name=\"NXE\" start=\"11\" end=\"11\"/>"
     "<field name=\"LMA\" start=\"10\" end=\"10\"/><field name=\"LME\" start=\"8\" end=\"8\"/>"
     "<field name=\"SCE\" start=\"0\" end=\"0\"/></flags>";
 

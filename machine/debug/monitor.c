@@ -31,8 +31,7 @@ struct monitor {
     struct { u32 code; bool down; } keys[KEY_QUEUE]; /* still to be pressed and released */
     unsigned key_count;
     struct timer key_timer;
-    void (*sink)(void *opaque, const char *text); /* instead of a chardev */
-    void *sink_opaque;
+    FILE *sink; /* instead of a chardev */
     unsigned cpu;
 };
 
@@ -45,7 +44,7 @@ static void say(struct monitor *m, const char *format, ...)
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     if (m->sink) {
-        m->sink(m->sink_opaque, text);
+        fputs(text, m->sink);
         return;
     }
     for (char *p = text; *p;) {
@@ -109,7 +108,7 @@ static void keys_fire(void *opaque)
     display_key(m->machine->display, m->keys[0].code, m->keys[0].down);
     memmove(m->keys, m->keys + 1, --m->key_count * sizeof m->keys[0]);
     if (m->key_count) timer_set(&m->key_timer, clock_now(m->machine->clock) + KEY_HOLD_NS);
-    else if (m->sink) free(m); /* monitor_command's */
+    else if (!m->chardev) free(m); /* monitor_execute's */
 }
 
 static void do_sendkey(struct monitor *m, char *args)
@@ -328,19 +327,24 @@ static void run_line(struct monitor *m)
     say(m, "unknown command: '%s' (help lists them)\n", name);
 }
 
-void monitor_command(struct machine *machine, const char *line, unsigned cpu,
-                     void (*sink)(void *opaque, const char *text), void *opaque)
+char *monitor_execute(struct machine *machine, const char *line, unsigned cpu)
 {
+    char *text = NULL;
+    size_t size = 0;
     struct monitor *m = calloc(1, sizeof *m);
-    if (!m) abort();
+    if (!m || !(m->sink = open_memstream(&text, &size))) {
+        free(m);
+        return NULL;
+    }
     m->machine = machine;
-    m->sink = sink;
-    m->sink_opaque = opaque;
     m->cpu = cpu;
     timer_init(&m->key_timer, machine->clock, keys_fire, m);
     snprintf(m->line, sizeof m->line, "%s", line);
     run_line(m);
+    fclose(m->sink);
+    m->sink = NULL;
     if (!timer_pending(&m->key_timer)) free(m); /* else it is still pressing keys */
+    return text;
 }
 
 static unsigned monitor_room(void *opaque)

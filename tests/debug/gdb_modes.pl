@@ -12,7 +12,7 @@ Gdb::debugger();
 my ($elf, $image) = Gdb::modes();
 
 my $script = <<'END';
-printf "reset %lx base %lx cr0 %lx\n", $rip, $cs_base, (long)$cr0
+printf "reset %lx base %lx cr0 %x\n", $rip, $cs_base, (int)$cr0
 stepi
 printf "step %lx base %lx\n", $rip, $cs_base
 hbreak *0x7c00
@@ -28,16 +28,19 @@ stepi
 printf "fs %x eflags %x\n", $fs, (int)$eflags & 0x202
 tbreak *&protected
 continue
-printf "protected %lx cs %x cpl %d pe %d\n", $rip, $cs, $cpl, (int)((long)$cr0 & 1)
+printf "protected %lx cs %x cpl %d pe %d\n", $rip, $cs, $cpl, (int)$cr0 & 1
 printf "kept %x\n", (int)$rbx
 tbreak *&long_mode
 continue
-printf "long %lx cs %x lma %d\n", $rip, $cs, (int)((long)$efer >> 10 & 1)
+printf "long %lx cs %x lma %d\n", $rip, $cs, (int)$efer >> 10 & 1
 set $r12 = 0x123456789abcdef0
 set $xmm3.v2_int64[1] = 0x1122334455667788
 set $ymm5.v4_int64[3] = 77
 set $st2 = 2.5
 set $cr2 = 0xfeed
+set $cr4 = (int)$cr4 | 0x600
+set $efer = (int)$efer | 0x800
+printf "cr4 %x efer %x\n", (int)$cr4, (int)$efer
 tbreak *&user
 continue
 printf "user %lx cs %x ss %x cpl %d\n", $rip, $cs, $ss, $cpl
@@ -93,6 +96,7 @@ for my $engine ('jit', 'interp') {
     $want->(qr/^protected 7c\w\w cs 8 cpl 0 pe 1$/m, 'protected mode');
     $want->(qr/^kept abcd$/m, 'a register written');
     $want->(qr/^long 7c\w\w cs 18 lma 1$/m, 'long mode');
+    $want->(qr/^cr4 620 efer d01$/m, 'CR4 and EFER written');
     $want->(qr/^user 7d\w\w cs 33 ss 2b cpl 3$/m, 'CPL 3');
     $want->(qr/^r12 123456789abcdef0 xmm3 1122334455667788 ymm5 77 cr2 feed$/m, 'general, vector and control registers written');
     $want->(qr/^st2 2\.5$/m, 'an x87 register written');
