@@ -84,6 +84,32 @@ print $_exitcode
 kill
 END
 
+# Mode changes and a triple fault as events.
+my $events = <<'END';
+hbreak *0x7c00
+continue
+delete
+monitor stop-on mode
+continue
+continue
+continue
+continue
+monitor delete all
+monitor stop-on triple-fault
+set $rip = (long)&fault
+set $idt_was = $idt_limit
+set *(long *)(0x9000 + 6 * 16) = 0
+set *(long *)(0x9000 + 8 * 16) = 0
+set *(long *)(0x9000 + 13 * 16) = 0
+set *(long *)(0x9000 + 11 * 16) = 0
+continue
+printf "stopped at %lx\n", $rip
+hbreak *0x7c00
+continue
+printf "again %lx cr0 %x\n", $rip, (int)$cr0 & 1
+kill
+END
+
 for my $engine ('jit', 'interp') {
     my $gdb = Gdb->start(args => ['-accel', $engine, '-S', '-drive', "file=$image,format=raw"]);
     my $said = $gdb->script($script, symbols => $elf);
@@ -110,6 +136,12 @@ for my $engine ('jit', 'interp') {
     $want->(qr/stop only if .*\(target evals\)\n\tbreakpoint already hit 1 time/, 'worked out by the stub');
     unlike($said, qr/too long|[Ee]rror|Cannot/, "$engine: no complaint");
     is($gdb->guest->wait_exit(20), 0, "$engine: killed");
+    $gdb = Gdb->start(args => ['-accel', $engine, '-S', '-drive', "file=$image,format=raw"]);
+    my $more = $gdb->script($events, symbols => $elf);
+    like($more, qr/^real mode became protected 16-bit\n.*^protected 16-bit mode became protected 32-bit\n/ms, "$engine: into protected mode");
+    like($more, qr/^protected 32-bit mode became compatibility 32-bit\n.*^compatibility 32-bit mode became 64-bit\n/ms, "$engine: into long mode");
+    like($more, qr/^triple fault\n.*^again 7c00 cr0 0\n/ms, "$engine: a triple fault, and the reset behind it");
+    $said .= $more;
     diag($said) unless Test::More->builder->is_passing;
 }
 done_testing;
