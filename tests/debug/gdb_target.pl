@@ -32,7 +32,14 @@ delete
 rwatch mailbox
 continue
 delete
-awatch quiet
+tbreak wait_for
+continue
+rwatch quiet
+continue
+printf "behind the comparison\n"
+x/i $pc
+delete
+awatch nothing
 watch rounds[1]
 continue
 delete
@@ -93,6 +100,7 @@ for my $engine ('jit', 'interp') {
     $want->(qr/^#1 .* second \(/m, 'a backtrace there');
     $want->(qr/Hardware watchpoint.*: mailbox\n\nOld value = \d+\nNew value = (\d+)\n.*\n.*mailbox \1\n/s, 'a write watched');
     $want->(qr/Hardware read watchpoint.*: mailbox\n\nValue = \d+\n/s, 'a read watched');
+    $want->(qr/^behind the comparison\n.*<wait_for\+\d+>:\s+jne/m, 'exactly behind a comparison');
     $want->(qr/Hardware watchpoint .*: rounds\[1\]\n\nOld value = (\d+)\nNew value = (\d+)\n/s, 'the other processor\'s write');
     $want->(qr/^wrote \w+ to port 80$/m, 'stop-on port');
     $want->(qr/^wrote \w+ to MSR c0000103$/m, 'stop-on msr');

@@ -1,7 +1,7 @@
 /* Something to debug: two processors that go round, with every kind of event a debugger can stop for. */
 #include "guest.h"
 
-volatile u64 rounds[2], mailbox, quiet, ticks;
+volatile u64 rounds[2], mailbox, quiet, ticks, nothing = 1;
 volatile u32 seed = 1;
 
 static void __attribute__((noinline)) post(u64 value) { mailbox = value; }
@@ -30,12 +30,19 @@ static void tick(struct frame *frame)
     apic_eoi();
 }
 
+/* A comparison with memory in a loop that is worth the translator's while. */
+void __attribute__((noinline)) wait_for(volatile u64 *what, u64 value, u64 most)
+{
+    asm volatile("1: dec %2; js 2f; cmp %1, (%0); jne 1b; 2:" ::"r"(what), "r"(value), "r"(most) : "memory", "cc");
+}
+
 static void second(void *arg)
 {
     (void)arg;
     for (u64 n = 0;; n++) {
         work(1, n);
         if (!(n & 0xffff)) look();
+        if (!(n & 0xff)) wait_for(&quiet, 5, 10000);
     }
 }
 
