@@ -101,7 +101,8 @@ $gdb->ask(sprintf 'Z1,%x,1', $address{work});
 my $stop = '';
 for (1 .. 2000) {
     $stop = $gdb->ask('vCont;c') || '';
-    last if $stop =~ /\AT05thread:1;/ && $gdb->reg(4) % 4096 - 1 < 3000;
+    my $n = $gdb->reg(4) % 4096;
+    last if $stop =~ /\AT05thread:1;/ && $n > 0 && $n < 3000;
 }
 like($stop, qr/\AT05thread:1;/, 'a breakpoint');
 $gdb->ask(sprintf 'z1,%x,1', $address{work});
@@ -147,12 +148,13 @@ shutdown $gdb->{s}, 1;
 sleep 0.1;
 $gdb->hang_up;
 lives('a half-closed socket');
-# Two at a time: the second is sent away.
+# Two at a time: the second is sent away, or waits.
 $gdb->connect;
 my $first = $gdb->{s};
 my $other = IO::Socket::UNIX->new(Peer => $gdb->{socket});
-is(sysread($other, my $nothing, 1), 0, 'a second client is sent away');
+ok(!IO::Select->new($other)->can_read(0.5) || !sysread($other, my $nothing, 1), 'a second client hears nothing');
 like($gdb->ask('?'), qr/^T05/, 'the first stays');
+close $other;
 $gdb->hang_up;
 srand 1;
 for my $round (1 .. ($long ? 2000 : 100)) {
