@@ -172,16 +172,17 @@ static void note_pages_anew(struct jit_cpu *j)
     j->page_count /= 2;
 }
 
-static ALWAYS_INLINE struct jump *second_slot(struct jit_cpu *j, u64 linear)
+/* The same address in several contexts has as many of these. */
+static ALWAYS_INLINE struct jump *second_slot(struct jit_cpu *j, u64 linear, u64 number)
 {
-    return &j->state->jumps[JUMP_SLOTS + ((u32)linear * JUMP_HASH_SECOND >> 20)];
+    return &j->state->jumps[JUMP_SLOTS + (((u32)linear + (u32)number) * JUMP_HASH_SECOND >> 20)];
 }
 
 const struct jump *jumps_find(struct jit_cpu *j, u64 linear)
 {
     const struct jump *jump = &j->state->jumps[(u32)linear * JUMP_HASH >> 18];
     if (unlikely(jump->linear != linear || jump->number != j->state->jump_number)) {
-        jump = second_slot(j, linear);
+        jump = second_slot(j, linear, j->state->jump_number);
         if (jump->linear != linear || jump->number != j->state->jump_number) return NULL;
     }
     return jump;
@@ -199,7 +200,8 @@ void jumps_add(struct jit_cpu *j, u64 linear, const u8 *code)
     note_page(j, linear);
     if (!(linear >> 63) && !space_is_user(j->space_now)) j->low_supervisor = true;
     struct jump *jump = &j->state->jumps[(u32)linear * JUMP_HASH >> 18];
-    if (jump->number && jump->linear != linear) *second_slot(j, jump->linear) = *jump;
+    if (jump->number && (jump->linear != linear || jump->number != j->state->jump_number))
+        *second_slot(j, jump->linear, jump->number) = *jump;
     *jump = (struct jump){.linear = linear, .number = j->state->jump_number,
                           .page = linear & PAGE_MASK, .code = code};
 }

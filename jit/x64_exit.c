@@ -99,11 +99,11 @@ static struct x64_rm called(struct x64_rm at)
 #define AT_JUMP(member) \
     x64_sib(H_RSP, H_R9, 0, STATE_AT + (i64)(offsetof(struct jit_state, jumps) + offsetof(struct jump, member)))
 
-/* r9 = r10's slot of 2^BITS, from the slot FIRST on. */
-static void probe_slot(struct x64 *e, u32 hash, unsigned bits, u32 first)
+/* r9 = REG's slot of 2^BITS, from the slot FIRST on. */
+static void probe_slot(struct x64 *e, unsigned reg, u32 hash, unsigned bits, u32 first)
 {
-    struct x64_rm r10 = x64_reg(H_R10);
-    x64_op(e, 0, false, false, X64_ONE, 0x69, H_R9, &r10);
+    struct x64_rm rm = x64_reg(reg);
+    x64_op(e, 0, false, false, X64_ONE, 0x69, H_R9, &rm);
     x64_u32(e, hash);
     x64_shift(e, 5, 4, H_R9, 32 - bits - 5);
     x64_alu_imm(e, X64_AND, 4, x64_reg(H_R9), ((1 << bits) - 1) << 5);
@@ -115,7 +115,7 @@ _Static_assert(sizeof(struct jump) == 32 && JUMP_SLOTS == 1 << 14 && JUMP_SECOND
 static void probe(struct lower *l, u32 site)
 {
     struct x64 *e = &l->hot, *cold = &l->cold;
-    probe_slot(e, JUMP_HASH, 14, 0);
+    probe_slot(e, H_R10, JUMP_HASH, 14, 0);
     x64_alu(e, X64_CMP, 8, H_R10, AT_JUMP(linear));
     u8 *first = x64_jcc(e, CC_NE);
     x64_mov_load(e, 8, H_R10, AT_STATE(jump_number));
@@ -132,7 +132,9 @@ static void probe(struct lower *l, u32 site)
 /* Called: r9 = r10's second slot and E when it is good. */
 void emit_second(struct x64 *e)
 {
-    probe_slot(e, JUMP_HASH_SECOND, 12, JUMP_SLOTS);
+    x64_mov_load(e, 4, H_R9, called(AT_STATE(jump_number)));
+    x64_alu(e, X64_ADD, 4, H_R9, x64_reg(H_R10));
+    probe_slot(e, H_R9, JUMP_HASH_SECOND, 12, JUMP_SLOTS);
     x64_alu(e, X64_CMP, 8, H_R10, called(AT_JUMP(linear)));
     u8 *other = x64_jcc(e, CC_NE);
     x64_mov_load(e, 8, H_R10, called(AT_STATE(jump_number)));
