@@ -170,6 +170,7 @@ struct tlb {
     u64 large_2m[1024]; /* regions where slices of 2 and 4 MiB pages may be: a bit each 2 MiB, hashed */
     u64 large_1g;      /* and of 1 GiB pages */
     u64 stats[TLB_STATS];
+    u32 published;     /* write tags made valid since tlb_drop_write_tags */
 };
 
 /* The declared registers: what a snapshot holds. */
@@ -322,6 +323,7 @@ struct vcpu {
     bool fault_noncanonical;     /* the recorded #GP is a non-canonical address: may become #SS */
     u32 deliveries;              /* numbers the lines of the int log */
     struct cpu_stress stress;
+    struct cpu_undo *undo;       /* running as if (undo.h), or NULL */
 };
 
 /* --- making and running (cpu.c) --- */
@@ -338,6 +340,7 @@ void cpu_request(struct vcpu *cpu, u32 bits);     /* any thread */
 void cpu_clear_request(struct vcpu *cpu, u32 bits);
 void cpu_nmi(struct vcpu *cpu);                   /* any thread */
 void cpu_unblock_nmi(struct vcpu *cpu);           /* IRET, RSM; own thread */
+const struct state_field *cpu_state_fields(void); /* of VCPU_STATE (state.c) */
 struct cpu_pins cpu_pins(struct vcpu *cpu);
 
 /* Delivers what stopped current_insn (cpu->exception). False: triple fault. For translators. */

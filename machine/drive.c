@@ -170,6 +170,7 @@ void drive_retry(struct drive *drive)
         drive_submit(drive, request);
 }
 
+/* True when there are completions to run. */
 static bool settle(struct drive *drive)
 {
     pthread_mutex_lock(&drive->mutex);
@@ -178,6 +179,8 @@ static bool settle(struct drive *drive)
     pthread_mutex_unlock(&drive->mutex);
     return more;
 }
+
+void drive_settle(struct drive *drive) { settle(drive); }
 
 void drive_drain(struct drive *drive)
 {

@@ -29,6 +29,8 @@ void drive_set_medium(struct drive *drive, struct image *image); /* NULL: none; 
 bool drive_tray_locked(struct drive *drive);
 /* Finishes what is under way, flushes, closes. */
 void drive_free(struct drive *drive);
+/* Waits for the worker; completions stay to be run. */
+void drive_settle(struct drive *drive);
 /* Runs completions that are ready; I/O thread, lock held. */
 void drive_complete(struct drive *drive);
 

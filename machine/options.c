@@ -139,7 +139,7 @@ static bool accel_numbers(struct options *o, const struct keyvals *kv, struct er
 {
     const struct { const char *key; unsigned least, most; unsigned *value; } list[] = {
         {"threshold", 1, 200, &o->jit.threshold}, {"hot", 1, 1000000, &o->jit.hot}, {"tlb-entries", 1, 60, &o->tlb_entries},
-        {"random-exits", 1, 1000000, &o->random_exits}};
+        {"random-exits", 1, 1000000, &o->random_exits}, {"lockstep", 1, 1000000000, &o->jit.lockstep}};
     for (unsigned i = 0; i < ARRAY_SIZE(list); i++) {
         const char *text = keyvals_get(kv, list[i].key);
         u64 n;
@@ -168,7 +168,7 @@ static bool option_accel(struct options *o, const char *value, struct error *err
 {
     struct keyvals kv;
     if (!keyvals_parse(&kv, value, "accel", error) ||
-        !keyvals_only(&kv, "accel", "accel tb-size thread symbols threshold hot tlb-entries random-exits force-cold no-link no-loops no-vectors fail-groups",
+        !keyvals_only(&kv, "accel", "accel tb-size thread symbols threshold hot tlb-entries random-exits lockstep force-cold no-link no-loops no-vectors fail-groups",
                       error) ||
         !accel_numbers(o, &kv, error) || !accel_switches(o, &kv, error))
         return false;
