@@ -309,6 +309,9 @@ struct vcpu {
     void (*engine_unmapped)(struct vcpu *cpu, enum unmapped what, u64 which); /* told of TLB flushes */
     void *jit;                   /* the translator's per-processor data; cpu/ never looks inside */
     i64 budget;                  /* instructions until CPU_EXIT_BUDGET; INT64_MAX: none */
+    u64 limit;                   /* within cpu_run: icount at which the budget ends */
+    bool exact;                  /* requests end the block behind the current instruction: for time that is
+                                    counted instructions, when one thread runs everything */
     u32 watch_pages;             /* data breakpoints armed */
     bool debug_step;             /* a debugger wants CPU_EXIT_DEBUG after each instruction */
     u64 xsave_in_use;            /* XINUSE bits that are known to be set */
@@ -340,6 +343,9 @@ void cpu_request(struct vcpu *cpu, u32 bits);     /* any thread */
 void cpu_clear_request(struct vcpu *cpu, u32 bits);
 void cpu_nmi(struct vcpu *cpu);                   /* any thread */
 void cpu_unblock_nmi(struct vcpu *cpu);           /* IRET, RSM; own thread */
+void cpu_limit(struct vcpu *cpu, u64 icount);     /* from a chip that CPU is talking to: no further than that */
+u64 cpu_icount_now(const struct vcpu *cpu);       /* the same: instructions before the one that is talking */
+bool cpu_may_run(const struct vcpu *cpu);         /* cpu_run would not come back idle at once */
 const struct state_field *cpu_state_fields(void); /* of VCPU_STATE (state.c) */
 struct cpu_pins cpu_pins(struct vcpu *cpu);
 

@@ -19,6 +19,8 @@ struct drive_settings {
      * again by drive_retry. */
     void (*stop)(void *opaque, struct drive *drive, int error, bool is_write);
     void *opaque;
+    struct clock *clock; /* by this clock requests are done, all after the same time, on its thread; NULL: as
+                            fast as they can be, on a thread of their own */
 };
 
 /* IMAGE may be NULL: an empty drive. Takes the image. Completions run from LOOP. */

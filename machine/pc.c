@@ -145,6 +145,7 @@ static bool add_processor(struct pc *pc, unsigned index, struct error *error)
     cpu->unlock = unlock_machine;
     cpu->lock_opaque = m;
     cpu->a20_mask = ~(u64)0;
+    cpu->exact = m->icount != NULL;
     cpu->stress = (struct cpu_stress){.tlb_entries = m->options->tlb_entries, .exits = m->options->random_exits};
     m->vcpu[index].cpu = cpu;
     m->vcpu[index].machine = m;
