@@ -120,7 +120,8 @@ static bool take_nmi(struct vcpu *cpu)
 
 u64 cpu_icount_now(const struct vcpu *cpu)
 {
-    return cpu->icount + (cpu->current_insn ? INSN_INDEX(cpu->current_insn) : 0);
+    const struct insn *insn = cpu->current_insn;
+    return cpu->icount + (insn ? INSN_INDEX(insn) + insn->spare : 0);
 }
 
 void cpu_limit(struct vcpu *cpu, u64 icount)
@@ -129,11 +130,11 @@ void cpu_limit(struct vcpu *cpu, u64 icount)
     if (icount < least) icount = least;
     if (icount >= cpu->limit) return;
     cpu->limit = icount;
-    if (icount - least < 2 * BLOCK_INSNS) { /* within this block, or before the next could notice */
+    if (icount - least < 2 * CPU_RUN_AHEAD) { /* before an engine would look at run_until */
         cpu->leave_block = true;
         atomic_store(&cpu->run_until, 0);
-    } else if (atomic_load(&cpu->run_until) > icount - BLOCK_INSNS) {
-        atomic_store(&cpu->run_until, icount - BLOCK_INSNS + 1);
+    } else if (atomic_load(&cpu->run_until) > icount - CPU_RUN_AHEAD) {
+        atomic_store(&cpu->run_until, icount - CPU_RUN_AHEAD + 1);
     }
 }
 
