@@ -19,7 +19,8 @@
 
 #include <stdlib.h>
 
-#define TURN 10000u            /* instructions of one of several processors */
+#define TURN_MOST 8192u        /* instructions of one of several processors, */
+#define TURN_LEAST 512u        /* of changing length: loops that wait for each other must not fall into step */
 #define SLICE_MOST 1000000000u /* of the only one, without a timer */
 #define OUTSIDE_EVERY 5000000u /* host ns between looks at descriptors */
 
@@ -32,6 +33,7 @@ struct icount {
     struct vcpu *running;
     u64 running_from;          /* its icount when the slice began */
     u64 looked;                /* host time of the last look outside */
+    u64 random;
     unsigned naps;             /* slices in a row that ended in MWAIT */
 };
 
@@ -137,7 +139,9 @@ void icount_turn(struct icount *ic)
     } else {
         u64 most = deadline == ~(u64)0 ? SLICE_MOST : instruction_of(ic, deadline) - ic->done;
         if (most > SLICE_MOST) most = SLICE_MOST;
-        if (m->vcpu_count > 1 && most > TURN) most = TURN;
+        u64 turn = TURN_LEAST + (ic->random >> 33) % (TURN_MOST - TURN_LEAST);
+        ic->random = ic->random * 6364136223846793005ull + 1442695040888963407ull;
+        if (m->vcpu_count > 1 && most > turn) most = turn;
         run_slice(ic, cpu, most);
     }
     if (os_monotonic_ns() - ic->looked > OUTSIDE_EVERY) look_outside(ic, 0);
