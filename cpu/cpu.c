@@ -76,11 +76,14 @@ void cpu_free(struct vcpu *cpu)
 
 /* --- from outside --- */
 
+static bool wanted(const struct vcpu *cpu);
+
 /* The bits first: cpu_run sets run_until, then looks at them. */
 void cpu_request(struct vcpu *cpu, u32 bits)
 {
     atomic_fetch_or(&cpu->requests, bits);
     atomic_store(&cpu->run_until, 0);
+    if (unlikely(cpu->exact)) __atomic_store_n(&cpu->leave_block, true, __ATOMIC_RELAXED);
     if (cpu->wake) cpu->wake(cpu->wake_opaque);
 }
 
@@ -113,6 +116,31 @@ static bool take_nmi(struct vcpu *cpu)
     if (!atomic_load(&cpu->nmis)) return false;
     if (atomic_fetch_sub(&cpu->nmis, 1) > 1) atomic_fetch_or(&cpu->requests, REQUEST_NMI);
     return true;
+}
+
+u64 cpu_icount_now(const struct vcpu *cpu)
+{
+    const struct insn *insn = cpu->current_insn;
+    return cpu->icount + (insn ? INSN_INDEX(insn) + insn->spare : 0);
+}
+
+void cpu_limit(struct vcpu *cpu, u64 icount)
+{
+    u64 least = cpu_icount_now(cpu) + 1;
+    if (icount < least) icount = least;
+    if (icount >= cpu->limit) return;
+    cpu->limit = icount;
+    if (icount - least < 2 * CPU_RUN_AHEAD) { /* before an engine would look at run_until */
+        cpu->leave_block = true;
+        atomic_store(&cpu->run_until, 0);
+    } else if (atomic_load(&cpu->run_until) > icount - CPU_RUN_AHEAD) {
+        atomic_store(&cpu->run_until, icount - CPU_RUN_AHEAD + 1);
+    }
+}
+
+bool cpu_may_run(const struct vcpu *cpu)
+{
+    return cpu->activity == CPU_RUNNING || (cpu->activity == CPU_MWAIT && cpu->count > 1) || wanted(cpu);
 }
 
 static void pin_intr(void *opaque, bool level)
@@ -397,14 +425,15 @@ static int run_round(struct vcpu *cpu, u64 limit)
 enum cpu_exit cpu_run(struct vcpu *cpu)
 {
     bool limited = cpu->budget != INT64_MAX;
-    u64 limit = limited ? cpu->icount + (u64)(cpu->budget > 0 ? cpu->budget : 0) : UINT64_MAX;
     int exit;
+    cpu->limit = limited ? cpu->icount + (u64)(cpu->budget > 0 ? cpu->budget : 0) : UINT64_MAX;
+    cpu->current_insn = NULL;
 
     atomic_store(&cpu->in_guest, 1);
     if (cpu->group) smp_acknowledge(cpu);
-    do exit = run_round(cpu, limit);
+    do exit = run_round(cpu, cpu->limit);
     while (exit == EXIT_NONE);
     atomic_store(&cpu->in_guest, 0);
-    if (limited) cpu->budget = (i64)(limit - cpu->icount);
+    if (limited) cpu->budget = (i64)(cpu->limit - cpu->icount);
     return (enum cpu_exit)exit;
 }

@@ -171,6 +171,7 @@ struct tlb {
     u64 large_2m[1024]; /* regions where slices of 2 and 4 MiB pages may be: a bit each 2 MiB, hashed */
     u64 large_1g;      /* and of 1 GiB pages */
     u64 stats[TLB_STATS];
+    u32 published;     /* write tags made valid since tlb_drop_write_tags */
 };
 
 /* The declared registers: what a snapshot holds. */
@@ -310,6 +311,9 @@ struct vcpu {
     void (*engine_forget)(struct vcpu *cpu); /* every translated block is void */
     void *jit;                   /* the translator's per-processor data; cpu/ never looks inside */
     i64 budget;                  /* instructions until CPU_EXIT_BUDGET; INT64_MAX: none */
+    u64 limit;                   /* within cpu_run: icount at which the budget ends */
+    bool exact;                  /* requests end the block behind the current instruction: for time that is
+                                    counted instructions, when one thread runs everything */
     u32 watch_pages;             /* data breakpoints armed */
     u64 watch_linear, watch_physical; /* their pages: a bit each, hashed */
     bool debug_step;             /* a debugger wants CPU_EXIT_DEBUG after each instruction */
@@ -332,6 +336,7 @@ struct vcpu {
     bool fault_noncanonical;     /* the recorded #GP is a non-canonical address: may become #SS */
     u32 deliveries;              /* numbers the lines of the int log */
     struct cpu_stress stress;
+    struct cpu_undo *undo;       /* running as if (undo.h), or NULL */
 };
 
 /* --- making and running (cpu.c) --- */
@@ -348,6 +353,10 @@ void cpu_request(struct vcpu *cpu, u32 bits);     /* any thread */
 void cpu_clear_request(struct vcpu *cpu, u32 bits);
 void cpu_nmi(struct vcpu *cpu);                   /* any thread */
 void cpu_unblock_nmi(struct vcpu *cpu);           /* IRET, RSM; own thread */
+void cpu_limit(struct vcpu *cpu, u64 icount);     /* from a chip that CPU is talking to: no further than that */
+u64 cpu_icount_now(const struct vcpu *cpu);       /* the same: instructions before the one that is talking */
+bool cpu_may_run(const struct vcpu *cpu);         /* cpu_run would not come back idle at once */
+const struct state_field *cpu_state_fields(void); /* of VCPU_STATE (state.c) */
 struct cpu_pins cpu_pins(struct vcpu *cpu);
 
 /* Delivers what stopped current_insn (cpu->exception). False: triple fault. For translators. */

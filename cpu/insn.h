@@ -84,7 +84,7 @@ struct insn {
     u16 imm2;       /* selector of a far pointer; second immediate of ENTER, EXTRQ */
     u16 pos;        /* offset of its first byte in its page */
     u8 evex_mask, evex_flags; /* AVX-512: aaa; z, b, rounding. Zero until then */
-    u32 spare;      /* fills the cache line; the decoder writes 0 */
+    u32 spare;      /* the decoder writes 0; in a translator's copy: instructions that icount lacks */
 };
 _Static_assert(sizeof(struct insn) == 64, "one cache line an instruction");
 

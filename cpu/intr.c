@@ -317,6 +317,7 @@ static bool address_was_stack(const struct vcpu *cpu, u64 linear)
 {
     const struct insn *insn = cpu->current_insn;
     if (!insn) return false; /* it was the instruction's own address */
+    if (insn->op >= OP_VGATHERDPS && insn->op <= OP_VPGATHERQQ) return insn->seg == SS; /* indices are vectors */
     for (unsigned i = 0; i < ARRAY_SIZE(insn->operand); i++) {
         if (insn->operand[i].kind != OPERAND_MEMORY) continue;
         u64 base = insn->seg >= FS ? cpu->seg[insn->seg].base : 0;

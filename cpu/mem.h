@@ -40,6 +40,8 @@ void tlb_switch_context(struct vcpu *cpu);         /* CR3 write that keeps the n
 void tlb_flush_context(struct vcpu *cpu, unsigned pcid); /* another one's, not globals */
 void tlb_flush_contexts(struct vcpu *cpu);         /* all contexts', not globals */
 void tlb_flush_page(struct vcpu *cpu, u64 linear); /* INVLPG */
+void tlb_drop_write_tags(struct vcpu *cpu);        /* every store takes the slow path once; undo.h */
+void tlb_publish_noted(struct vcpu *cpu, bool on); /* write tags of the entries in cpu->undo */
 /* Drops write tags of everything that maps arena page; other processors' go by request. */
 void tlb_protect_code(struct vcpu *cpu, u64 arena_page);
 

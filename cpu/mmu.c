@@ -7,6 +7,7 @@
  */
 #include "cpu/mem.h"
 #include "cpu/smm.h" /* cpu_sees_smram */
+#include "cpu/undo.h"
 
 #define PTE_P 1u
 #define PTE_W 2u
@@ -77,6 +78,7 @@ GUEST_RACES static enum setting place_set(struct vcpu *cpu, const struct place *
                                            le32((u32)(entry | bits)), false, __ATOMIC_SEQ_CST,
                                            __ATOMIC_RELAXED);
     }
+    if (unlikely(cpu->undo) && done) undo_walk_set(cpu, place->host, size, bits);
     if (kind != WALK_LIGHT && unlikely(memory_is_code(cpu->memory, place->host)) &&
         memory_code_written(cpu->memory, place->host, size))
         cpu->leave_block = true;

@@ -12,6 +12,7 @@
 #include "cpu/debug.h" /* debug_page_watched, debug_access */
 #include "cpu/mem.h"
 #include "cpu/smm.h" /* cpu_sees_smram */
+#include "cpu/undo.h"
 
 #define TLB_LISTS (TLB_LISTED | TLB_LISTED_GLOBAL)
 
@@ -281,6 +282,8 @@ static u8 *entry_host(const struct tlb_entry *e, u64 linear)
 static void publish_write(struct vcpu *cpu, struct tlb_entry *e, u64 page)
 {
     u8 *host = entry_host(e, page);
+    if (unlikely(cpu->undo) && !undo_may_publish(cpu, host)) return;
+    cpu->tlb->published++;
     if (memory_is_code(cpu->memory, host)) {
         e->slow |= TLB_CODE;
         return;
@@ -296,6 +299,22 @@ static void publish_write(struct vcpu *cpu, struct tlb_entry *e, u64 page)
     }
 }
 
+static void drop_listed(struct tlb *tlb, unsigned mode, const u16 *list, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) tag_set(&tlb->entry[mode][list[i]].tag_write, TLB_INVALID_TAG);
+}
+
+void tlb_drop_write_tags(struct vcpu *cpu)
+{
+    struct tlb *tlb = cpu->tlb;
+    if (!tlb->published) return;
+    tlb->published = 0;
+    for (unsigned mode = 0; mode < TLB_MODES; mode++) {
+        drop_listed(tlb, mode, tlb->touched[mode], tlb->touched_count[mode]);
+        drop_listed(tlb, mode, tlb->touched_global[mode], tlb->touched_global_count[mode]);
+    }
+}
+
 static bool is_apic_page(const struct vcpu *cpu, u64 physical)
 {
     if (!cpu->apic.apic || (cpu->apic_base & (3 << 10)) != 1 << 11) return false;
@@ -305,6 +324,20 @@ static bool is_apic_page(const struct vcpu *cpu, u64 physical)
 static bool tlb_direct(const struct vcpu *cpu, u64 slow, enum tlb_mode mode)
 {
     return !(slow & (TLB_IO | TLB_WATCH)) && !(mode == TLB_USER && cpu->align_check);
+}
+
+void tlb_publish_noted(struct vcpu *cpu, bool on)
+{
+    struct tlb *tlb = cpu->tlb;
+    for (unsigned i = 0; i < cpu->undo->entries; i++) {
+        struct tlb_entry *e = cpu->undo->entry[i].entry;
+        unsigned at = (unsigned)(e - &tlb->entry[0][0]), mode = at / TLB_ENTRIES;
+        u64 page = cpu->undo->entry[i].page;
+        if (!on) tag_set(&e->tag_write, TLB_INVALID_TAG);
+        else if (tlb->slow_tag[mode][at % TLB_ENTRIES] == page && tlb_direct(cpu, e->slow, (enum tlb_mode)mode) &&
+                 (e->slow & (TLB_WRITABLE | TLB_ROM)) == TLB_WRITABLE)
+            publish_write(cpu, e, page);
+    }
 }
 
 /* PAGE's entry: HOST is NULL for what is not memory; SLOW has the walk's flags and more. */
@@ -376,6 +409,7 @@ bool tlb_refill(struct vcpu *cpu, u64 tag, u64 at, unsigned how)
     if (unlikely(tag & (PAGE_SIZE - 1)) ||                        /* misaligned */
         unlikely((tag >> 12 & (TLB_ENTRIES - 1)) != slot) ||      /* in two pages */
         unlikely(!cpu_is_canonical(tag)) || unlikely(cpu->watch_linear >> (tag >> 12 & 63) & 1) ||
+        unlikely(cpu->undo != NULL) || unlikely(cpu->stress.tlb_entries) ||
         unlikely(mode == TLB_USER && cpu->align_check) ||
         unlikely(atomic_load_explicit(&cpu->memory->map_generation, memory_order_relaxed) !=
                  cpu->map_generation))
@@ -461,6 +495,9 @@ static bool span_translate(struct vcpu *cpu, u64 linear, unsigned size, enum acc
         span->entry[1] = tlb_find(cpu, span->linear[1], access, mode);
         TRY(span->entry[1]);
     }
+    if (unlikely(cpu->undo) && access != ACCESS_EXECUTE)
+        for (unsigned i = 0; i < 2 && span->length[i]; i++)
+            TRY(undo_access(cpu, span->entry[i], span->linear[i], access == ACCESS_WRITE));
     if (unlikely(cpu->align_check) && mode == TLB_USER && access != ACCESS_EXECUTE && size <= 8 &&
         !(size & (size - 1)) && (linear & (size - 1)))
         return cpu_fault_error(cpu, VECTOR_AC, 0);

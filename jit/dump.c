@@ -31,6 +31,20 @@ static void disassemble(const struct listing *l, enum log_channel channel, csh h
     if (count) cs_free(insn, count);
 }
 
+static cs_mode mode_of(unsigned code_size)
+{
+    return code_size == CODE64 ? CS_MODE_64 : code_size == CODE32 ? CS_MODE_32 : CS_MODE_16;
+}
+
+void jit_list(unsigned code_size, const u8 *bytes, size_t length, u64 address)
+{
+    struct log to_stderr = {.mask = LISTING_CHANNELS};
+    struct listing l = {.log = &to_stderr};
+    if (!open_capstone(mode_of(code_size), &l.guest)) return;
+    disassemble(&l, LOG_IN_ASM, l.guest, "    ", bytes, length, address);
+    cs_close(&l.guest);
+}
+
 static const char *flag_letters(unsigned flags, char *text)
 {
     static const struct { unsigned flag; char letter; } letters[] = {
@@ -81,8 +95,7 @@ void jit_dump(struct jit_cpu *j, const struct jblock *block, const struct transl
     char name[320];
     enum log_channel first = log_on(log, LOG_IN_ASM) ? LOG_IN_ASM : log_on(log, LOG_OP) ? LOG_OP : LOG_OUT_ASM;
     l.has_guest = log_on(log, LOG_IN_ASM) &&
-                  open_capstone(t->code_size == CODE64 ? CS_MODE_64 : t->code_size == CODE32 ? CS_MODE_32 : CS_MODE_16,
-                                &l.guest);
+                  open_capstone(mode_of(t->code_size), &l.guest);
     l.has_host = log_on(log, LOG_OUT_ASM) && open_capstone(CS_MODE_64, &l.host);
     symbols_name(l.symbols, base + t->pos, name, sizeof name);
     log_write(log, first, "cpu%u %s %s at %llx: %u instructions, %u host bytes and %u cold",

@@ -10,6 +10,7 @@
 
 #include "cpu/mem.h"
 #include "cpu/smp.h"
+#include "cpu/undo.h"
 
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -233,7 +234,7 @@ static const u8 *fault(struct jit_cpu *j, const struct jsite *site)
     struct vcpu *cpu = j->cpu;
     cpu->current_insn = &site->insn;
     cpu->icount += site->index;
-    if (cpu->exception.vector < 0 || cpu->exception.is_trap) return stop(j, ENGINE_FAULT);
+    if (cpu->exception.vector < 0 || cpu->exception.is_trap || unlikely(cpu->undo)) return stop(j, ENGINE_FAULT);
     if (!cpu_deliver_stopped(cpu)) return stop(j, ENGINE_SHUTDOWN);
     if (boundary_busy(cpu)) return stop(j, ENGINE_RAN);
     cpu->leave_block = false; /* left */
@@ -252,6 +253,7 @@ static const u8 *run_and_resume(struct jit_cpu *j, const struct jsite *site)
     struct vcpu *cpu = j->cpu;
     const struct insn *insn = &site->insn;
     cpu->current_insn = insn;
+    if (unlikely(cpu->undo) && lockstep_refuses(cpu, insn)) return fault(j, site);
     bool x87 = j->state->x87_live && x87_concerns(insn);
     if (x87) x87_spill(j);
     if (unlikely((site->kind == SITE_HELPER && !insn_allowed(cpu, insn)) ||
@@ -326,6 +328,7 @@ static const u8 *run_and_end(struct jit_cpu *j, struct jsite *site)
     struct vcpu *cpu = j->cpu;
     const struct insn *insn = &site->insn;
     cpu->current_insn = insn;
+    if (unlikely(cpu->undo) && lockstep_refuses(cpu, insn)) return fault(j, site);
     cpu->rip = cpu_next_ip(cpu, insn);
     if (x87_concerns(insn)) x87_spill(j);
     if (unlikely(!insn_allowed(cpu, insn) || !sem_table[insn->op](cpu, insn))) return fault(j, site);
@@ -493,6 +496,12 @@ static enum engine_result jit_engine(struct vcpu *cpu)
         j->stats.refused++;
         return ENGINE_ONE_BLOCK;
     }
+    return unlikely(j->lockstep) ? lockstep_run(j, block) : jit_enter(j, block);
+}
+
+enum engine_result jit_enter(struct jit_cpu *j, const struct jblock *block)
+{
+    struct vcpu *cpu = j->cpu;
     j->stats.entries++;
     jumps_mode(j);
     if (!j->jit->options.no_link) jumps_add(j, cpu->rip, block->checked); /* a void one may be there */
@@ -599,7 +608,7 @@ bool jit_attach(struct vcpu *cpu, struct jit *jit, struct error *error)
     j->state = jit_state_of(cpu);
     host_look(&j->host);
     cpu->jit = j;
-    if (!make_memory(j, error)) {
+    if (!lockstep_new(j) || !make_memory(j, error)) {
         jit_detach(cpu);
         return false;
     }
@@ -634,6 +643,7 @@ void jit_detach(struct vcpu *cpu)
     for (unsigned i = 0; i < JIT_CPUS; i++)
         if (j->jit->cpus[i] == j) j->jit->cpus[i] = NULL;
     code_memory_free(&j->code);
+    lockstep_free(j);
     if (j->blocks) munmap(j->blocks, j->block_limit * sizeof(*j->blocks));
     if (j->sites) munmap(j->sites, j->site_limit * sizeof(*j->sites));
     x64_stop(j);

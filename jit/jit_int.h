@@ -145,6 +145,7 @@ struct jit_cpu {
     struct code_mark { u32 at; u16 uop; } marks[2048]; /* where uops' code begins, for the listing */
     unsigned mark_count;
     struct jit_stats stats;
+    struct lockstep *lockstep; /* or NULL */
     u64 ops[OP_COUNT];   /* exits to the interpreter's function, by operation */
 };
 
@@ -166,7 +167,8 @@ bool x64_start(struct jit_cpu *j);
 void x64_stop(struct jit_cpu *j);
 typedef u64 (*x64_enter_fn)(struct vcpu *cpu, const u8 *code);
 
-/* jit.c: what translated code calls */
+/* jit.c: what translated code calls; entering it */
+enum engine_result jit_enter(struct jit_cpu *j, const struct jblock *block);
 const u8 *jit_slow(struct vcpu *cpu, u32 site);
 /* light.c: what it calls without saving registers that C leaves alone; NULL: see state->slow_site */
 const u8 *jit_light(struct vcpu *cpu, u32 site);
@@ -200,10 +202,19 @@ struct symbols *symbols_load(const char *path, struct error *error);
 void symbols_free(struct symbols *symbols);
 void symbols_name(const struct symbols *symbols, u64 address, char *name, size_t size);
 
+/* lockstep.c */
+bool lockstep_new(struct jit_cpu *j); /* when options ask for it */
+void lockstep_free(struct jit_cpu *j);
+enum engine_result lockstep_run(struct jit_cpu *j, const struct jblock *block);
+/* While cpu->undo is set, in front of INSN run in C: it reaches beyond processor and memory. */
+bool lockstep_refuses(struct vcpu *cpu, const struct insn *insn);
+void lockstep_print(const struct jit_cpu *j, char *line, size_t size);
+
 /* stats.c */
 u64 jit_time(void); /* ns */
 
 /* dump.c */
+void jit_list(unsigned code_size, const u8 *bytes, size_t length, u64 address); /* to stderr */
 #define LISTING_CHANNELS (1u << LOG_IN_ASM | 1u << LOG_OP | 1u << LOG_OUT_ASM)
 void jit_dump(struct jit_cpu *j, const struct jblock *block, const struct translation *t,
               const u8 *page);

@@ -16,6 +16,10 @@ struct jit_options {
     bool all_loops;    /* tests: tier 2 takes what has no loop, too */
     bool perf_map;     /* names of blocks for Linux perf, /tmp/perf-PID.map */
     bool jit_dump;     /* and with their code, jit-PID.dump */
+    unsigned lockstep; /* compare one block in so many with the interpreter; 0: none */
+    void (*hold)(void *opaque, bool hold); /* keeps others off guest memory during a comparison; or NULL */
+    void (*failed)(void *opaque);          /* a comparison found a difference, told on stderr; or NULL */
+    void *opaque;
     const char *symbols; /* file of `address type name` lines (System.map) to name guest code with; or NULL */
 };
 

@@ -111,6 +111,12 @@ void jit_statistics_print(const struct jit *jit, void (*sink)(void *opaque, cons
 #define JIT_COUNT(name, what) put_count(&p, sum.name, what);
 #include "jit/stats.def"
 #undef JIT_COUNT
+    for (unsigned i = 0; i < JIT_CPUS; i++)
+        if (jit->cpus[i] && jit->cpus[i]->lockstep) {
+            char line[160];
+            lockstep_print(jit->cpus[i], line, sizeof line);
+            sink(opaque, line);
+        }
     put_operations(&p, jit);
     put_tlb(&p, jit);
 }

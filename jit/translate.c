@@ -394,21 +394,21 @@ static bool vector_excluded(const struct insn *i)
 
 static unsigned skip_prefixes(const u8 *b, bool code64, u8 *pp, u8 *rex)
 {
-    unsigned n = 0;
-    *rex = 0;
-    *pp = 0;
-    for (;; n++) {
+    *rex = *pp = 0;
+    for (unsigned n = 0;; n++) {
         switch (b[n]) {
-        case 0x66: if (!*pp) *pp = X64_66; break;
+        case 0x66:
+            if (!*pp) *pp = X64_66;
+            break;
         case 0xf2: *pp = X64_F2; break;
         case 0xf3: *pp = X64_F3; break;
         case 0x26: case 0x2e: case 0x36: case 0x3e: case 0x64: case 0x65: case 0x67: break;
         default:
             if (!code64 || (b[n] & 0xf0) != 0x40) return n;
             *rex = b[n];
-            if ((b[n + 1] & 0xf0) == 0x40) *rex = 0; /* another follows */
-            else return n + 1;
+            continue;
         }
+        *rex = 0; /* it counts only right in front of the opcode */
     }
 }
 
@@ -473,7 +473,7 @@ static bool pick_vector(const struct translation *t, struct uop *u, const struct
     if (i->op == OP_VZEROUPPER || i->op == OP_VZEROALL) {
         u->digit = NO;
         u->imm_size = 0xff; /* no modrm */
-        return true;
+        return t->code_size == CODE64; /* elsewhere the upper eight registers are not theirs */
     }
     u->raw_reg = (u8)(r | (b[n] >> 3 & 7));
     u->raw_rm = (u8)(rmx | (b[n] & 7));
@@ -483,6 +483,8 @@ static bool pick_vector(const struct translation *t, struct uop *u, const struct
     if (n > i->length || i->length - n > 1 || memory != (u->access != 0)) return false;
     u->imm_size = (u8)(i->length - n);
     u->imm = u->imm_size ? b[n] : 0;
+    bool named = i->operand[3].kind == OPERAND_VECTOR; /* a register in the immediate's high bits */
+    if (named && t->code_size != CODE64) u->imm &= 0x7f;
     if (memory && u->msize != 1 && u->msize != 2 && u->msize != 4 && u->msize != 8 &&
         u->msize != 16 && u->msize != 32)
         return false;

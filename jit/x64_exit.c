@@ -11,6 +11,7 @@ u32 site_new(struct lower *l, enum site_kind kind, const struct uop *u)
     j->sites[number] = (struct jsite){.kind = (u8)kind, .index = (u16)(l->c.pending + u->index),
                                       .block = l->number};
     if (u->insn) j->sites[number].insn = *u->insn;
+    j->sites[number].insn.spare = j->sites[number].index; /* for cpu_icount_now */
     return number;
 }
 

@@ -5,6 +5,7 @@
  * flushes after each write, cache=unsafe never.
  */
 #include "machine/drive_host.h"
+#include "machine/clock.h"
 #include "machine/disk/image.h"
 #include "machine/host/loop.h" /* loop_wake */
 
@@ -12,6 +13,8 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#define REQUEST_NS 100000u /* by a clock */
 
 #define NEXT(request) (*(struct drive_request **)&(request)->internal[0])
 
@@ -32,6 +35,7 @@ struct drive {
     bool busy, quit, locked;
     void (*changed)(void *opaque);
     void *changed_opaque;
+    struct timer timer; /* with settings.clock */
 };
 
 static void push(struct queue *queue, struct drive_request *request)
@@ -112,6 +116,21 @@ static void *work(void *opaque)
     return NULL;
 }
 
+/* On a clock that counts instructions: no thread could tell when it is done. */
+static void perform_all(struct drive *drive)
+{
+    for (struct drive_request *request; (request = pop(&drive->todo));) {
+        request->internal[1] = (void *)(intptr_t)perform(drive, request);
+        push(&drive->finished, request);
+    }
+}
+
+static void timer_fired(void *opaque)
+{
+    perform_all(opaque);
+    drive_complete(opaque);
+}
+
 struct drive *drive_new(struct image *image, const struct drive_settings *settings,
                         struct loop *loop)
 {
@@ -126,7 +145,8 @@ struct drive *drive_new(struct image *image, const struct drive_settings *settin
     pthread_mutex_init(&drive->mutex, NULL);
     pthread_cond_init(&drive->work, NULL);
     pthread_cond_init(&drive->idle, NULL);
-    if (pthread_create(&drive->worker, NULL, work, drive)) abort();
+    if (settings->clock) timer_init(&drive->timer, settings->clock, timer_fired, drive);
+    else if (pthread_create(&drive->worker, NULL, work, drive)) abort();
     return drive;
 }
 
@@ -134,6 +154,8 @@ void drive_submit(struct drive *drive, struct drive_request *request)
 {
     pthread_mutex_lock(&drive->mutex);
     push(&drive->todo, request);
+    if (drive->settings.clock && !timer_pending(&drive->timer))
+        timer_set(&drive->timer, clock_now(drive->settings.clock) + REQUEST_NS);
     pthread_cond_signal(&drive->work);
     pthread_mutex_unlock(&drive->mutex);
 }
@@ -170,14 +192,18 @@ void drive_retry(struct drive *drive)
         drive_submit(drive, request);
 }
 
+/* True when there are completions to run. */
 static bool settle(struct drive *drive)
 {
+    if (drive->settings.clock) perform_all(drive);
     pthread_mutex_lock(&drive->mutex);
     while (drive->busy || drive->todo.head) pthread_cond_wait(&drive->idle, &drive->mutex);
     bool more = drive->finished.head != NULL;
     pthread_mutex_unlock(&drive->mutex);
     return more;
 }
+
+void drive_settle(struct drive *drive) { settle(drive); }
 
 void drive_drain(struct drive *drive)
 {
@@ -216,7 +242,7 @@ void drive_free(struct drive *drive)
     drive->quit = true;
     pthread_cond_signal(&drive->work);
     pthread_mutex_unlock(&drive->mutex);
-    pthread_join(drive->worker, NULL);
+    if (!drive->settings.clock) pthread_join(drive->worker, NULL);
     if (drive->image) {
         if (!drive->image->read_only && drive->cache != CACHE_UNSAFE) drive->image->flush(drive->image);
         drive->image->close(drive->image);

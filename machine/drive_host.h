@@ -19,6 +19,8 @@ struct drive_settings {
      * again by drive_retry. */
     void (*stop)(void *opaque, struct drive *drive, int error, bool is_write);
     void *opaque;
+    struct clock *clock; /* by this clock requests are done, all after the same time, on its thread; NULL: as
+                            fast as they can be, on a thread of their own */
 };
 
 /* IMAGE may be NULL: an empty drive. Takes the image. Completions run from LOOP. */
@@ -29,6 +31,8 @@ void drive_set_medium(struct drive *drive, struct image *image); /* NULL: none; 
 bool drive_tray_locked(struct drive *drive);
 /* Finishes what is under way, flushes, closes. */
 void drive_free(struct drive *drive);
+/* Waits for the worker; completions stay to be run. */
+void drive_settle(struct drive *drive);
 /* Runs completions that are ready; I/O thread, lock held. */
 void drive_complete(struct drive *drive);
 

@@ -17,6 +17,7 @@
 #include "machine/drive_host.h"
 #include "machine/host/loop.h"
 #include "machine/host/os.h"
+#include "machine/icount.h"
 #include "machine/monitor.h"
 #include "net/options.h"         /* net_set_* */
 
@@ -40,14 +41,15 @@ void machine_unlock(struct machine *m) { pthread_mutex_unlock(&m->lock); }
 static void lock_any(void *opaque) { machine_lock(opaque); }
 static void unlock_any(void *opaque) { machine_unlock(opaque); }
 
-static void lock_io(void *opaque)
+void machine_lock_io(struct machine *m)
 {
-    struct machine *m = opaque;
     atomic_fetch_add(&m->io_waiting, 1);
     pthread_mutex_lock(&m->lock);
     if (atomic_fetch_sub(&m->io_waiting, 1) == 1) pthread_cond_broadcast(&m->lock_free);
     m->io_wakes_at = 0;
 }
+
+static void lock_io(void *opaque) { machine_lock_io(opaque); }
 
 /* --- what chips ask for --- */
 
@@ -106,10 +108,27 @@ static void services_set_a20(struct machine_services *services, bool enabled)
     }
 }
 
+/* SplitMix64: for guests that are to see the same numbers again. */
+static void repeated_random(struct machine *m, u8 *to, size_t length)
+{
+    while (length) {
+        u8 bytes[8];
+        u64 x = atomic_fetch_add(&m->random, 0x9e3779b97f4a7c15ull) + 0x9e3779b97f4a7c15ull;
+        x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
+        x = (x ^ x >> 27) * 0x94d049bb133111ebull;
+        size_t n = length < sizeof bytes ? length : sizeof bytes;
+        st64(bytes, x ^ x >> 31);
+        memcpy(to, bytes, n);
+        to += n;
+        length -= n;
+    }
+}
+
 static void services_random(struct machine_services *services, void *to, size_t length)
 {
-    (void)services;
-    if (!os_random(to, length)) memset(to, 0x5a, length);
+    struct machine *m = of(services);
+    if (m->options->has_seed || m->options->icount) repeated_random(m, to, length);
+    else if (!os_random(to, length)) memset(to, 0x5a, length);
 }
 
 void machine_quit(struct machine *m, int code)
@@ -130,6 +149,10 @@ static u64 host_time(void *opaque)
 static void wake_loop(void *opaque)
 {
     struct machine *m = opaque;
+    if (m->icount) {
+        icount_nearer(m->icount);
+        return;
+    }
     if (clock_next_deadline(m->clock) >= m->io_wakes_at) return;
     m->io_wakes_at = 0;
     loop_wake(m->loop);
@@ -195,7 +218,10 @@ struct machine *machine_new(struct options *options, struct error *error)
                                             .set_a20 = services_set_a20,
                                             .random = services_random, .vcpus = options->smp};
     m->loop = loop_new();
-    m->clock = clock_new(host_time, NULL);
+    m->random = options->seed;
+    m->icount = options->icount ? icount_new(m) : NULL;
+    m->clock = m->icount ? clock_new(icount_time, m->icount) : clock_new(host_time, NULL);
+    loop_set_steady(m->loop, options->icount);
     loop_set_lock(m->loop, lock_io, unlock_any, m);
     clock_on_nearer(m->clock, wake_loop, m);
     set_wall_clock(m);
@@ -315,6 +341,18 @@ static u64 time_to_sleep(struct machine *m, u64 next_frame)
     return frame < sleep ? frame : sleep;
 }
 
+static void turn(struct machine *m, u64 next_frame)
+{
+    if (m->icount && clock_runs(m->clock)) {
+        icount_turn(m->icount);
+        return;
+    }
+    m->io_wakes_at = clock_next_deadline(m->clock);
+    loop_turn(m->loop, time_to_sleep(m, next_frame));
+    for (unsigned i = 0; i < m->drive_count; i++) drive_complete(m->drives[i]);
+    if (clock_runs(m->clock)) clock_run_timers(m->clock);
+}
+
 int machine_run(struct machine *m)
 {
     struct error error;
@@ -328,10 +366,7 @@ int machine_run(struct machine *m)
     machine_reset(m);
     if (!m->options->paused) machine_resume(m);
     while (serve_requests(m)) {
-        m->io_wakes_at = clock_next_deadline(m->clock);
-        loop_turn(m->loop, time_to_sleep(m, next_frame));
-        for (unsigned i = 0; i < m->drive_count; i++) drive_complete(m->drives[i]);
-        if (clock_runs(m->clock)) clock_run_timers(m->clock);
+        turn(m, next_frame);
         if (display_is_shown(m) && os_monotonic_ns() >= next_frame) {
             display_refresh(m);
             next_frame = os_monotonic_ns() + DISPLAY_INTERVAL_NS;

@@ -59,6 +59,8 @@ struct machine {
     struct device *devices[MAX_BOARD_DEVICES]; /* in reset order */
     unsigned device_count;
     struct jit *jit;              /* NULL: interpreted */
+    struct icount *icount;        /* NULL: time is the host's, processors have threads */
+    _Atomic u64 random;           /* state of the generator that -seed and -icount ask for */
     struct pc *pc;                /* the board's own notes */
     struct drive *drives[MAX_DRIVES];
     const struct drive_option *drive_options[MAX_DRIVES];
@@ -91,6 +93,7 @@ void machine_reset(struct machine *machine);
 void machine_quit(struct machine *machine, int code);
 void machine_lock(struct machine *machine);
 void machine_unlock(struct machine *machine);
+void machine_lock_io(struct machine *machine); /* I/O thread: before the processors */
 
 /* Makes, initialises and enters a chip into the machine's list. NULL with a line. */
 struct device *machine_add(struct machine *machine, struct device *device, struct error *error);

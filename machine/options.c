@@ -139,7 +139,7 @@ static bool accel_numbers(struct options *o, const struct keyvals *kv, struct er
 {
     const struct { const char *key; unsigned least, most; unsigned *value; } list[] = {
         {"threshold", 1, 200, &o->jit.threshold}, {"hot", 1, 1000000, &o->jit.hot}, {"tlb-entries", 1, 60, &o->tlb_entries},
-        {"random-exits", 1, 1000000, &o->random_exits}};
+        {"random-exits", 1, 1000000, &o->random_exits}, {"lockstep", 1, 1000000000, &o->jit.lockstep}};
     for (unsigned i = 0; i < ARRAY_SIZE(list); i++) {
         const char *text = keyvals_get(kv, list[i].key);
         u64 n;
@@ -168,7 +168,7 @@ static bool option_accel(struct options *o, const char *value, struct error *err
 {
     struct keyvals kv;
     if (!keyvals_parse(&kv, value, "accel", error) ||
-        !keyvals_only(&kv, "accel", "accel tb-size thread symbols threshold hot tlb-entries random-exits force-cold no-link no-loops no-vectors fail-groups",
+        !keyvals_only(&kv, "accel", "accel tb-size thread symbols threshold hot tlb-entries random-exits lockstep force-cold no-link no-loops no-vectors fail-groups",
                       error) ||
         !accel_numbers(o, &kv, error) || !accel_switches(o, &kv, error))
         return false;
@@ -183,6 +183,33 @@ static bool option_accel(struct options *o, const char *value, struct error *err
     /* "tcg" is QEMU's word for "by software, whichever way is best here". */
     o->accel = !strcmp(engine, "jit") ? ACCEL_JIT : !strcmp(engine, "interp") ? ACCEL_INTERP : ACCEL_BEST;
     return true;
+}
+
+static bool option_icount(struct options *o, const char *value, struct error *error)
+{
+    struct keyvals kv;
+    u64 shift;
+    if (!keyvals_parse(&kv, value, "shift", error) || !keyvals_only(&kv, "icount", "shift sleep align rr rrfile rrsnapshot", error))
+        return false;
+    const char *text = keyvals_get(&kv, "shift"), *sleep = keyvals_get(&kv, "sleep"), *align = keyvals_get(&kv, "align");
+    bool aligned = false;
+    if (!text) return error_set(error, "-icount %s: shift= is missing", value);
+    if (!strcmp(text, "auto")) return error_set(error, "-icount shift=auto: not supported (0 to 10)");
+    if (!parse_unsigned(text, 10, &shift)) return error_set(error, "-icount shift=%s: 0 to 10", text);
+    o->icount_sleep = true;
+    if (sleep && !parse_on_off(sleep, &o->icount_sleep)) return error_set(error, "-icount sleep=%s: on or off expected", sleep);
+    if (align && !parse_on_off(align, &aligned)) return error_set(error, "-icount align=%s: on or off expected", align);
+    if (aligned) return error_set(error, "-icount align=on: not supported");
+    if (keyvals_get(&kv, "rr")) return error_set(error, "-icount rr=%s: not supported", keyvals_get(&kv, "rr"));
+    o->icount = true;
+    o->icount_shift = (unsigned)shift;
+    return true;
+}
+
+static bool option_seed(struct options *o, const char *value, struct error *error)
+{
+    o->has_seed = parse_unsigned(value, ~(u64)0, &o->seed);
+    return o->has_seed || error_set(error, "-seed %s: bad number", value);
 }
 
 static bool option_perfmap(struct options *o, const char *value, struct error *error)

@@ -39,6 +39,10 @@ struct drive_option {
 struct options {
     const char *program;
     enum { ACCEL_BEST, ACCEL_INTERP, ACCEL_JIT } accel; /* BEST: the translator where there is one */
+    bool icount, icount_sleep; /* time is counted instructions, 2^shift ns each */
+    unsigned icount_shift;
+    bool has_seed;             /* random numbers are made from it */
+    u64 seed;
     struct jit_options jit;
     unsigned tlb_entries, random_exits; /* tests of either engine; 0: as it is */
     const char *cpu;

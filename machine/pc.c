@@ -28,6 +28,7 @@
 #include "jit/jit.h"
 #include "machine/clock_host.h"
 #include "machine/display_host.h"
+#include "machine/drive_host.h"
 #include "machine/host/os.h"
 #include "machine/pc_parts.h"
 
@@ -144,6 +145,7 @@ static bool add_processor(struct pc *pc, unsigned index, struct error *error)
     cpu->unlock = unlock_machine;
     cpu->lock_opaque = m;
     cpu->a20_mask = ~(u64)0;
+    cpu->exact = m->icount != NULL;
     cpu->stress = (struct cpu_stress){.tlb_entries = m->options->tlb_entries, .exits = m->options->random_exits};
     m->vcpu[index].cpu = cpu;
     m->vcpu[index].machine = m;
@@ -164,13 +166,33 @@ static bool add_processor(struct pc *pc, unsigned index, struct error *error)
     return true;
 }
 
+/* For comparing engines: nobody else touches guest memory. */
+static void hold_machine(void *opaque, bool hold)
+{
+    struct machine *m = opaque;
+    if (!hold) {
+        machine_unlock(m);
+        return;
+    }
+    machine_lock(m);
+    for (unsigned i = 0; i < m->drive_count; i++) drive_settle(m->drives[i]);
+}
+
+static void quit_failed(void *opaque) { machine_quit(opaque, 1); }
+
 /* Nobody asked for it by name: a host without a translator interprets, and that is no news. */
 static bool add_translator(struct pc *pc, struct error *error)
 {
     struct machine *m = pc->machine;
     struct error why;
+    struct jit_options options = m->options->jit;
     if (m->options->accel == ACCEL_INTERP) return true;
-    m->jit = jit_new(&m->options->jit, &m->log, error);
+    if (options.lockstep && m->vcpu_count > 1)
+        return error_set(error, "-accel lockstep=: with -smp 1 only");
+    options.hold = hold_machine;
+    options.failed = quit_failed;
+    options.opaque = m;
+    m->jit = jit_new(&options, &m->log, error);
     if (!m->jit) return false;
     for (unsigned i = 0; i < m->vcpu_count; i++)
         if (!jit_attach(m->vcpu[i].cpu, m->jit, &why)) {

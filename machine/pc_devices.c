@@ -45,7 +45,7 @@ static bool open_drive(struct pc *pc, const struct drive_option *o, struct error
         if (!image) return false;
     }
     struct drive_settings settings = {o->id ? o->id : id, o->serial, o->cache, o->on_read_error,
-                                      o->on_write_error, drive_stopped, m};
+                                      o->on_write_error, drive_stopped, m, m->icount ? m->clock : NULL};
     for (unsigned i = 0; i < m->drive_count; i++)
         if (!strcmp(drive_id(m->drives[i]), settings.id)) {
             if (image) image->close(image);
@@ -115,7 +115,7 @@ static bool add_ide(struct pc *pc, struct error *error)
             if (!ide_unit(taken, o, &unit, error)) return false;
             piix3_ide_attach(ide, unit >> 1, unit & 1, m->drives[i], o->cdrom);
         }
-    struct drive_settings empty = {.id = "ide1-cd0"};
+    struct drive_settings empty = {.id = "ide1-cd0", .clock = m->icount ? m->clock : NULL};
     if (!taken[2] && !m->options->nodefaults && m->drive_count < MAX_DRIVES) {
         static const struct drive_option no_option = {.interface = IF_IDE, .cdrom = true, .index = 2};
         m->drive_options[m->drive_count] = &no_option;

@@ -112,9 +112,11 @@ void vcpu_thread_init(struct vcpu_thread *thread)
     pthread_cond_init(&thread->kicked_cond, &monotonic);
 }
 
+static unsigned threads(const struct machine *m) { return m->icount ? 0 : m->vcpu_count; }
+
 bool vcpus_start(struct machine *m, struct error *error)
 {
-    for (unsigned i = 0; i < m->vcpu_count; i++) {
+    for (unsigned i = 0; !m->icount && i < m->vcpu_count; i++) {
         struct vcpu_thread *thread = &m->vcpu[i];
         thread->machine = m;
         if (pthread_create(&thread->thread, NULL, vcpu_main, thread))
@@ -122,7 +124,7 @@ bool vcpus_start(struct machine *m, struct error *error)
         thread->started = true;
     }
     pthread_mutex_lock(&m->run_mutex);
-    while (m->parked < m->vcpu_count) pthread_cond_wait(&m->run_changed, &m->run_mutex);
+    while (m->parked < threads(m)) pthread_cond_wait(&m->run_changed, &m->run_mutex);
     pthread_mutex_unlock(&m->run_mutex);
     return true;
 }
@@ -134,7 +136,7 @@ static void set_run_state(struct machine *m, enum run_state state)
     pthread_cond_broadcast(&m->run_changed);
     pthread_mutex_unlock(&m->run_mutex);
     if (state != RUN_RUNNING)
-        for (unsigned i = 0; i < m->vcpu_count; i++) cpu_request(m->vcpu[i].cpu, REQUEST_STOP);
+        for (unsigned i = 0; i < threads(m); i++) cpu_request(m->vcpu[i].cpu, REQUEST_STOP);
 }
 
 void vcpus_park(struct machine *m)
@@ -142,7 +144,7 @@ void vcpus_park(struct machine *m)
     set_run_state(m, RUN_PAUSED);
     machine_unlock(m); /* a processor may be waiting for it inside a port access */
     pthread_mutex_lock(&m->run_mutex);
-    while (m->parked < m->vcpu_count) pthread_cond_wait(&m->run_changed, &m->run_mutex);
+    while (m->parked < threads(m)) pthread_cond_wait(&m->run_changed, &m->run_mutex);
     pthread_mutex_unlock(&m->run_mutex);
     machine_lock(m);
 }

@@ -10,6 +10,7 @@
 #include "machine/chardev_host.h"
 #include "jit/jit.h"
 #include "machine/disk/image.h"
+#include "machine/debug/hash.h"
 #include "machine/display_host.h"
 #include "machine/drive_host.h"
 #include "machine/debug/stops.h"
@@ -247,6 +248,16 @@ static void info_jit(struct monitor *m)
     else say(m, "interpreting: nothing is translated\n");
 }
 
+static void info_hash(struct monitor *m)
+{
+    char text[MACHINE_HASH_TEXT], parts[3][MACHINE_HASH_TEXT];
+    bool running = m->machine->run_state == RUN_RUNNING;
+    if (running) vcpus_park(m->machine);
+    machine_hash(m->machine, text, parts);
+    if (running) vcpus_unpark(m->machine);
+    say(m, "state %s\nprocessors %s\nchips %s\nmemory %s\n", text, parts[0], parts[1], parts[2]);
+}
+
 static void info_qtree(struct monitor *m)
 {
     for (unsigned i = 0; i < m->machine->device_count; i++)
@@ -259,6 +270,7 @@ static const struct { const char *name; void (*show)(struct monitor *); const ch
     {"block", info_block, "drives"},
     {"mtree", info_mtree, "who answers which address"},
     {"qtree", info_qtree, "chips"},
+    {"hash", info_hash, "SHA-256 of processors, chips and memory"},
     {"jit", info_jit, "what the translator did, and where its code stopped for C"},
 };
 

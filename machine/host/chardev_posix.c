@@ -12,6 +12,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -147,10 +148,24 @@ static void can_write(void *opaque, unsigned events)
     chardev_ready(&c->base);
 }
 
+/* All of it, whatever the reader does. */
+static unsigned write_steadily(int fd, const u8 *bytes, unsigned n)
+{
+    for (unsigned done = 0; done < n;) {
+        struct pollfd wait = {fd, POLLOUT, 0};
+        ssize_t now = write(fd, bytes + done, n - done);
+        if (now > 0) done += (unsigned)now;
+        else if (now < 0 && errno != EAGAIN && errno != EINTR) break;
+        else poll(&wait, 1, -1);
+    }
+    return n;
+}
+
 static unsigned fd_write(struct chardev *base, const u8 *bytes, unsigned n)
 {
     struct fd_chardev *c = of(base);
     if (c->out < 0) return n; /* nobody connected: as a cable with no end */
+    if (loop_is_steady(c->loop)) return write_steadily(c->out, bytes, n);
     ssize_t done = write(c->out, bytes, n);
     if (done >= 0) return (unsigned)done;
     if (errno != EAGAIN && errno != EINTR) return n;

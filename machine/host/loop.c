@@ -30,6 +30,7 @@ struct loop {
     struct loop_guest guest;
     void (*lock)(void *), (*unlock)(void *);
     void *lock_opaque;
+    bool steady;
 };
 
 struct loop *loop_new(void)
@@ -79,6 +80,9 @@ void loop_wake(struct loop *loop)
     ssize_t n = write(loop->pipe[1], "", 1); /* a full pipe wakes as well */
     (void)n;
 }
+
+void loop_set_steady(struct loop *loop, bool steady) { loop->steady = steady; }
+bool loop_is_steady(const struct loop *loop) { return loop->steady; }
 
 int loop_guest_add(struct loop *loop, int fd, int events)
 {

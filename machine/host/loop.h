@@ -33,6 +33,10 @@ void loop_set_guest(struct loop *loop, const struct loop_guest *guest);
 int loop_guest_add(struct loop *loop, int fd, int poll_events); /* in fill */
 int loop_guest_revents(struct loop *loop, int index);           /* in process */
 
+/* What is written is taken in full, waiting for the reader: a guest that is to repeat must not see him. */
+void loop_set_steady(struct loop *loop, bool steady);
+bool loop_is_steady(const struct loop *loop);
+
 void loop_wake(struct loop *loop);
 /* Sleeps until something is ready, somebody wakes us, or TIMEOUT_NS passed; runs what is ready. */
 void loop_turn(struct loop *loop, u64 timeout_ns);

@@ -11,9 +11,9 @@ use Guest;
 use Test::More;
 
 my $long = ($ENV{LENGTH} || 'quick') ne 'quick';
-my @alone = qw(tlb-entries=4 random-exits=20 tb-size=64K threshold=1 force-cold=on no-link=on no-vectors=on fail-groups=on);
+my @alone = qw(hot=5,threshold=1 tlb-entries=4 random-exits=20 tb-size=64K threshold=1 force-cold=on no-link=on no-vectors=on fail-groups=on lockstep=1);
 my $mild = 'tlb-entries=8,random-exits=100,threshold=1';
-my @switches = @ARGV ? @ARGV : $long ? (@alone, $mild) : $mild;
+my @switches = @ARGV ? @ARGV : $long ? (@alone, $mild) : ($mild, 'lockstep=20');
 my @topics = $long ? () : qw(paging exceptions smc);
 
 # The guests' own TAP, told in one line.
@@ -21,6 +21,7 @@ sub guests {
     my ($switch) = @_;
     my $dir = tempdir(CLEANUP => 1); # the guests are compiled there: another run may be under way
     local $ENV{EMULATOR_ARGS} = "-accel jit,$switch";
+    local $ENV{SMP} = 1 if $switch =~ /lockstep/; # no others
     local $ENV{BUILD} = $dir;
     open my $out, '-|', $^X, "-I$FindBin::Bin/../boot", "$FindBin::Bin/guests.pl", @topics or die;
     my ($good, @bad) = (0);
@@ -52,7 +53,9 @@ if ($long) {
     my ($kernel, $initrd) = Debian::kernel('amd64', '', 'linux-image-cloud-amd64');
     SKIP: {
         skip 'the distribution\'s kernel cannot be fetched here', 1 unless $kernel;
-        for my $switch (@switches) { boot($switch, $kernel, $initrd, $_) for 1, 2 }
+        for my $switch (@switches) {
+            boot($switch =~ s/lockstep=1\b/lockstep=50/r, $kernel, $initrd, $_) for $switch =~ /lockstep/ ? 1 : (1, 2);
+        }
     }
 }
 done_testing;
