@@ -154,7 +154,8 @@ static bool i8254_output(struct i8254_channel *c, u64 now)
  * of a mode 0 count, and keep the least of a few results. A processor that the host had put aside would
  * miss part of the count and come out far too low. So one that first looks late gets its whole count, and
  * one that comes back after the end is shown the low level once more: the errors are on the side
- * that is thrown away.
+ * that is thrown away. (Telling the frequency instead does not help: guests ask CPUID for it only on
+ * Intel's processors, or under a hypervisor whose name they know.)
  */
 static bool i8254_look(struct i8254 *s, struct i8254_channel *c, u64 now)
 {
