@@ -4,7 +4,7 @@
 # processors.
 #
 # A guest is one C file whose first line says how it is run: /* guest: bits=64 smp=1,2,4 */ with
-# "quick=1,2" for the numbers of processors when not everything is wanted. They are compiled here, with
+# "quick=1,2" for the numbers of processors when not everything is wanted (0: none), and "engines=jit,interp" for both. They are compiled here, with
 # $X86_CC, the native compiler of an x86 host, or x86_64-linux-gnu-gcc.
 use strict;
 use warnings;
@@ -57,11 +57,11 @@ sub compile {
 }
 
 sub run_guest {
-    my ($topic, $elf, $smp) = @_;
-    my $name = $smp > 1 ? "$topic, $smp processors" : $topic;
+    my ($topic, $elf, $smp, $engine) = @_;
+    my $name = join ', ', $topic, $smp > 1 ? "$smp processors" : (), $engine || ();
     my @command = ($emulator, '-cpu', 'max,+monitor', '-m', '128', '-smp', $smp, '-kernel', $elf, '-display', 'none',
         '-monitor', 'none', '-serial', 'stdio', '-no-reboot',
-        '-device', 'isa-debug-exit,iobase=0xf4,iosize=0x4', split ' ', $ENV{EMULATOR_ARGS} || '');
+        '-device', 'isa-debug-exit,iobase=0xf4,iosize=0x4', $engine ? ('-accel', $engine) : (), split ' ', $ENV{EMULATOR_ARGS} || '');
     my $pid = open my $out, '-|';
     die "fork: $!" unless defined $pid;
     if (!$pid) {
@@ -107,7 +107,9 @@ for my $topic (@topics) {
     my ($quick) = $head =~ /quick=([\d,]+)/;
     my $elf = compile($cc, $topic, $bits) or next;
     my @counts = split /,/, !$long && $quick ? $quick : $all || 1;
-    run_guest($topic, $elf, $_) for grep { !$ENV{SMP} || $_ == $ENV{SMP} } @counts;
+    my ($engines) = $head =~ /engines=([\w,]+)/; # otherwise the default one
+    @counts = grep { $_ && (!$ENV{SMP} || $_ == $ENV{SMP}) } @counts;
+    for my $engine ($engines && !$ENV{EMULATOR_ARGS} ? split(/,/, $engines) : undef) { run_guest($topic, $elf, $_, $engine) for @counts }
 }
 print "1..$tests\n";
 exit($failed ? 1 : 0);
