@@ -11,6 +11,7 @@ void chardev_listen(struct chardev *chardev, const struct chardev_listener *list
     if (!chardev) return;
     chardev->listener = *listener;
     chardev->has_listener = true;
+    if (chardev->connected) chardev_connected(chardev, true);
 }
 
 void chardev_room(struct chardev *chardev)
@@ -43,6 +44,23 @@ void chardev_break(struct chardev *chardev)
         chardev->listener.broke(chardev->listener.opaque);
 }
 
+void chardev_ready(struct chardev *chardev)
+{
+    if (chardev->has_listener && chardev->listener.ready) chardev->listener.ready(chardev->listener.opaque);
+}
+
+void chardev_connected(struct chardev *chardev, bool there)
+{
+    chardev->connected = there;
+    if (chardev->has_listener && chardev->listener.connected)
+        chardev->listener.connected(chardev->listener.opaque, there);
+}
+
+void chardev_hang_up(struct chardev *chardev)
+{
+    if (chardev->hang_up) chardev->hang_up(chardev);
+}
+
 void chardev_close(struct chardev *chardev)
 {
     if (chardev && chardev->release) chardev->release(chardev);
@@ -55,8 +73,8 @@ void chardev_close(struct chardev *chardev)
 struct console {
     struct chardev *terminal;
     struct chardev port[2]; /* serial, monitor */
-    u8 held[256];           /* for the shown port, while it has no room: Ctrl-A must still be heard */
-    unsigned held_count;
+    /* While a port has no room: Ctrl-A must still be heard, and what was typed for one port is not the other's. */
+    struct { u8 bytes[256]; unsigned count; } held[2];
     unsigned shown;
     bool prefixed;
     struct console_hooks hooks;
@@ -78,26 +96,28 @@ static unsigned monitor_write(struct chardev *port, const u8 *bytes, unsigned n)
     return c->shown == 1 ? chardev_write(c->terminal, bytes, n) : n;
 }
 
-static void flush_held(struct console *c)
+static void flush_held(struct console *c, unsigned port)
 {
-    unsigned taken = chardev_arrived(&c->port[c->shown], c->held, c->held_count);
-    c->held_count -= taken;
-    memmove(c->held, c->held + taken, c->held_count);
+    __typeof__(&c->held[0]) held = &c->held[port];
+    unsigned taken = chardev_arrived(&c->port[port], held->bytes, held->count);
+    held->count -= taken;
+    memmove(held->bytes, held->bytes + taken, held->count);
 }
 
-static void console_resume(struct console *c)
+static void console_resume(struct console *c, unsigned port)
 {
-    flush_held(c);
+    flush_held(c, port);
     chardev_room(c->terminal);
 }
 
-static void serial_resume(struct chardev *port) { console_resume(of_port(port, 0)); }
-static void monitor_resume(struct chardev *port) { console_resume(of_port(port, 1)); }
+static void serial_resume(struct chardev *port) { console_resume(of_port(port, 0), 0); }
+static void monitor_resume(struct chardev *port) { console_resume(of_port(port, 1), 1); }
 
 static void pass_on(struct console *c, u8 byte)
 {
-    if (c->held_count < sizeof c->held) c->held[c->held_count++] = byte;
-    flush_held(c);
+    __typeof__(&c->held[0]) held = &c->held[c->shown];
+    if (held->count < sizeof held->bytes) held->bytes[held->count++] = byte;
+    flush_held(c, c->shown);
 }
 
 static void say(struct console *c, const char *text)
@@ -114,7 +134,8 @@ static void prefix_key(struct console *c, u8 key)
         break;
     case 'c':
         c->shown ^= 1;
-        if (c->shown) say(c, "\r\n(lyrebird) ");
+        say(c, "\r\n");
+        if (c->shown) chardev_connected(&c->port[1], true);
         break;
     case 'b': chardev_break(&c->port[0]); break;
     case PREFIX: pass_on(c, key); break;
@@ -130,7 +151,8 @@ static void prefix_key(struct console *c, u8 key)
 static unsigned console_room(void *opaque)
 {
     struct console *c = opaque;
-    return (unsigned)sizeof c->held - c->held_count;
+    unsigned most = c->held[0].count > c->held[1].count ? c->held[0].count : c->held[1].count;
+    return (unsigned)sizeof c->held[0].bytes - most;
 }
 
 static void console_receive(void *opaque, const u8 *bytes, unsigned n)
@@ -148,6 +170,12 @@ static void console_receive(void *opaque, const u8 *bytes, unsigned n)
     }
 }
 
+static void console_ready(void *opaque)
+{
+    struct console *c = opaque;
+    for (unsigned i = 0; i < 2; i++) chardev_ready(&c->port[i]);
+}
+
 struct console *console_new(struct chardev *terminal, const struct console_hooks *hooks)
 {
     struct console *c = calloc(1, sizeof *c);
@@ -156,7 +184,7 @@ struct console *console_new(struct chardev *terminal, const struct console_hooks
     c->hooks = *hooks;
     c->port[0] = (struct chardev){.write = serial_write, .resume = serial_resume};
     c->port[1] = (struct chardev){.write = monitor_write, .resume = monitor_resume};
-    struct chardev_listener listener = {c, console_room, console_receive, NULL};
+    struct chardev_listener listener = {.opaque = c, .room = console_room, .receive = console_receive, .ready = console_ready};
     chardev_listen(terminal, &listener);
     return c;
 }

@@ -14,8 +14,11 @@ struct chardev_listener {
     unsigned (*room)(void *opaque);                             /* bytes it can take now */
     void (*receive)(void *opaque, const u8 *bytes, unsigned n); /* n <= room */
     void (*broke)(void *opaque);                                /* break condition; may be NULL */
+    void (*ready)(void *opaque);                 /* the host side takes bytes again; may be NULL */
+    void (*connected)(void *opaque, bool there); /* somebody came or left; may be NULL */
 };
 
+/* Tells `connected` at once when somebody is there already. */
 void chardev_listen(struct chardev *chardev, const struct chardev_listener *listener);
 void chardev_room(struct chardev *chardev);  /* the listener has room again */
 

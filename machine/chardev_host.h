@@ -9,6 +9,7 @@
 #include "machine/chardev.h"
 #include "machine/error.h"
 
+struct console;
 struct loop;
 
 struct chardev {
@@ -18,6 +19,10 @@ struct chardev {
     unsigned (*write)(struct chardev *, const u8 *bytes, unsigned n); /* bytes taken */
     bool (*writable)(struct chardev *);   /* NULL: always */
     void (*resume)(struct chardev *);     /* the listener has room again; may be NULL */
+    void (*hang_up)(struct chardev *);    /* lets the other side go; NULL: it can't be */
+    bool connected;                       /* somebody is at the other end */
+    struct console *mux;                  /* shared between a serial port and the monitor; or NULL */
+    const char *text;                     /* as it was asked for */
     void (*release)(struct chardev *);
 };
 
@@ -31,6 +36,10 @@ void chardev_close(struct chardev *chardev);
 /* Bytes from the host; returns how many the listener took. */
 unsigned chardev_arrived(struct chardev *chardev, const u8 *bytes, unsigned n);
 void chardev_break(struct chardev *chardev);
+void chardev_ready(struct chardev *chardev); /* the host side takes bytes again */
+void chardev_connected(struct chardev *chardev, bool there);
+/* Ends a connection. A server waits for the next one; what can't be hung up goes on. */
+void chardev_hang_up(struct chardev *chardev);
 
 /*
  * The terminal shared by a serial port and the monitor (mon:stdio, -nographic): Ctrl-A x leaves, c

@@ -14,11 +14,17 @@ enum log_channel {
     LOG_CHANNELS
 };
 
+extern const struct log_channel_name { const char *name, *help; } log_channels[LOG_CHANNELS];
+
 struct log {
     u32 mask;     /* one bit a channel */
     void *stream; /* FILE *; NULL is stderr */
 };
 
+struct error;
+
+/* "int,guest_errors" to bits; names what is unknown. */
+bool log_parse(const char *items, u32 *mask, struct error *error);
 void log_write(struct log *log, enum log_channel channel, const char *format, ...) PRINTF(3, 4);
 
 /* True when somebody listens; LOG may be NULL (then nobody does). */

@@ -54,9 +54,9 @@ static struct machine *of(struct machine_services *services)
     return container_of(services, struct machine, services);
 }
 
-static void ask(struct machine *m, _Atomic bool *what)
+static void ask(struct machine *m, _Atomic(const char *) *what, const char *why)
 {
-    atomic_store(what, true);
+    atomic_store(what, why);
     for (unsigned i = 0; i < m->vcpu_count; i++) cpu_request(m->vcpu[i].cpu, REQUEST_STOP);
     loop_wake(m->loop);
 }
@@ -67,22 +67,22 @@ static void services_shutdown(struct machine_services *services, enum shutdown_c
     switch (cause) {
     case SHUTDOWN_GUEST_RESET:
     case SHUTDOWN_TRIPLE_FAULT:
-        if (m->options->no_reboot) ask(m, &m->wants_off);
-        else ask(m, &m->wants_reset);
+        ask(m, m->options->no_reboot ? &m->wants_off : &m->wants_reset, "guest-reset");
         break;
     case SHUTDOWN_EXIT_DEVICE:
         m->exit_code = code;
-        ask(m, &m->wants_quit);
+        ask(m, &m->wants_quit, "guest-shutdown");
         break;
     case SHUTDOWN_PANIC:
-        if (m->options->panic_pauses) ask(m, &m->wants_pause);
-        else ask(m, &m->wants_off);
+        atomic_store(&m->panicked, true);
+        if (m->options->panic_pauses) ask(m, &m->wants_pause, "guest-panicked");
+        else ask(m, &m->wants_off, "guest-panic");
         break;
     case SHUTDOWN_SUSPEND:
         m->suspended = true; /* from here on a wake is one */
-        ask(m, &m->wants_suspend);
+        ask(m, &m->wants_suspend, "guest");
         break;
-    default: ask(m, &m->wants_off); break;
+    default: ask(m, &m->wants_off, "guest-shutdown"); break;
     }
 }
 
@@ -110,11 +110,14 @@ static void services_random(struct machine_services *services, void *to, size_t 
     if (!os_random(to, length)) memset(to, 0x5a, length);
 }
 
-void machine_quit(struct machine *m, int code)
+void machine_quit(struct machine *m, int code, const char *reason)
 {
     m->exit_code = code;
-    ask(m, &m->wants_quit);
+    ask(m, &m->wants_quit, reason);
 }
+
+void machine_ask_reset(struct machine *m, const char *reason) { ask(m, &m->wants_reset, reason); }
+void machine_ask_pause(struct machine *m, const char *status) { ask(m, &m->wants_pause, status); }
 
 /* --- making --- */
 
@@ -162,9 +165,19 @@ struct device *machine_new_device(struct machine *m, const char *class_name)
     return class ? device_new(class, m->bus, m->clock, &m->log, &m->services) : NULL;
 }
 
+/* Chips of one kind are told apart: i8259, i8259.1. */
+static void number_device(struct machine *m, struct device *device)
+{
+    unsigned n = 0;
+    if (strcmp(device->id, device->class->name)) return; /* named by the user */
+    for (unsigned i = 0; i < m->device_count; i++) n += m->devices[i]->class == device->class;
+    if (n) snprintf(device->id, sizeof device->id, "%s.%u", device->class->name, n);
+}
+
 struct device *machine_add(struct machine *m, struct device *device, struct error *error)
 {
     if (m->device_count == MAX_BOARD_DEVICES) return error_set(error, "too many devices"), NULL;
+    number_device(m, device);
     if (!device_init(device, error)) return NULL;
     m->devices[m->device_count++] = device;
     return device;
@@ -185,6 +198,7 @@ struct machine *machine_new(struct options *options, struct error *error)
     struct machine *m = calloc(1, sizeof *m);
     if (!m) abort();
     m->options = options;
+    m->status = "prelaunch";
     pthread_mutex_init(&m->lock, NULL);
     pthread_cond_init(&m->lock_free, NULL);
     pthread_mutex_init(&m->run_mutex, NULL);
@@ -236,17 +250,45 @@ void machine_free(struct machine *m)
 
 /* --- running --- */
 
-void machine_pause(struct machine *m)
+static void tell(struct machine *m, enum machine_event_kind kind)
 {
-    vcpus_park(m);
-    clock_stop(m->clock);
+    machine_tell(m, &(struct machine_event){.kind = kind});
 }
 
-void machine_resume(struct machine *m)
+static void tell_why(struct machine *m, enum machine_event_kind kind, const char *reason)
 {
+    machine_tell(m, &(struct machine_event){.kind = kind, .reason = reason, .guest = !strncmp(reason, "guest", 5)});
+}
+
+static bool needs_reset(const struct machine *m)
+{
+    return !strcmp(m->status, "shutdown") || !strcmp(m->status, "guest-panicked");
+}
+
+/* Do processors run, or time for those that are suspended? */
+static bool is_going(struct machine *m) { return m->run_state == RUN_RUNNING || clock_runs(m->clock); }
+
+void machine_pause_as(struct machine *m, const char *status)
+{
+    bool ran = is_going(m);
+    if (m->run_state == RUN_RUNNING) vcpus_park(m);
+    clock_stop(m->clock);
+    if (ran || strcmp(status, "paused")) m->status = status;
+    if (ran) tell(m, EVENT_STOP);
+}
+
+void machine_pause(struct machine *m) { machine_pause_as(m, "paused"); }
+
+bool machine_resume(struct machine *m, struct error *error)
+{
+    if (is_going(m)) return true;
+    if (needs_reset(m)) return error_set(error, "Resetting the Virtual Machine is required");
+    m->status = m->suspended ? "suspended" : "running";
+    tell(m, EVENT_RESUME);
     clock_start(m->clock);
     for (unsigned i = 0; i < m->drive_count; i++) drive_retry(m->drives[i]);
     if (!m->suspended) vcpus_unpark(m);
+    return true;
 }
 
 /* Of processors and chips, parked; with WAKING, but for those that suspend left their power. */
@@ -264,10 +306,17 @@ void machine_reset(struct machine *m)
     bool running = m->run_state == RUN_RUNNING || (m->suspended && clock_runs(m->clock));
     if (m->run_state == RUN_RUNNING) vcpus_park(m);
     m->suspended = false;
-    atomic_store(&m->wants_suspend, false);
+    atomic_store(&m->wants_suspend, NULL);
     atomic_store(&m->wants_wake, false);
     reset_parts(m, false);
     if (running) vcpus_unpark(m);
+}
+
+static void machine_suspend(struct machine *m)
+{
+    if (m->run_state == RUN_RUNNING) m->status = "suspended";
+    vcpus_park(m);
+    tell(m, EVENT_SUSPEND);
 }
 
 /* The end of a suspend: firmware finds a reset processor and what the guest left in memory. */
@@ -276,20 +325,39 @@ static void machine_wake(struct machine *m)
     m->suspended = false;
     reset_parts(m, true);
     pc_woken(m, m->wake_cause);
-    if (clock_runs(m->clock)) vcpus_unpark(m);
+    tell(m, EVENT_WAKEUP);
+    if (!clock_runs(m->clock)) return;
+    m->status = "running";
+    vcpus_unpark(m);
+}
+
+static void reset_for(struct machine *m, const char *reason)
+{
+    machine_reset(m);
+    if (needs_reset(m)) m->status = "paused";
+    if (m->run_state == RUN_RUNNING) m->status = "running";
+    tell_why(m, EVENT_RESET, reason);
 }
 
 /* True while the machine goes on. */
 static bool serve_requests(struct machine *m)
 {
-    if (atomic_exchange(&m->wants_quit, false)) return false;
-    if (atomic_exchange(&m->wants_off, false)) {
-        if (!m->options->no_shutdown) return false;
-        machine_pause(m);
+    const char *why;
+    if (atomic_exchange(&m->panicked, false))
+        machine_tell(m, &(struct machine_event){.kind = EVENT_GUEST_PANICKED,
+                                                .action = m->options->panic_pauses ? "pause" : "poweroff"});
+    if ((why = atomic_exchange(&m->wants_quit, NULL))) {
+        tell_why(m, EVENT_SHUTDOWN, why);
+        return false;
     }
-    if (atomic_exchange(&m->wants_pause, false)) machine_pause(m);
-    if (atomic_exchange(&m->wants_reset, false)) machine_reset(m);
-    if (atomic_exchange(&m->wants_suspend, false)) vcpus_park(m);
+    if ((why = atomic_exchange(&m->wants_off, NULL))) {
+        tell_why(m, EVENT_SHUTDOWN, why);
+        if (!m->options->no_shutdown) return false;
+        machine_pause_as(m, "shutdown");
+    }
+    if ((why = atomic_exchange(&m->wants_pause, NULL))) machine_pause_as(m, why);
+    if ((why = atomic_exchange(&m->wants_reset, NULL))) reset_for(m, why);
+    if (atomic_exchange(&m->wants_suspend, NULL)) machine_suspend(m);
     if (atomic_exchange(&m->wants_wake, false)) machine_wake(m);
     return true;
 }
@@ -314,7 +382,7 @@ int machine_run(struct machine *m)
         return 1;
     }
     machine_reset(m);
-    if (!m->options->paused) machine_resume(m);
+    if (!m->options->paused) machine_resume(m, &error);
     while (serve_requests(m)) {
         m->io_wakes_at = clock_next_deadline(m->clock);
         loop_turn(m->loop, time_to_sleep(m, next_frame));
@@ -324,8 +392,12 @@ int machine_run(struct machine *m)
             display_refresh(m);
             next_frame = os_monotonic_ns() + DISPLAY_INTERVAL_NS;
         }
+        monitors_turn(m);
     }
-    if (m->run_state == RUN_RUNNING) machine_pause(m);
+    if (m->run_state == RUN_RUNNING) {
+        vcpus_park(m);
+        clock_stop(m->clock);
+    }
     machine_unlock(m);
     return m->exit_code;
 }

@@ -10,6 +10,11 @@
 #define MAX_DEVICES 64
 #define MAX_TEXTS 32
 #define MAX_SERIAL 4
+#define MAX_MONITORS 8
+
+#define LYREBIRD_VERSION_MAJOR 0
+#define LYREBIRD_VERSION_MINOR 1
+#define LYREBIRD_VERSION "0.1"
 
 /* key=value,key=value; a comma in a value is written twice. */
 struct keyvals {
@@ -36,6 +41,11 @@ struct drive_option {
     u8 cache, on_read_error, on_write_error; /* drive_host.h */
 };
 
+struct monitor_option {
+    const char *device; /* as -serial takes it, or "chardev:ID" */
+    bool control, pretty;
+};
+
 struct options {
     const char *program;
     enum { ACCEL_BEST, ACCEL_INTERP, ACCEL_JIT } accel; /* BEST: the translator where there is one */
@@ -57,8 +67,12 @@ struct options {
     unsigned device_count;
     const char *netdevs[MAX_TEXTS], *nics[MAX_TEXTS], *objects[MAX_TEXTS];
     unsigned netdev_count, nic_count, object_count;
-    const char *serial[MAX_SERIAL], *parallel, *monitor, *debugcon;
+    const char *serial[MAX_SERIAL], *parallel, *debugcon;
     unsigned serial_count;
+    struct monitor_option monitors[MAX_MONITORS];
+    unsigned monitor_count;
+    const char *chardevs[MAX_TEXTS];
+    unsigned chardev_count;
     bool nographic, full_screen, vga_none, vga_std; /* neither: by default */
     const char *display;
     const char *rtc_base;

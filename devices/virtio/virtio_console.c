@@ -193,7 +193,7 @@ static const struct virtio_function console_function = {
 static bool virtio_console_init(struct device *device, struct error *error)
 {
     struct virtio_console *console = (struct virtio_console *)device;
-    const struct chardev_listener listener = {console, console_room, console_receive, NULL};
+    const struct chardev_listener listener = {.opaque = console, .room = console_room, .receive = console_receive};
 
     timer_init(&console->retry, device->clock, console_retry, console);
     if (!virtio_pci_init(&console->proxy, &console_function, error) ||
@@ -216,7 +216,7 @@ static void virtio_console_restored(struct device *device)
 static void virtio_console_release(struct device *device)
 {
     struct virtio_console *console = (struct virtio_console *)device;
-    const struct chardev_listener nobody = {NULL, NULL, NULL, NULL};
+    const struct chardev_listener nobody = {.opaque = NULL};
 
     if (console->chardev) chardev_listen(console->chardev, &nobody);
     if (console->retry.clock) timer_cancel(&console->retry);

@@ -34,6 +34,7 @@ struct fd_chardev {
     unsigned held_count;
     char *unlink_path;
     bool is_terminal, is_pty;
+    bool delivering, dropped; /* hung up from inside the listener: done behind it */
 };
 
 /* --- the terminal --- */
@@ -83,23 +84,42 @@ static struct fd_chardev *of(struct chardev *chardev)
     return container_of(chardev, struct fd_chardev, base);
 }
 
-static void deliver(struct fd_chardev *c)
-{
-    unsigned taken = chardev_arrived(&c->base, c->held, c->held_count);
-    c->held_count -= taken;
-    memmove(c->held, c->held + taken, c->held_count);
-    if (c->watch_in) loop_change(c->watch_in, c->held_count < HELD ? LOOP_IN : 0);
-}
-
 static void hang_up(struct fd_chardev *c)
 {
     if (c->watch_in) loop_remove(c->watch_in);
     if (c->watch_out) loop_remove(c->watch_out);
     c->watch_in = c->watch_out = NULL;
-    if (c->listening >= 0) {
+    c->held_count = 0;
+    c->dropped = false;
+    if (c->listening >= 0 && c->in >= 0) {
         close(c->in);
         c->in = c->out = -1;
+        if (c->watch_listening) loop_change(c->watch_listening, LOOP_IN);
     }
+    if (c->base.connected) chardev_connected(&c->base, false);
+}
+
+static void deliver(struct fd_chardev *c)
+{
+    if (c->delivering) return;
+    c->delivering = true;
+    unsigned taken = chardev_arrived(&c->base, c->held, c->held_count);
+    c->delivering = false;
+    if (c->dropped) {
+        hang_up(c);
+        return;
+    }
+    c->held_count -= taken;
+    memmove(c->held, c->held + taken, c->held_count);
+    if (c->watch_in) loop_change(c->watch_in, c->held_count < HELD ? LOOP_IN : 0);
+}
+
+static void fd_hang_up(struct chardev *base)
+{
+    struct fd_chardev *c = of(base);
+    if (c->is_terminal || c->is_pty) return;
+    if (c->delivering) c->dropped = true;
+    else hang_up(c);
 }
 
 static void can_read(void *opaque, unsigned events)
@@ -121,8 +141,9 @@ static void can_read(void *opaque, unsigned events)
 static void can_write(void *opaque, unsigned events)
 {
     struct fd_chardev *c = opaque;
-    (void)events;
     loop_change(c->watch_out, 0);
+    if ((events & LOOP_ERROR) && c->listening >= 0) hang_up(c); /* gone for good, whatever was still to be read */
+    else chardev_ready(&c->base);
 }
 
 static unsigned fd_write(struct chardev *base, const u8 *bytes, unsigned n)
@@ -176,7 +197,8 @@ static struct fd_chardev *make(struct loop *loop, int in, int out)
 {
     struct fd_chardev *c = calloc(1, sizeof *c);
     if (!c) abort();
-    c->base = (struct chardev){.write = fd_write, .resume = fd_resume, .release = fd_release};
+    c->base = (struct chardev){.write = fd_write, .resume = fd_resume, .release = fd_release, .hang_up = fd_hang_up,
+                               .connected = out >= 0};
     c->loop = loop;
     c->in = in;
     c->out = out;
@@ -192,7 +214,7 @@ static struct chardev *open_stdio(struct loop *loop)
     c->is_terminal = true;
     terminal_raw();
     /* Standard output stays blocking: it may be the user's shell's, and a pipe must lose nothing. */
-    c->watch_in = loop_add(loop, c->in, LOOP_IN, can_read, c);
+    watch(c, true);
     return &c->base;
 }
 
@@ -228,16 +250,18 @@ static void connected(struct fd_chardev *c, int fd)
     not_blocking(fd);
     c->in = c->out = fd;
     watch(c, true);
+    chardev_connected(&c->base, true);
 }
 
+/* One at a time: the next ones wait. */
 static void can_accept(void *opaque, unsigned events)
 {
     struct fd_chardev *c = opaque;
     (void)events;
     int fd = accept4(c->listening, NULL, NULL, SOCK_CLOEXEC);
     if (fd < 0) return;
-    if (c->in >= 0) close(fd); /* one at a time */
-    else connected(c, fd);
+    loop_change(c->watch_listening, 0);
+    connected(c, fd);
 }
 
 static bool has_option(const char *options, const char *name)
@@ -252,13 +276,25 @@ static bool has_option(const char *options, const char *name)
     return false;
 }
 
+/*
+ * A socket file is for its owner alone. Linux makes the file with the socket's mode; elsewhere it is changed before
+ * listen(), that is before anybody can connect. umask would be the whole process's.
+ */
+static int bind_private(int fd, const struct sockaddr *address, socklen_t length)
+{
+    bool local = address->sa_family == AF_UNIX;
+    if (local && fchmod(fd, 0600) && errno != EINVAL) return -1;
+    if (bind(fd, address, length)) return -1;
+    return local ? chmod(((const struct sockaddr_un *)address)->sun_path, 0600) : 0;
+}
+
 static struct chardev *serve_or_connect(struct loop *loop, int fd, const struct sockaddr *address,
                                         socklen_t length, bool server, bool wait, const char *name,
                                         struct error *error)
 {
     int one = 1;
     if (server) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    if (server ? bind(fd, address, length) || listen(fd, 1) : connect(fd, address, length)) {
+    if (server ? bind_private(fd, address, length) || listen(fd, 1) : connect(fd, address, length)) {
         error_set(error, "%s: %s", name, strerror(errno));
         close(fd);
         return NULL;
@@ -274,7 +310,7 @@ static struct chardev *serve_or_connect(struct loop *loop, int fd, const struct 
         int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
         if (peer >= 0) connected(c, peer);
     }
-    c->watch_listening = loop_add(loop, fd, LOOP_IN, can_accept, c);
+    c->watch_listening = loop_add(loop, fd, c->in < 0 ? LOOP_IN : 0, can_accept, c);
     return &c->base;
 }
 
