@@ -22,7 +22,7 @@ struct queue {
 
 struct drive {
     char id[64], serial[64];
-    struct image *image;
+    struct image *image, *outside; /* OUTSIDE: lies in the open tray */
     enum drive_cache cache;
     struct drive_settings settings;
     struct loop *loop;
@@ -220,13 +220,22 @@ void drive_on_media_change(struct drive *drive, void (*changed)(void *), void *o
     drive->changed_opaque = opaque;
 }
 
+static void move_tray(struct drive *drive, bool open)
+{
+    if (drive->tray_open == open) return;
+    drive->tray_open = open;
+    if (drive->settings.tray) drive->settings.tray(drive->settings.opaque, drive, open);
+}
+
 void drive_set_medium(struct drive *drive, struct image *image)
 {
     drive_drain(drive);
     if (drive->image) drive->image->close(drive->image);
+    if (drive->outside) drive->outside->close(drive->outside);
+    drive->outside = NULL;
     drive->image = image;
     if (drive->changed) drive->changed(drive->changed_opaque);
-    drive_open_tray(drive, !image);
+    move_tray(drive, !image);
 }
 
 const char *drive_format(const struct drive *drive)
@@ -239,8 +248,12 @@ bool drive_tray_open(struct drive *drive) { return drive->tray_open; }
 void drive_open_tray(struct drive *drive, bool open)
 {
     if (drive->tray_open == open) return;
-    drive->tray_open = open;
-    if (drive->settings.tray) drive->settings.tray(drive->settings.opaque, drive, open);
+    drive_drain(drive);
+    struct image *image = drive->image;
+    drive->image = drive->outside;
+    drive->outside = image;
+    if (drive->changed && (drive->image || image)) drive->changed(drive->changed_opaque);
+    move_tray(drive, open);
 }
 
 void drive_eject(struct drive *drive) { drive_set_medium(drive, NULL); }
@@ -258,5 +271,6 @@ void drive_free(struct drive *drive)
         if (!drive->image->read_only && drive->cache != CACHE_UNSAFE) drive->image->flush(drive->image);
         drive->image->close(drive->image);
     }
+    if (drive->outside) drive->outside->close(drive->outside);
     free(drive);
 }

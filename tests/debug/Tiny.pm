@@ -8,7 +8,7 @@ sub kernel {
     my ($path, $code) = @_;
     my $base = 0x101000;
     my $header = "\x7fELF" . pack('C12 v2 V5 v6', 1, 1, 1, (0) x 9, 2, 3, 1, $base + 12, 52, 0, 0, 52, 32, 1, 0, 0, 0);
-    my $body = pack('V3', 0x1badb002, 0, -0x1badb002 & 0xffffffff) . $code;
+    my $body = pack('V3', 0x1badb002, 0, -0x1badb002 & 0xffffffff) . $code . "\0" x 64;
     my $segment = pack 'V8', 1, 0x1000, $base, $base, length $body, length $body, 7, 0x1000;
     my $image = $header . $segment;
     open my $file, '>:raw', $path or die "$path: $!";
