@@ -11,6 +11,7 @@
 #include "machine/bus_host.h"
 #include "machine/chardev_host.h"/* chardev_close, terminal_restore */
 #include "machine/clock_host.h"
+#include "machine/debug/trace.h"
 #include "machine/display_host.h"
 #include "machine/drive_host.h"
 #include "machine/host/loop.h"
@@ -18,6 +19,7 @@
 #include "machine/monitor.h"
 #include "net/options.h"         /* net_set_* */
 
+#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -165,6 +167,8 @@ struct device *machine_new_device(struct machine *m, const char *class_name)
     return class ? device_new(class, m->bus, m->clock, &m->log, &m->services) : NULL;
 }
 
+static void give_log(struct machine *m, struct device *device);
+
 /* Chips of one kind are told apart: i8259, i8259.1. */
 static void number_device(struct machine *m, struct device *device)
 {
@@ -178,19 +182,59 @@ struct device *machine_add(struct machine *m, struct device *device, struct erro
 {
     if (m->device_count == MAX_BOARD_DEVICES) return error_set(error, "too many devices"), NULL;
     number_device(m, device);
+    give_log(m, device);
     if (!device_init(device, error)) return NULL;
     m->devices[m->device_count++] = device;
     return device;
 }
 
+/* The log's name with "%d" as our number. */
+static bool log_name(const char *given, char *to, size_t size, struct error *error)
+{
+    const char *percent = strchr(given, '%');
+    if (percent && (percent[1] != 'd' || strchr(percent + 2, '%'))) return error_set(error, "-D %s: one %%d at most", given);
+    if (percent) snprintf(to, size, "%.*s%d%s", (int)(percent - given), given, os_process_id(), percent + 2);
+    else snprintf(to, size, "%s", given);
+    return true;
+}
+
 static bool open_log(struct machine *m, struct error *error)
 {
-    m->log.mask = m->options->log_mask;
-    if (!m->options->log_file) return true;
-    m->log.stream = fopen(m->options->log_file, "w");
-    if (!m->log.stream) return error_set(error, "-D %s: cannot be written", m->options->log_file);
+    const struct options *o = m->options;
+    char name[4096];
+    m->log_items = o->log_items;
+    m->log.mask = o->log_items.mask;
+    memcpy(m->log.ranges, o->log_ranges, sizeof m->log.ranges);
+    m->log.range_count = o->log_range_count;
+    if (!o->log_file) return true;
+    if (!log_name(o->log_file, name, sizeof name, error)) return false;
+    m->log.stream = fopen(name, "w");
+    if (!m->log.stream) return error_set(error, "-D %s: cannot be written", o->log_file);
     setvbuf(m->log.stream, NULL, _IOLBF, 0);
     return true;
+}
+
+static bool is_wanted(const struct machine *m, const struct device *device)
+{
+    for (unsigned i = 0; i < m->log_items.pattern_count; i++)
+        if (!fnmatch(m->log_items.patterns[i], device->class->name, 0) || !fnmatch(m->log_items.patterns[i], device->id, 0))
+            return true;
+    return false;
+}
+
+/* A chip that is to tell all has a log of its own, to the same place. */
+static void give_log(struct machine *m, struct device *device)
+{
+    m->chip_log = m->log;
+    m->chip_log.mask |= LOG_OF_CHIP;
+    device->log = is_wanted(m, device) ? &m->chip_log : &m->log;
+}
+
+void machine_set_log(struct machine *m, const struct log_items *items)
+{
+    m->log_items = *items;
+    m->log.mask = items->mask;
+    for (unsigned i = 0; i < m->device_count; i++) give_log(m, m->devices[i]);
 }
 
 struct machine *machine_new(struct options *options, struct error *error)
@@ -222,7 +266,7 @@ struct machine *machine_new(struct options *options, struct error *error)
         bus_on_map_change(m->bus, map_changed, m);
         m->display = display_new();
         /* While the board is built this thread holds the lock; chips are called directly. */
-        ok = pc_build(m, error) && monitor_start(m, error) && display_open(m, error);
+        ok = pc_build(m, error) && trace_start(m, error) && monitor_start(m, error) && display_open(m, error);
     }
     machine_unlock(m);
     if (ok) return m;
@@ -234,6 +278,7 @@ void machine_free(struct machine *m)
 {
     vcpus_stop(m);
     lock_io(m);
+    trace_stop(m);
     display_close(m);
     for (unsigned i = 0; i < m->drive_count; i++) drive_drain(m->drives[i]);
     for (unsigned i = 0; i < m->drive_count; i++) drive_free(m->drives[i]);
@@ -297,7 +342,10 @@ static void reset_parts(struct machine *m, bool waking)
     for (unsigned i = 0; i < m->drive_count; i++) drive_drain(m->drives[i]);
     for (unsigned i = 0; i < m->device_count; i++)
         if (!waking || !pc_sleeps_on(m, m->devices[i])) device_reset(m->devices[i]);
-    for (unsigned i = 0; i < m->vcpu_count; i++) cpu_reset(m->vcpu[i].cpu);
+    for (unsigned i = 0; i < m->vcpu_count; i++) {
+        if (log_on(&m->log, LOG_RESET)) trace_log_registers(&m->log, m->vcpu[i].cpu, "CPU Reset");
+        cpu_reset(m->vcpu[i].cpu);
+    }
     pc_reset(m);
 }
 

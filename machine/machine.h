@@ -49,7 +49,8 @@ struct machine_event {
 struct machine {
     struct options *options;
     struct machine_services services;
-    struct log log;
+    struct log log, chip_log;     /* the second: of chips that are to tell all */
+    struct log_items log_items;
     struct clock *clock;
     struct bus *bus;
     struct loop *loop;
@@ -81,6 +82,7 @@ struct machine {
     struct chardev *chardevs[MAX_CHARDEVS];
     unsigned chardev_count;
     struct monitors *monitors;
+    struct trace *trace;          /* debug/trace.c */
     const char *status;           /* as query-status says it: "running", "paused", "shutdown", … */
 
     /* Asked for by chips and others, done by the I/O thread: NULL, or why (enum ShutdownCause of qmp.def; of
@@ -112,6 +114,8 @@ void machine_unlock(struct machine *machine);
 
 /* Makes, initialises and enters a chip into the machine's list. NULL with a line. */
 struct device *machine_add(struct machine *machine, struct device *device, struct error *error);
+/* Processors parked. The traces' owner has to be told (trace_update). */
+void machine_set_log(struct machine *machine, const struct log_items *items);
 struct device *machine_new_device(struct machine *machine, const char *class_name);
 
 /* --- chardevs.c --- */

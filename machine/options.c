@@ -414,6 +414,9 @@ TEXT(rom_path, rom_path)
 TEXT(parallel, parallel)
 TEXT(debugcon, debugcon)
 TEXT(log_file, log_file)
+TEXT(trace_insns, trace_insns)
+TEXT(profile, profile)
+TEXT(coverage, coverage)
 
 #define FLAG(name, member, value_)                                                                 \
     static bool option_##name(struct options *o, const char *value, struct error *error)           \
@@ -561,10 +564,17 @@ static bool option_action(struct options *o, const char *value, struct error *er
 
 static bool option_log(struct options *o, const char *value, struct error *error)
 {
-    if (strcmp(value, "help")) return log_parse(value, &o->log_mask, error) || error_prefix(error, "-d %s", value);
+    if (strcmp(value, "help")) return log_parse(value, &o->log_items, error) || error_prefix(error, "-d %s", value);
     for (unsigned i = 0; i < LOG_CHANNELS; i++) printf("%-14s %s\n", log_channels[i].name, log_channels[i].help);
+    printf("%-14s %s\n", "trace:PATTERN", "all that the chips of this name tell (\"trace:virtio*\"; info qtree has the names)");
+    printf("%-14s %s\n", "none", "nothing");
     o->exit_now = 0;
     return true;
+}
+
+static bool option_log_filter(struct options *o, const char *value, struct error *error)
+{
+    return log_parse_ranges(value, o->log_ranges, &o->log_range_count, error) || error_prefix(error, "-dfilter");
 }
 
 /* --- the whole line --- */

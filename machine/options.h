@@ -4,6 +4,7 @@
 
 #include "jit/options.h"
 #include "machine/error.h"
+#include "machine/log.h"
 #include "machine/types.h"
 
 #define MAX_DRIVES 32
@@ -78,8 +79,11 @@ struct options {
     const char *rtc_base;
     bool no_reboot, no_shutdown, paused, nodefaults, acpi, hpet, smm;
     bool panic_pauses;
-    u32 log_mask;
+    struct log_items log_items;
+    struct log_range log_ranges[LOG_RANGES];
+    unsigned log_range_count;
     const char *log_file;
+    const char *trace_insns, *profile, *coverage;
     int exit_now; /* -1: go on; else leave with this status (-help) */
 };
 

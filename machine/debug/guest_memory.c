@@ -19,7 +19,7 @@ bool guest_translate(struct vcpu *cpu, u64 linear, u64 *physical)
 {
     struct walk walk;
     if (!cpu_long_mode(cpu)) linear = (u32)linear;
-    if (!cpu_is_canonical(linear) || !mmu_walk(cpu, linear, ACCESS_READ, TLB_KERNEL_AC, true, &walk)) return false;
+    if (!cpu_is_canonical(linear) || !mmu_walk(cpu, linear, ACCESS_READ, TLB_KERNEL_AC, WALK_PROBE, &walk)) return false;
     *physical = (walk.physical | (linear & (PAGE_SIZE - 1))) & cpu->a20_mask;
     return true;
 }

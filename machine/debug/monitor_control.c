@@ -3,6 +3,7 @@
 
 #include "machine/chardev_host.h"
 #include "machine/debug/control.h"
+#include "machine/debug/trace.h"
 #include "machine/display_host.h"
 #include "net/options.h"
 
@@ -175,7 +176,11 @@ void monitor_balloon(struct monitor *m, const struct argument *a)
 void monitor_log(struct monitor *m, const struct argument *a)
 {
     struct error error;
-    u32 mask = 0;
-    if (strcmp(a[0].text, "none") && !log_parse(a[0].text, &mask, &error)) monitor_error(m, &error);
-    else m->machine->log.mask = mask;
+    struct log_items items = {0};
+    if (!log_parse(a[0].text, &items, &error)) {
+        monitor_error(m, &error);
+        return;
+    }
+    machine_set_log(m->machine, &items);
+    trace_update(m->machine);
 }
