@@ -22,7 +22,7 @@ struct chardev {
     void (*hang_up)(struct chardev *);    /* lets the other side go; NULL: it can't be */
     bool connected;                       /* somebody is at the other end */
     struct console *mux;                  /* shared between a serial port and the monitor; or NULL */
-    const char *text;                     /* as it was asked for */
+    char *text;                           /* as it was asked for; its own */
     void (*release)(struct chardev *);
 };
 

@@ -281,7 +281,7 @@ void machine_free(struct machine *m)
     trace_stop(m);
     display_close(m);
     for (unsigned i = 0; i < m->drive_count; i++) drive_drain(m->drives[i]);
-    for (unsigned i = 0; i < m->drive_count; i++) drive_free(m->drives[i]);
+    for (unsigned i = 0; i < m->drive_count; i++) drive_free(m->drives[i]), free(m->drive_files[i]);
     for (unsigned i = 0; i < m->chardev_count; i++) chardev_close(m->chardevs[i]);
     if (m->net) net_set_free(m->net);
     for (unsigned i = 0; i < m->vcpu_count; i++)

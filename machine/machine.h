@@ -77,7 +77,7 @@ struct machine {
     struct pc *pc;                /* the board's own notes */
     struct drive *drives[MAX_DRIVES];
     const struct drive_option *drive_options[MAX_DRIVES];
-    const char *drive_files[MAX_DRIVES]; /* of the media in them; NULL: none */
+    char *drive_files[MAX_DRIVES]; /* of the media in them; NULL: none */
     unsigned drive_count;
     struct chardev *chardevs[MAX_CHARDEVS];
     unsigned chardev_count;

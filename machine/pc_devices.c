@@ -107,7 +107,7 @@ static bool open_drive(struct pc *pc, const struct drive_option *o, struct error
             return error_set(error, "-drive id=%s: taken", settings.id);
         }
     m->drive_options[m->drive_count] = o;
-    m->drive_files[m->drive_count] = image ? o->file : NULL;
+    m->drive_files[m->drive_count] = image ? strdup(o->file) : NULL;
     m->drives[m->drive_count++] = drive_new(image, &settings, m->loop);
     return true;
 }
@@ -196,7 +196,7 @@ static bool add_serial(struct pc *pc, struct error *error)
     if (!o->serial_count && !o->nodefaults) o->serial[o->serial_count++] = o->nographic ? "mon:stdio" : "null";
     for (unsigned i = 0; i < o->serial_count; i++) {
         struct chardev *chardev;
-        char label[16];
+        char label[24];
         snprintf(label, sizeof label, "serial%u", i);
         if (!strcmp(o->serial[i], "none")) continue;
         if (!open_port(pc->machine, label, o->serial[i], &chardev, error)) return error_prefix(error, "-serial %s", o->serial[i]);

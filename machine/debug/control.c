@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 /* --- drives --- */
 
@@ -46,10 +47,11 @@ static struct drive *removable(struct machine *m, const char *id, bool force, st
     return drive;
 }
 
-/* The option's text lives on in the option; what came later is small and stays. */
 static void note_file(struct machine *m, const char *id, const char *file)
 {
-    m->drive_files[control_drive_index(m, id)] = file ? strdup(file) : NULL;
+    char **of_drive = &m->drive_files[control_drive_index(m, id)];
+    free(*of_drive);
+    *of_drive = file ? strdup(file) : NULL;
 }
 
 bool control_eject(struct machine *m, const char *id, bool force, struct error *error)

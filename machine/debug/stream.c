@@ -23,7 +23,7 @@ void stream_flush(struct stream *s)
 static bool make_room(struct stream *s, size_t n)
 {
     if (s->start + s->length + n <= s->capacity) return true;
-    memmove(s->bytes, s->bytes + s->start, s->length);
+    if (s->start) memmove(s->bytes, s->bytes + s->start, s->length);
     s->start = 0;
     if (s->length + n <= s->capacity) return true;
     size_t capacity = (s->length + n) * 2;
