@@ -42,6 +42,7 @@
 static void line_changed(struct pc *pc, unsigned n)
 {
     bool level = pc->line[n].sources != 0;
+    pc->line[n].rises += level;
     if (n != 2) i8259_set_irq(pc->pic[n >> 3], n & 7, level);
     if (pc->ioapic) ioapic_set_pin(pc->ioapic, n == 0 ? 2 : n, level);
 }

@@ -319,7 +319,7 @@ static void packet_detach(struct gdb *g, const char *at, unsigned n)
 static void packet_kill(struct gdb *g, const char *at, unsigned n)
 {
     (void)at, (void)n;
-    machine_quit(g->machine, 0);
+    machine_quit(g->machine, 0, "host-qmp-quit");
 }
 
 static void packet_why(struct gdb *g, const char *at, unsigned n)
