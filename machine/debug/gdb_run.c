@@ -178,7 +178,8 @@ void gdb_attach(struct gdb *g)
     g->goes = m->run_state == RUN_RUNNING;
     g->in_state = IN_IDLE;
     g->held_from = g->held_until = 0;
-    g->out_length = g->last_length = 0;
+    g->last_length = 0;
+    stream_clear(&g->out);
     g->connected = true;
     snprintf(g->stop_reply, sizeof g->stop_reply, "T05thread:1;");
     if (g->goes) machine_pause(m);
@@ -190,7 +191,10 @@ void gdb_detach(struct gdb *g, bool leave)
     struct error error;
     bool running = m->run_state == RUN_RUNNING;
     g->waiting = false;
-    if (leave) g->connected = false;
+    if (leave) {
+        g->connected = false;
+        stream_clear(&g->out);
+    }
     if (running) machine_pause(m);
     end_steps(m);
     stops_remove_all(m, 0);
