@@ -30,7 +30,7 @@ struct place {
     u64 physical;
 };
 
-/* False: not to be found by a light walk. */
+/* False: not to be found by a light walk, or not memory and one that only looks wants it. */
 static ALWAYS_INLINE bool place_find(struct vcpu *cpu, u64 physical, enum walk_kind kind,
                                      struct place *place)
 {
@@ -42,8 +42,9 @@ static ALWAYS_INLINE bool place_find(struct vcpu *cpu, u64 physical, enum walk_k
     if (kind == WALK_ACCESS) tlb_learn(cpu, physical);
     struct memory_target target = {0};
     memory_resolve(cpu->bus, physical & PAGE_MASK, cpu_sees_smram(cpu), &target);
-    if (target.host && !target.read_only) place->host = target.host + (physical & (PAGE_SIZE - 1));
-    return true;
+    bool direct = target.host && (!target.read_only || kind == WALK_PROBE);
+    if (direct) place->host = target.host + (physical & (PAGE_SIZE - 1));
+    return direct || kind != WALK_PROBE; /* who only looks may hold the lock that chips are called under */
 }
 
 static GUEST_ACCESS u64 place_read(struct vcpu *cpu, const struct place *place, unsigned size)

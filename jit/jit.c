@@ -410,7 +410,10 @@ static const u8 *go_plain(struct jit_cpu *j, struct jsite *site)
     j->cpu->rip = cpu->regs[REG_IP_BASE] + site->target;
     if (unlikely(hurried(cpu)) || must_leave(cpu)) return stop(j, ENGINE_RAN);
     const struct jblock *block = block_as(j, KEY_PLAIN);
-    if (!block) return stop(j, ENGINE_RAN);
+    if (!block) {
+        j->refused = true; /* another unit here would only come back */
+        return stop(j, ENGINE_RAN);
+    }
     if (flushes == j->flushes && site->patch && !j->jit->options.no_link) {
         st32(site->patch, (u32)(block->checked - (code_rx(j, site->patch) + 4)));
         site->patch = NULL;

@@ -122,6 +122,17 @@ like($gdb->ask(sprintf 'vCont;r%x,%x:1', $address{work}, $address{work} + 4096),
 like($gdb->ask('vCont;s:2'), qr/\AT05thread:2;/, 'the other processor steps');
 $gdb->hang_up;
 
+# Page tables in a device: looking finds nothing, and nobody waits for anybody.
+$gdb->connect;
+my @names = $xml =~ /<reg name="(\w+)"/g;
+my ($cr3) = grep { $names[$_] eq 'cr3' } 0 .. $#names;
+my $was = $gdb->ask(sprintf 'p%x', $cr3);
+is($gdb->ask(sprintf 'P%x=%s', $cr3, unpack 'H*', pack 'Q<', 0xfed00000), 'OK', 'CR3 leads to a device');
+is($gdb->ask(sprintf 'm%x,8', $address{rounds}), 'E14', 'no memory there');
+$gdb->monitor($_) for sprintf('gva2gpa 0x%x', $address{rounds}), sprintf('stop-on pte 0x%x', $address{rounds}), 'delete all', 'info mem';
+is($gdb->ask(sprintf 'P%x=%s', $cr3, $was), 'OK', 'and back');
+$gdb->hang_up;
+
 # --- noise ---
 ok(grows(), 'and runs on');
 for my $noise ("\$m0,4#00", '$' . 'x' x 100000 . '#00', '$' . 'm' x 20000, '$$$$$$$$', '#00#00#00', '+' x 10000, '-' x 3000, "\x03" x 1000,
