@@ -274,6 +274,10 @@ static int attend(struct vcpu *cpu)
     cpu->blocks->link_from = NULL; /* what runs next may not be where the branch led */
     if (requests & REQUEST_QUIESCE) smp_acknowledge(cpu);
     if ((requests & (REQUEST_TLB_FLUSH | REQUEST_A20)) || map_moved(cpu)) flush_tlb(cpu);
+    if (requests & REQUEST_SAMPLE) {
+        cpu_clear_request(cpu, REQUEST_SAMPLE);
+        if (cpu->sample) cpu->sample(cpu->sample_opaque, cpu);
+    }
     if (requests & REQUEST_INIT) {
         cpu_clear_request(cpu, REQUEST_INIT);
         cpu_take_init(cpu);
@@ -323,6 +327,17 @@ static bool deliver_trap(struct vcpu *cpu)
     return cpu_deliver_stopped(cpu);
 }
 
+static u64 linear_ip(const struct vcpu *cpu)
+{
+    return cpu->code_size == CODE64 ? cpu->rip : (u32)(cpu->seg[CS].base + cpu->rip);
+}
+
+static void look(struct vcpu *cpu, const struct insn *insn)
+{
+    u64 linear = linear_ip(cpu);
+    if (trace_covers(cpu->trace, linear)) cpu->trace->before(cpu->trace, cpu, linear, insn);
+}
+
 /* One instruction with the hooks around it. False: triple fault. */
 static bool run_step(struct vcpu *cpu)
 {
@@ -330,6 +345,7 @@ static bool run_step(struct vcpu *cpu)
     cpu->shadow = 0;
     if (!before) return deliver_trap(cpu);
     const struct insn *insn = interp_enter(cpu, true);
+    if (unlikely(cpu->trace != NULL) && insn) look(cpu, insn);
     if (!insn || !insn->fn(cpu, insn)) {
         bool again = cpu->exception.vector < 0;
         if (!cpu_deliver_stopped(cpu)) return false;
@@ -338,9 +354,20 @@ static bool run_step(struct vcpu *cpu)
     return cpu_step_hooks_after(cpu) || deliver_trap(cpu);
 }
 
+/* A block or an instruction that somebody looks at. */
+static bool run_traced(struct vcpu *cpu, bool one)
+{
+    one |= cpu->trace->each_insn;
+    if (!one) atomic_store(&cpu->run_until, 0);
+    const struct insn *insn = interp_enter(cpu, one);
+    if (insn) look(cpu, one ? insn : NULL);
+    return (insn && insn->fn(cpu, insn)) || cpu_deliver_stopped(cpu);
+}
+
 /* Lets the translator run, else the interpreter. False: triple fault. */
 static bool run_guest(struct vcpu *cpu, bool one)
 {
+    if (unlikely(cpu->trace != NULL) && trace_covers(cpu->trace, linear_ip(cpu))) return run_traced(cpu, one);
     if (cpu->engine && !one) {
         enum engine_result result = cpu->engine(cpu);
         if (result == ENGINE_RAN) return true;
@@ -374,7 +401,7 @@ static void allow_chaining(struct vcpu *cpu, u64 limit, bool step)
         u64 soon = cpu->icount + 1 + (cpu->stress.random >> 33) % cpu->stress.exits;
         if (soon < until) until = soon;
     }
-    if (step) until = 0;
+    if (step || (cpu->trace && !cpu->engine)) until = 0; /* an interpreted block may lead to where somebody looks */
     if (atomic_load(&cpu->run_until) != until) atomic_store(&cpu->run_until, until);
 }
 

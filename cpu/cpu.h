@@ -111,6 +111,7 @@ enum cpu_request {
     REQUEST_QUIESCE = 1 << 7,   /* acknowledge protect_epoch at the next block boundary */
     REQUEST_MCE = 1 << 8,
     REQUEST_A20 = 1 << 9,
+    REQUEST_SAMPLE = 1 << 10,   /* call `sample` at the next boundary */
 };
 
 enum cpu_activity { CPU_RUNNING, CPU_HALTED, CPU_WAIT_SIPI, CPU_SHUTDOWN, CPU_MWAIT };
@@ -235,6 +236,25 @@ enum unmapped {
 };
 
 /*
+ * Somebody outside who looks at instructions before they run. Where it looks (whole pages) the interpreter runs; elsewhere
+ * nothing changes. Changed only while the processor is parked; blocks translated before are not noticed.
+ */
+struct cpu_trace {
+    /* LINEAR is where the processor is. INSN: the instruction, when each is wanted; else NULL, at a block. */
+    void (*before)(struct cpu_trace *trace, struct vcpu *cpu, u64 linear, const struct insn *insn);
+    const struct log_range *ranges;
+    unsigned range_count;      /* 0: everywhere */
+    bool each_insn;
+};
+static inline bool trace_covers(const struct cpu_trace *trace, u64 linear)
+{
+    u64 page = linear & ~0xfffull;
+    for (unsigned i = 0; i < trace->range_count; i++)
+        if (trace->ranges[i].last >= page && trace->ranges[i].first <= (page | 0xfff)) return true;
+    return !trace->range_count;
+}
+
+/*
  * A vcpu lies between two rooms of the same allocation: below it the translator's host stack pointer
  * points at it, so signal handlers need a place; behind it are the translator's own data.
  */
@@ -324,6 +344,9 @@ struct vcpu {
     u8 stop_mode;                /* stops_mode() as last told */
     bool stop_passed;            /* the breakpoint at these has been told already */
     u64 stop_passed_rip, stop_passed_icount;
+    struct cpu_trace *trace;     /* or NULL */
+    void (*sample)(void *opaque, struct vcpu *cpu); /* REQUEST_SAMPLE's; own thread */
+    void *sample_opaque;
     u64 xsave_in_use;            /* XINUSE bits that are known to be set */
 
     /* The interpreter's (interp.c, cpu.c). */

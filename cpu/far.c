@@ -11,6 +11,12 @@
 
 /* --- direct targets --- */
 
+static void log_transfer(struct vcpu *cpu, const char *what)
+{
+    log_to(cpu->log, LOG_PCALL, "cpu%u: %s in front of %04x:%016llx, CPL %u", cpu->index, what, cpu->seg[CS].selector,
+           (unsigned long long)cpu->rip, cpu->cpl);
+}
+
 static bool far_operand(struct vcpu *cpu, const struct insn *insn, u16 *selector, u64 *offset)
 {
     u64 linear, wide;
@@ -210,6 +216,7 @@ bool sem_JMP_FAR(struct vcpu *cpu, const struct insn *insn)
     struct descriptor d;
     u16 selector;
     u64 offset, next = cpu_next_ip(cpu, insn);
+    log_transfer(cpu, "far jump");
     TRY(far_operand(cpu, insn, &selector, &offset));
     if (!cpu_protected(cpu)) {
         TRY(real_target(cpu, offset));
@@ -231,6 +238,7 @@ bool sem_CALL_FAR(struct vcpu *cpu, const struct insn *insn)
     const i64 size = insn->size;
     u64 offset, next = cpu_next_ip(cpu, insn);
     const bool protected = cpu_protected(cpu);
+    log_transfer(cpu, "far call");
     TRY(far_operand(cpu, insn, &selector, &offset));
     if (protected) {
         if (selector_is_null(selector)) return cpu_gp0(cpu);
@@ -327,6 +335,7 @@ bool sem_RET_FAR(struct vcpu *cpu, const struct insn *insn)
     const unsigned release = insn->operand[0].kind == OPERAND_IMMEDIATE ? (u16)insn->imm : 0;
     struct outer o;
     u64 selector;
+    log_transfer(cpu, "far return");
     TRY(stack_read_at(cpu, 0, size, &o.ip));
     TRY(stack_read_at(cpu, size, size, &selector));
     o.cs_selector = (u16)selector;
@@ -438,6 +447,7 @@ static bool iret_protected(struct vcpu *cpu, const struct insn *insn)
 
 bool sem_IRET(struct vcpu *cpu, const struct insn *insn)
 {
+    log_transfer(cpu, "interrupt return");
     cpu_unblock_nmi(cpu); /* even when it faults (SDM vol. 3, 6.7.1) */
     return cpu_protected(cpu) ? iret_protected(cpu, insn) : iret_real(cpu, insn);
 }

@@ -373,6 +373,9 @@ bool mmu_walk(struct vcpu *cpu, u64 linear, enum access access, enum tlb_mode mo
     if (!done && kind == WALK_ACCESS)
         log_to(cpu->log, LOG_MMU, "cpu%u: page fault at %016llx, error %x", cpu->index,
                (unsigned long long)linear, walk->error);
+    else if (kind == WALK_ACCESS) /* the others may not call a library */
+        log_to(cpu->log, LOG_MMU, "cpu%u: walk of %016llx to %016llx", cpu->index, (unsigned long long)linear,
+               (unsigned long long)walk->physical);
     return done;
 }
 

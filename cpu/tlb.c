@@ -106,9 +106,15 @@ static void drop_non_global(struct tlb *tlb)
     }
 }
 
+static void log_flush(struct vcpu *cpu, const char *what)
+{
+    log_to(cpu->log, LOG_MMU, "cpu%u: TLB flush, %s, CR3=%016llx", cpu->index, what, (unsigned long long)cpu->cr3);
+}
+
 void tlb_flush_non_global(struct vcpu *cpu)
 {
     COUNT(cpu, FLUSH_LOCAL);
+    log_flush(cpu, "not global");
     forget_directories(cpu);
     drop_non_global(cpu->tlb);
     unmapped(cpu, UNMAPPED_CONTEXT, cpu_pcid(cpu));
@@ -118,6 +124,7 @@ void tlb_switch_context(struct vcpu *cpu)
 {
     struct tlb *tlb = cpu->tlb;
     unsigned pcid = cpu_pcid(cpu);
+    log_flush(cpu, "another context");
     if (context_of(tlb, pcid)->pcid == pcid && context_of(tlb, pcid)->epoch)
         tlb->directory_epoch = context_of(tlb, pcid)->epoch;
     else forget_directories(cpu);
@@ -133,6 +140,7 @@ void tlb_flush_context(struct vcpu *cpu, unsigned pcid)
 
 void tlb_flush_contexts(struct vcpu *cpu)
 {
+    log_flush(cpu, "all contexts");
     forget_contexts(cpu->tlb);
     forget_directories(cpu);
     drop_non_global(cpu->tlb);
@@ -143,6 +151,7 @@ void tlb_flush_all(struct vcpu *cpu)
 {
     struct tlb *tlb = cpu->tlb;
     COUNT(cpu, FLUSH_ALL);
+    log_flush(cpu, "everything");
     forget_contexts(tlb);
     forget_directories(cpu);
     drop_non_global(tlb);
@@ -194,6 +203,7 @@ void tlb_flush_page(struct vcpu *cpu, u64 linear)
     u64 page = linear & PAGE_MASK;
     unsigned slot = page >> 12 & (TLB_ENTRIES - 1);
     COUNT(cpu, FLUSH_PAGE);
+    log_to(cpu->log, LOG_MMU, "cpu%u: TLB flush of %016llx", cpu->index, (unsigned long long)linear);
     forget_directories(cpu); /* INVLPG drops the context's paging-structure cache whatever the address */
     unmapped(cpu, UNMAPPED_PAGE, page);
     for (unsigned mode = 0; mode < TLB_MODES; mode++)

@@ -92,6 +92,7 @@ void jit_dump(struct jit_cpu *j, const struct jblock *block, const struct transl
     if (likely(!log) || likely(!(log->mask & LISTING_CHANNELS))) return;
     struct listing l = {.log = log, .symbols = j->jit->symbols};
     u64 base = j->cpu->rip & PAGE_MASK;
+    if (!log_in_ranges(log->ranges, log->range_count, base + t->pos)) return;
     char name[320];
     enum log_channel first = log_on(log, LOG_IN_ASM) ? LOG_IN_ASM : log_on(log, LOG_OP) ? LOG_OP : LOG_OUT_ASM;
     l.has_guest = log_on(log, LOG_IN_ASM) &&

@@ -179,6 +179,7 @@ static struct jblock *block_as(struct jit_cpu *j, unsigned plain)
     bool faulted;
     u64 physical, linear = cpu->rip;
     if (unlikely(!mode_possible(cpu))) return NULL;
+    if (unlikely(cpu->trace != NULL) && trace_covers(cpu->trace, linear)) return NULL;
     const u8 *host = tlb_fetch(cpu, linear, &faulted, &physical);
     if (faulted || !host) return NULL;
     unsigned pos = linear & (PAGE_SIZE - 1);

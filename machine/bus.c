@@ -9,6 +9,7 @@
  * Not modelled: bus arbitration, wait states, locked bus cycles (cpu/ has its own lock).
  */
 #include "machine/bus_host.h"
+#include "machine/device.h"
 #include "machine/error.h"
 #include "machine/host/os.h" /* os_reserve: the arena */
 #include "machine/log.h"
@@ -363,6 +364,12 @@ static void drop_lock(struct bus *bus)
 
 /* --- ports --- */
 
+/* A chip may have a log of its own (-d trace:PATTERN). */
+static struct log *log_for(const struct bus *bus, const struct region *r)
+{
+    return r && r->device && r->device->log ? r->device->log : bus->log;
+}
+
 static bool whole_in(const struct region *r, u64 address, unsigned size)
 {
     return address - r->base + size <= r->size;
@@ -383,15 +390,15 @@ u64 bus_port_read(struct bus *bus, u16 port, unsigned size)
         }
     }
     drop_lock(bus);
-    log_to(bus->log, LOG_PORT, "in%u %04x = %" PRIx64, size * 8, port, value);
+    log_to(log_for(bus, r), LOG_PORT, "in%u %04x = %" PRIx64, size * 8, port, value);
     return value;
 }
 
 void bus_port_write(struct bus *bus, u16 port, u64 value, unsigned size)
 {
-    log_to(bus->log, LOG_PORT, "out%u %04x = %" PRIx64, size * 8, port, value);
     take_lock(bus);
     struct region *r = bus->port[port];
+    log_to(log_for(bus, r), LOG_PORT, "out%u %04x = %" PRIx64, size * 8, port, value);
     if (r && whole_in(r, port, size)) {
         region_write(bus, r, port - r->base, value, size);
     } else {
@@ -456,15 +463,15 @@ u64 bus_memory_read_as(struct bus *bus, u64 address, unsigned size, bool smm)
             value |= read_piece(bus, r, address + i - base, 1) << i * 8;
         }
     }
-    log_to(bus->log, LOG_MMIO, "read%u %" PRIx64 " = %" PRIx64, size * 8, address, value);
+    log_to(log_for(bus, r), LOG_MMIO, "read%u %" PRIx64 " = %" PRIx64, size * 8, address, value);
     return value;
 }
 
 void bus_memory_write_as(struct bus *bus, u64 address, u64 value, unsigned size, bool smm)
 {
-    log_to(bus->log, LOG_MMIO, "write%u %" PRIx64 " = %" PRIx64, size * 8, address, value);
     u64 base, last;
     struct region *r = look_up(bus, address, smm, &base, &last);
+    log_to(log_for(bus, r), LOG_MMIO, "write%u %" PRIx64 " = %" PRIx64, size * 8, address, value);
     if (likely(last - address >= size - 1)) {
         write_piece(bus, r, address - base, value, size);
         return;

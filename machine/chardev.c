@@ -63,7 +63,9 @@ void chardev_hang_up(struct chardev *chardev)
 
 void chardev_close(struct chardev *chardev)
 {
-    if (chardev && chardev->release) chardev->release(chardev);
+    if (!chardev) return;
+    free(chardev->text);
+    if (chardev->release) chardev->release(chardev);
 }
 
 /* --- the shared terminal --- */

@@ -7,6 +7,7 @@
 #include "machine/error.h"
 #include "machine/machine.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -52,12 +53,37 @@ void display_mouse(struct display *display, int dx, int dy, int dz, unsigned but
             display->listeners[i].mouse(display->listeners[i].opaque, dx, dy, dz, buttons);
 }
 
-bool display_screenshot(struct display *display, const char *path, struct error *error)
+/* Portable pixmap, as netpbm describes it. */
+static bool ppm_write(const char *path, const u32 *pixels, unsigned width, unsigned height, unsigned stride,
+                      struct error *error)
+{
+    FILE *file = fopen(path, "wb");
+    if (!file) return error_set(error, "%s: %s", path, strerror(errno));
+    fprintf(file, "P6\n%u %u\n255\n", width, height);
+    for (unsigned y = 0; y < height; y++) {
+        const u32 *row = (const u32 *)(const void *)((const u8 *)pixels + (size_t)y * stride);
+        for (unsigned x = 0; x < width; x++) {
+            u8 rgb[3] = {(u8)(row[x] >> 16), (u8)(row[x] >> 8), (u8)row[x]};
+            fwrite(rgb, 1, sizeof rgb, file);
+        }
+    }
+    bool good = !ferror(file);
+    if (fclose(file)) good = false;
+    return good || error_set(error, "%s: cannot be written whole", path);
+}
+
+bool display_screenshot(struct display *display, const char *path, const char *format, struct error *error)
 {
     const u32 *pixels;
     unsigned width, height, stride;
     if (!display->has_source) return error_set(error, "there is no display to take a picture of");
     display->source.draw(display->source.opaque, true, &pixels, &width, &height, &stride);
+    if (!format) {
+        const char *dot = strrchr(path, '.');
+        format = dot && !strcmp(dot, ".ppm") ? "ppm" : "png";
+    }
+    if (!strcmp(format, "ppm")) return ppm_write(path, pixels, width, height, stride, error);
+    if (strcmp(format, "png")) return error_set(error, "picture format '%s' is not supported (png, ppm)", format);
     if (!CONFIG_PNG) return error_set(error, "screenshots: built without libpng");
     return png_write(path, pixels, width, height, stride, error);
 }

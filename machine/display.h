@@ -36,8 +36,8 @@ void display_listen(struct display *display, const struct input_listener *listen
 void display_key(struct display *display, u32 scancode, bool down);
 void display_mouse(struct display *display, int dx, int dy, int dz, unsigned buttons);
 
-/* Writes the screen as PNG; false with a line on failure. */
+/* Writes the screen as FORMAT says, "png" or "ppm" (NULL: by the name of the file, else PNG); false with a line on failure. */
 struct error;
-bool display_screenshot(struct display *display, const char *path, struct error *error);
+bool display_screenshot(struct display *display, const char *path, const char *format, struct error *error);
 
 #endif

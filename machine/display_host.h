@@ -25,6 +25,8 @@ void display_refresh(struct machine *machine); /* draws and takes events */
 bool display_text(struct display *display, char *to, size_t size);
 
 /* Key names as sendkey takes them ("ret", "ctrl-alt-delete", "a"): set-1 scancodes of the combination. */
+const char *display_key_name(unsigned index); /* of one key; NULL behind the last */
+u32 display_key_code(unsigned index);
 unsigned display_key_codes(const char *names, u32 *codes, unsigned most);
 
 /* machine/host/display_sdl2.c */

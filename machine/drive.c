@@ -8,6 +8,7 @@
 #include "machine/clock.h"
 #include "machine/disk/image.h"
 #include "machine/host/loop.h" /* loop_wake */
+#include "machine/host/os.h"   /* os_monotonic_ns */
 
 #include <errno.h>
 #include <pthread.h>
@@ -24,7 +25,7 @@ struct queue {
 
 struct drive {
     char id[64], serial[64];
-    struct image *image;
+    struct image *image, *outside; /* OUTSIDE: lies in the open tray */
     enum drive_cache cache;
     struct drive_settings settings;
     struct loop *loop;
@@ -32,7 +33,8 @@ struct drive {
     pthread_mutex_t mutex;
     pthread_cond_t work, idle;
     struct queue todo, finished, stopped;
-    bool busy, quit, locked;
+    bool busy, quit, locked, tray_open;
+    struct drive_counts counts;
     void (*changed)(void *opaque);
     void *changed_opaque;
     struct timer timer; /* with settings.clock */
@@ -107,7 +109,9 @@ static void *work(void *opaque)
         }
         drive->busy = true;
         pthread_mutex_unlock(&drive->mutex);
+        u64 began = os_monotonic_ns();
         request->internal[1] = (void *)(intptr_t)perform(drive, request);
+        request->internal[2] = (void *)(uintptr_t)(os_monotonic_ns() - began);
         pthread_mutex_lock(&drive->mutex);
         push(&drive->finished, request);
         loop_wake(drive->loop);
@@ -168,6 +172,21 @@ static enum drive_trouble policy(struct drive *drive, struct drive_request *requ
     return t;
 }
 
+static void count(struct drive *drive, const struct drive_request *request, int error)
+{
+    struct drive_counts *c = &drive->counts;
+    unsigned op = request->op & 3;
+    c->ns[op] += (u64)(uintptr_t)request->internal[2];
+    if (error) {
+        c->failed[op]++;
+        return;
+    }
+    c->operations[op]++;
+    if (op != DRIVE_FLUSH) c->bytes[op] += request->length;
+}
+
+const struct drive_counts *drive_counts(const struct drive *drive) { return &drive->counts; }
+
 void drive_complete(struct drive *drive)
 {
     for (;;) {
@@ -177,6 +196,9 @@ void drive_complete(struct drive *drive)
         if (!request) return;
         int error = (int)(intptr_t)request->internal[1];
         enum drive_trouble trouble = error ? policy(drive, request, error) : TROUBLE_REPORT;
+        count(drive, request, error);
+        if (error && drive->settings.trouble)
+            drive->settings.trouble(drive->settings.opaque, drive, error, request->op != DRIVE_READ, trouble);
         if (error && trouble == TROUBLE_STOP && drive->settings.stop) {
             push(&drive->stopped, request);
             drive->settings.stop(drive->settings.opaque, drive, error, request->op != DRIVE_READ);
@@ -224,12 +246,40 @@ void drive_on_media_change(struct drive *drive, void (*changed)(void *), void *o
     drive->changed_opaque = opaque;
 }
 
+static void move_tray(struct drive *drive, bool open)
+{
+    if (drive->tray_open == open) return;
+    drive->tray_open = open;
+    if (drive->settings.tray) drive->settings.tray(drive->settings.opaque, drive, open);
+}
+
 void drive_set_medium(struct drive *drive, struct image *image)
 {
     drive_drain(drive);
     if (drive->image) drive->image->close(drive->image);
+    if (drive->outside) drive->outside->close(drive->outside);
+    drive->outside = NULL;
     drive->image = image;
     if (drive->changed) drive->changed(drive->changed_opaque);
+    move_tray(drive, !image);
+}
+
+const char *drive_format(const struct drive *drive)
+{
+    return drive->image && drive->image->format ? drive->image->format->name : drive->image ? "raw" : "";
+}
+
+bool drive_tray_open(struct drive *drive) { return drive->tray_open; }
+
+void drive_open_tray(struct drive *drive, bool open)
+{
+    if (drive->tray_open == open) return;
+    drive_drain(drive);
+    struct image *image = drive->image;
+    drive->image = drive->outside;
+    drive->outside = image;
+    if (drive->changed && (drive->image || image)) drive->changed(drive->changed_opaque);
+    move_tray(drive, open);
 }
 
 void drive_eject(struct drive *drive) { drive_set_medium(drive, NULL); }
@@ -247,5 +297,6 @@ void drive_free(struct drive *drive)
         if (!drive->image->read_only && drive->cache != CACHE_UNSAFE) drive->image->flush(drive->image);
         drive->image->close(drive->image);
     }
+    if (drive->outside) drive->outside->close(drive->outside);
     free(drive);
 }

@@ -18,6 +18,9 @@ struct drive_settings {
     /* Told, lock held, when a request fails and the machine is to stop; the request is kept and tried
      * again by drive_retry. */
     void (*stop)(void *opaque, struct drive *drive, int error, bool is_write);
+    /* Told, lock held, of every request that failed (TROUBLE_ENOSPC never comes here), and when the tray moves. */
+    void (*trouble)(void *opaque, struct drive *drive, int error, bool is_write, enum drive_trouble what);
+    void (*tray)(void *opaque, struct drive *drive, bool open);
     void *opaque;
     struct clock *clock; /* by this clock requests are done, all after the same time, on its thread; NULL: as
                             fast as they can be, on a thread of their own */
@@ -28,7 +31,16 @@ struct drive *drive_new(struct image *image, const struct drive_settings *settin
                         struct loop *loop);
 void drive_retry(struct drive *drive);
 void drive_set_medium(struct drive *drive, struct image *image); /* NULL: none; frees the old one */
+const char *drive_format(const struct drive *drive); /* of its medium; "": none */
 bool drive_tray_locked(struct drive *drive);
+bool drive_tray_open(struct drive *drive);
+void drive_open_tray(struct drive *drive, bool open); /* the medium stays in it */
+
+/* What has been asked of a drive, by enum drive_op; failed requests are counted apart. */
+struct drive_counts {
+    u64 bytes[4], operations[4], failed[4], ns[4];
+};
+const struct drive_counts *drive_counts(const struct drive *drive);
 /* Finishes what is under way, flushes, closes. */
 void drive_free(struct drive *drive);
 /* Waits for the worker; completions stay to be run. */

@@ -20,3 +20,6 @@ unsigned display_key_codes(const char *names, u32 *codes, unsigned most)
     }
     return count;
 }
+
+const char *display_key_name(unsigned index) { return index < ARRAY_SIZE(keys) ? keys[index].name : NULL; }
+u32 display_key_code(unsigned index) { return index < ARRAY_SIZE(keys) ? keys[index].code : 0; }

@@ -13,6 +13,7 @@
 #include "machine/clock_host.h"
 #include "machine/debug/gdb.h"
 #include "machine/debug/stops.h"
+#include "machine/debug/trace.h"
 #include "machine/display_host.h"
 #include "machine/drive_host.h"
 #include "machine/host/loop.h"
@@ -21,6 +22,7 @@
 #include "machine/monitor.h"
 #include "net/options.h"         /* net_set_* */
 
+#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -58,9 +60,9 @@ static struct machine *of(struct machine_services *services)
     return container_of(services, struct machine, services);
 }
 
-static void ask(struct machine *m, _Atomic bool *what)
+static void ask(struct machine *m, _Atomic(const char *) *what, const char *why)
 {
-    atomic_store(what, true);
+    atomic_store(what, why);
     for (unsigned i = 0; i < m->vcpu_count; i++) cpu_request(m->vcpu[i].cpu, REQUEST_STOP);
     loop_wake(m->loop);
 }
@@ -71,22 +73,22 @@ static void services_shutdown(struct machine_services *services, enum shutdown_c
     switch (cause) {
     case SHUTDOWN_GUEST_RESET:
     case SHUTDOWN_TRIPLE_FAULT:
-        if (m->options->no_reboot) ask(m, &m->wants_off);
-        else ask(m, &m->wants_reset);
+        ask(m, m->options->no_reboot ? &m->wants_off : &m->wants_reset, "guest-reset");
         break;
     case SHUTDOWN_EXIT_DEVICE:
         m->exit_code = code;
-        ask(m, &m->wants_quit);
+        ask(m, &m->wants_quit, "guest-shutdown");
         break;
     case SHUTDOWN_PANIC:
-        if (m->options->panic_pauses) ask(m, &m->wants_pause);
-        else ask(m, &m->wants_off);
+        atomic_store(&m->panicked, true);
+        if (m->options->panic_pauses) ask(m, &m->wants_pause, "guest-panicked");
+        else ask(m, &m->wants_off, "guest-panic");
         break;
     case SHUTDOWN_SUSPEND:
         m->suspended = true; /* from here on a wake is one */
-        ask(m, &m->wants_suspend);
+        ask(m, &m->wants_suspend, "guest");
         break;
-    default: ask(m, &m->wants_off); break;
+    default: ask(m, &m->wants_off, "guest-shutdown"); break;
     }
 }
 
@@ -131,11 +133,14 @@ static void services_random(struct machine_services *services, void *to, size_t 
     else if (!os_random(to, length)) memset(to, 0x5a, length);
 }
 
-void machine_quit(struct machine *m, int code)
+void machine_quit(struct machine *m, int code, const char *reason)
 {
     m->exit_code = code;
-    ask(m, &m->wants_quit);
+    ask(m, &m->wants_quit, reason);
 }
+
+void machine_ask_reset(struct machine *m, const char *reason) { ask(m, &m->wants_reset, reason); }
+void machine_ask_pause(struct machine *m, const char *status) { ask(m, &m->wants_pause, status); }
 
 /* --- making --- */
 
@@ -187,22 +192,74 @@ struct device *machine_new_device(struct machine *m, const char *class_name)
     return class ? device_new(class, m->bus, m->clock, &m->log, &m->services) : NULL;
 }
 
+static void give_log(struct machine *m, struct device *device);
+
+/* Chips of one kind are told apart: i8259, i8259.1. */
+static void number_device(struct machine *m, struct device *device)
+{
+    unsigned n = 0;
+    if (strcmp(device->id, device->class->name)) return; /* named by the user */
+    for (unsigned i = 0; i < m->device_count; i++) n += m->devices[i]->class == device->class;
+    if (n) snprintf(device->id, sizeof device->id, "%s.%u", device->class->name, n);
+}
+
 struct device *machine_add(struct machine *m, struct device *device, struct error *error)
 {
     if (m->device_count == MAX_BOARD_DEVICES) return error_set(error, "too many devices"), NULL;
+    number_device(m, device);
+    give_log(m, device);
     if (!device_init(device, error)) return NULL;
     m->devices[m->device_count++] = device;
     return device;
 }
 
+/* The log's name with "%d" as our number. */
+static bool log_name(const char *given, char *to, size_t size, struct error *error)
+{
+    const char *percent = strchr(given, '%');
+    if (percent && (percent[1] != 'd' || strchr(percent + 2, '%'))) return error_set(error, "-D %s: one %%d at most", given);
+    if (percent) snprintf(to, size, "%.*s%d%s", (int)(percent - given), given, os_process_id(), percent + 2);
+    else snprintf(to, size, "%s", given);
+    return true;
+}
+
 static bool open_log(struct machine *m, struct error *error)
 {
-    m->log.mask = m->options->log_mask;
-    if (!m->options->log_file) return true;
-    m->log.stream = fopen(m->options->log_file, "w");
-    if (!m->log.stream) return error_set(error, "-D %s: cannot be written", m->options->log_file);
+    const struct options *o = m->options;
+    char name[4096];
+    m->log_items = o->log_items;
+    m->log.mask = o->log_items.mask;
+    memcpy(m->log.ranges, o->log_ranges, sizeof m->log.ranges);
+    m->log.range_count = o->log_range_count;
+    if (!o->log_file) return true;
+    if (!log_name(o->log_file, name, sizeof name, error)) return false;
+    m->log.stream = fopen(name, "w");
+    if (!m->log.stream) return error_set(error, "-D %s: cannot be written", o->log_file);
     setvbuf(m->log.stream, NULL, _IOLBF, 0);
     return true;
+}
+
+static bool is_wanted(const struct machine *m, const struct device *device)
+{
+    for (unsigned i = 0; i < m->log_items.pattern_count; i++)
+        if (!fnmatch(m->log_items.patterns[i], device->class->name, 0) || !fnmatch(m->log_items.patterns[i], device->id, 0))
+            return true;
+    return false;
+}
+
+/* A chip that is to tell all has a log of its own, to the same place. */
+static void give_log(struct machine *m, struct device *device)
+{
+    m->chip_log = m->log;
+    m->chip_log.mask |= LOG_OF_CHIP;
+    device->log = is_wanted(m, device) ? &m->chip_log : &m->log;
+}
+
+void machine_set_log(struct machine *m, const struct log_items *items)
+{
+    m->log_items = *items;
+    m->log.mask = items->mask;
+    for (unsigned i = 0; i < m->device_count; i++) give_log(m, m->devices[i]);
 }
 
 struct machine *machine_new(struct options *options, struct error *error)
@@ -210,6 +267,7 @@ struct machine *machine_new(struct options *options, struct error *error)
     struct machine *m = calloc(1, sizeof *m);
     if (!m) abort();
     m->options = options;
+    m->status = "prelaunch";
     pthread_mutex_init(&m->lock, NULL);
     pthread_cond_init(&m->lock_free, NULL);
     pthread_mutex_init(&m->run_mutex, NULL);
@@ -236,7 +294,8 @@ struct machine *machine_new(struct options *options, struct error *error)
         bus_on_map_change(m->bus, map_changed, m);
         m->display = display_new();
         /* While the board is built this thread holds the lock; chips are called directly. */
-        ok = pc_build(m, error) && monitor_start(m, error) && gdb_start(m, error) && display_open(m, error);
+        ok = pc_build(m, error) && trace_start(m, error) && monitor_start(m, error) && gdb_start(m, error) &&
+             display_open(m, error);
     }
     machine_unlock(m);
     if (ok) return m;
@@ -248,9 +307,10 @@ void machine_free(struct machine *m)
 {
     vcpus_stop(m);
     lock_io(m);
+    trace_stop(m);
     display_close(m);
     for (unsigned i = 0; i < m->drive_count; i++) drive_drain(m->drives[i]);
-    for (unsigned i = 0; i < m->drive_count; i++) drive_free(m->drives[i]);
+    for (unsigned i = 0; i < m->drive_count; i++) drive_free(m->drives[i]), free(m->drive_files[i]);
     for (unsigned i = 0; i < m->chardev_count; i++) chardev_close(m->chardevs[i]);
     if (m->net) net_set_free(m->net);
     for (unsigned i = 0; i < m->vcpu_count; i++)
@@ -264,26 +324,54 @@ void machine_free(struct machine *m)
 
 /* --- running --- */
 
-void machine_pause(struct machine *m)
+static void tell(struct machine *m, enum machine_event_kind kind)
 {
-    bool running = m->run_state == RUN_RUNNING || (m->suspended && clock_runs(m->clock));
-    vcpus_park(m);
-    clock_stop(m->clock);
-    if (running) gdb_paused(m);
+    machine_tell(m, &(struct machine_event){.kind = kind});
 }
 
-void machine_go(struct machine *m, bool clock)
+static void tell_why(struct machine *m, enum machine_event_kind kind, const char *reason)
 {
+    machine_tell(m, &(struct machine_event){.kind = kind, .reason = reason, .guest = !strncmp(reason, "guest", 5)});
+}
+
+static bool needs_reset(const struct machine *m)
+{
+    return !strcmp(m->status, "shutdown") || !strcmp(m->status, "guest-panicked");
+}
+
+/* Do processors run, or time for those that are suspended? */
+static bool is_going(struct machine *m) { return m->run_state == RUN_RUNNING || clock_runs(m->clock); }
+
+void machine_pause_as(struct machine *m, const char *status)
+{
+    bool ran = is_going(m);
+    if (m->run_state == RUN_RUNNING) vcpus_park(m);
+    clock_stop(m->clock);
+    if (ran || strcmp(status, "paused")) m->status = status;
+    if (!ran) return;
+    tell(m, EVENT_STOP);
+    gdb_paused(m);
+}
+
+void machine_pause(struct machine *m) { machine_pause_as(m, "paused"); }
+
+bool machine_resume(struct machine *m, struct error *error)
+{
+    if (is_going(m)) return true;
+    if (!needs_reset(m)) stops_release(m);
+    return machine_go(m, true, error);
+}
+
+bool machine_go(struct machine *m, bool clock, struct error *error)
+{
+    if (needs_reset(m)) return error_set(error, "Resetting the Virtual Machine is required");
+    m->status = m->suspended ? "suspended" : "running";
+    tell(m, EVENT_RESUME);
     stops_apply(m);
     if (clock) clock_start(m->clock);
     for (unsigned i = 0; i < m->drive_count; i++) drive_retry(m->drives[i]);
     if (!m->suspended) vcpus_unpark(m);
-}
-
-void machine_resume(struct machine *m)
-{
-    stops_release(m);
-    machine_go(m, true);
+    return true;
 }
 
 /* Of processors and chips, parked; with WAKING, but for those that suspend left their power. */
@@ -292,7 +380,10 @@ static void reset_parts(struct machine *m, bool waking)
     for (unsigned i = 0; i < m->drive_count; i++) drive_drain(m->drives[i]);
     for (unsigned i = 0; i < m->device_count; i++)
         if (!waking || !pc_sleeps_on(m, m->devices[i])) device_reset(m->devices[i]);
-    for (unsigned i = 0; i < m->vcpu_count; i++) cpu_reset(m->vcpu[i].cpu);
+    for (unsigned i = 0; i < m->vcpu_count; i++) {
+        if (log_on(&m->log, LOG_RESET)) trace_log_registers(&m->log, m->vcpu[i].cpu, "CPU Reset");
+        cpu_reset(m->vcpu[i].cpu);
+    }
     pc_reset(m);
 }
 
@@ -301,10 +392,17 @@ void machine_reset(struct machine *m)
     bool running = m->run_state == RUN_RUNNING || (m->suspended && clock_runs(m->clock));
     if (m->run_state == RUN_RUNNING) vcpus_park(m);
     m->suspended = false;
-    atomic_store(&m->wants_suspend, false);
+    atomic_store(&m->wants_suspend, NULL);
     atomic_store(&m->wants_wake, false);
     reset_parts(m, false);
     if (running) vcpus_unpark(m);
+}
+
+static void machine_suspend(struct machine *m)
+{
+    if (m->run_state == RUN_RUNNING) m->status = "suspended";
+    vcpus_park(m);
+    tell(m, EVENT_SUSPEND);
 }
 
 /* The end of a suspend: firmware finds a reset processor and what the guest left in memory. */
@@ -313,21 +411,40 @@ static void machine_wake(struct machine *m)
     m->suspended = false;
     reset_parts(m, true);
     pc_woken(m, m->wake_cause);
-    if (clock_runs(m->clock)) vcpus_unpark(m);
+    tell(m, EVENT_WAKEUP);
+    if (!clock_runs(m->clock)) return;
+    m->status = "running";
+    vcpus_unpark(m);
+}
+
+static void reset_for(struct machine *m, const char *reason)
+{
+    machine_reset(m);
+    if (needs_reset(m)) m->status = "paused";
+    if (m->run_state == RUN_RUNNING) m->status = "running";
+    tell_why(m, EVENT_RESET, reason);
 }
 
 /* True while the machine goes on. */
 static bool serve_requests(struct machine *m)
 {
-    if (atomic_exchange(&m->wants_quit, false)) return false;
-    if (atomic_exchange(&m->wants_off, false)) {
-        if (!m->options->no_shutdown) return false;
-        machine_pause(m);
+    const char *why;
+    if (atomic_exchange(&m->panicked, false))
+        machine_tell(m, &(struct machine_event){.kind = EVENT_GUEST_PANICKED,
+                                                .action = m->options->panic_pauses ? "pause" : "poweroff"});
+    if ((why = atomic_exchange(&m->wants_quit, NULL))) {
+        tell_why(m, EVENT_SHUTDOWN, why);
+        return false;
     }
-    if (atomic_exchange(&m->wants_pause, false)) machine_pause(m);
+    if ((why = atomic_exchange(&m->wants_off, NULL))) {
+        tell_why(m, EVENT_SHUTDOWN, why);
+        if (!m->options->no_shutdown) return false;
+        machine_pause_as(m, "shutdown");
+    }
+    if ((why = atomic_exchange(&m->wants_pause, NULL))) machine_pause_as(m, why);
     if (atomic_exchange(&m->wants_debug, false)) stops_stopped(m);
-    if (atomic_exchange(&m->wants_reset, false)) machine_reset(m);
-    if (atomic_exchange(&m->wants_suspend, false)) vcpus_park(m);
+    if ((why = atomic_exchange(&m->wants_reset, NULL))) reset_for(m, why);
+    if (atomic_exchange(&m->wants_suspend, NULL)) machine_suspend(m);
     if (atomic_exchange(&m->wants_wake, false)) machine_wake(m);
     return true;
 }
@@ -364,16 +481,20 @@ int machine_run(struct machine *m)
         return 1;
     }
     machine_reset(m);
-    if (!m->options->paused) machine_resume(m);
+    if (!m->options->paused) machine_resume(m, &error);
     while (serve_requests(m)) {
         turn(m, next_frame);
         if (display_is_shown(m) && os_monotonic_ns() >= next_frame) {
             display_refresh(m);
             next_frame = os_monotonic_ns() + DISPLAY_INTERVAL_NS;
         }
+        monitors_turn(m);
     }
     gdb_leaving(m, m->exit_code);
-    if (m->run_state == RUN_RUNNING) machine_pause(m);
+    if (m->run_state == RUN_RUNNING) {
+        vcpus_park(m);
+        clock_stop(m->clock);
+    }
     machine_unlock(m);
     return m->exit_code;
 }

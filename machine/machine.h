@@ -15,6 +15,7 @@
 
 #define MAX_VCPUS 64
 #define MAX_BOARD_DEVICES 128
+#define MAX_CHARDEVS 64
 
 struct vcpu;
 struct machine;
@@ -28,14 +29,29 @@ struct vcpu_thread {
     bool kicked, started;
     u64 nap_ns, napped_at;        /* length of the next nap; instructions done at the last */
     bool held;                    /* stays parked though the machine runs; under run_mutex */
+    int host_id; /* os_thread_id */
 };
 
 enum run_state { RUN_PAUSED, RUN_RUNNING, RUN_QUIT };
 
+/* Something that happened, for who listens on a control socket. Members as the event's row says. */
+enum machine_event_kind {
+#define EVENT(name, members) EVENT_##name,
+#include "machine/debug/events.def"
+#undef EVENT
+    MACHINE_EVENTS
+};
+struct machine_event {
+    enum machine_event_kind kind;
+    bool guest, tray_open, nospace;
+    const char *reason, *action, *device, *id, *operation;
+};
+
 struct machine {
     struct options *options;
     struct machine_services services;
-    struct log log;
+    struct log log, chip_log;     /* the second: of chips that are to tell all */
+    struct log_items log_items;
     struct clock *clock;
     struct bus *bus;
     struct loop *loop;
@@ -64,17 +80,23 @@ struct machine {
     struct pc *pc;                /* the board's own notes */
     struct drive *drives[MAX_DRIVES];
     const struct drive_option *drive_options[MAX_DRIVES];
+    char *drive_files[MAX_DRIVES]; /* of the media in them; NULL: none */
     unsigned drive_count;
-    struct chardev *chardevs[MAX_SERIAL + 6];
+    struct chardev *chardevs[MAX_CHARDEVS];
     unsigned chardev_count;
-    struct monitor *monitor;
+    struct monitors *monitors;
     struct stops *stops;          /* breakpoints and the like (debug/stops.c) */
     struct gdb *gdb;              /* the stub, when asked for */
+    struct trace *trace;          /* debug/trace.c */
+    const char *status;           /* as query-status says it: "running", "paused", "shutdown", … */
 
-    /* asked for by chips, done by the I/O thread */
-    _Atomic bool wants_reset, wants_off, wants_pause, wants_quit, wants_suspend, wants_wake;
+    /* Asked for by chips and others, done by the I/O thread: NULL, or why (enum ShutdownCause of qmp.def; of
+     * wants_pause the status to be in). */
+    _Atomic(const char *) wants_reset, wants_off, wants_pause, wants_quit, wants_suspend;
+    _Atomic bool wants_wake;
     enum wake_cause wake_cause;
     bool suspended;               /* to RAM: processors parked, time goes on. Under the lock */
+    _Atomic bool panicked;        /* to be told */
     _Atomic bool wants_debug;     /* a processor met what a debugger asked for, and waits */
     int exit_code;
 };
@@ -85,19 +107,32 @@ void machine_free(struct machine *machine);
 int machine_run(struct machine *machine);
 
 /* I/O thread, lock held. */
-void machine_pause(struct machine *machine);
-void machine_resume(struct machine *machine);
-void machine_go(struct machine *machine, bool clock); /* the processors that aren't held; with or without time */
+void machine_pause(struct machine *machine);   /* because somebody wants it */
+void machine_pause_as(struct machine *machine, const char *status);
+bool machine_resume(struct machine *machine, struct error *error); /* not behind a power-off or a panic */
+/* The processors that are not held go, with or without time; fails as machine_resume. */
+bool machine_go(struct machine *machine, bool clock, struct error *error);
 void machine_reset(struct machine *machine);
-/* Any thread. */
-void machine_quit(struct machine *machine, int code);
+/* Any thread. REASON: a constant, see wants_quit. */
+void machine_quit(struct machine *machine, int code, const char *reason);
+void machine_ask_reset(struct machine *machine, const char *reason);
+void machine_ask_pause(struct machine *machine, const char *status);
 void machine_lock(struct machine *machine);
 void machine_unlock(struct machine *machine);
 void machine_lock_io(struct machine *machine); /* I/O thread: before the processors */
 
 /* Makes, initialises and enters a chip into the machine's list. NULL with a line. */
 struct device *machine_add(struct machine *machine, struct device *device, struct error *error);
+/* Processors parked. The traces' owner has to be told (trace_update). */
+void machine_set_log(struct machine *machine, const struct log_items *items);
 struct device *machine_new_device(struct machine *machine, const char *class_name);
+
+/* --- chardevs.c --- */
+bool machine_open_chardevs(struct machine *machine, struct error *error); /* -chardev */
+/* What TEXT asks for: a new character device named LABEL, or "chardev:ID", one there is; on a shared terminal the
+ * serial port's end or the monitor's. NULL with a line. */
+struct chardev *machine_chardev(struct machine *machine, const char *label, const char *text, bool for_monitor,
+                                struct error *error);
 
 /* --- vcpu.c --- */
 void vcpu_thread_init(struct vcpu_thread *thread); /* before anything is asked of its processor */
@@ -117,5 +152,8 @@ void pc_woken(struct machine *machine, enum wake_cause cause); /* behind the res
 bool pc_sleeps_on(struct machine *machine, const struct device *device); /* powered while suspended */
 void pc_power_button(struct machine *machine);
 void pc_nmi(struct machine *machine);
+
+/* --- debug/monitor.c: tells the listeners. Lock held --- */
+void machine_tell(struct machine *machine, const struct machine_event *event);
 
 #endif

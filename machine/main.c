@@ -21,7 +21,7 @@ static void *wait_for_signals(void *opaque)
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGHUP);
     for (;;)
-        if (!sigwait(&set, &signal)) machine_quit(machine, 0);
+        if (!sigwait(&set, &signal)) machine_quit(machine, 0, "host-signal");
     return NULL;
 }
 

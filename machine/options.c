@@ -1,5 +1,4 @@
 /* Parses the command line into struct options. The list of options is options.def. */
-#define _GNU_SOURCE /* strchrnul */
 #include "machine/options.h"
 
 #include "cpu/cpuid.h"          /* -cpu help */
@@ -11,8 +10,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-#define VERSION "0.1"
 
 /* --- values --- */
 
@@ -110,7 +107,7 @@ static bool append_text(const char **list, unsigned *count, unsigned most, const
 static bool option_help(struct options *o, const char *value, struct error *error)
 {
     (void)value, (void)error;
-    printf("Lyrebird " VERSION ": a full-system PC emulator\nUsage: %s [option...] [disk image]\n", o->program);
+    printf("Lyrebird " LYREBIRD_VERSION ": a full-system PC emulator\nUsage: %s [option...] [disk image]\n", o->program);
     static const struct { const char *name, *argument, *help; } list[] = {
 #define OPTION(name, argument, function, help) {name, argument, help},
 #include "machine/options.def"
@@ -129,7 +126,7 @@ static bool option_help(struct options *o, const char *value, struct error *erro
 static bool option_version(struct options *o, const char *value, struct error *error)
 {
     (void)value, (void)error;
-    puts("Lyrebird " VERSION);
+    puts("Lyrebird " LYREBIRD_VERSION);
     o->exit_now = 0;
     return true;
 }
@@ -442,10 +439,12 @@ TEXT(append, append)
 TEXT(bios, bios)
 TEXT(rom_path, rom_path)
 TEXT(parallel, parallel)
-TEXT(monitor, monitor)
 TEXT(debugcon, debugcon)
 TEXT(log_file, log_file)
 TEXT(gdb, gdb)
+TEXT(trace_insns, trace_insns)
+TEXT(profile, profile)
+TEXT(coverage, coverage)
 
 #define FLAG(name, member, value_)                                                                 \
     static bool option_##name(struct options *o, const char *value, struct error *error)           \
@@ -474,7 +473,47 @@ LIST(netdev, netdevs, netdev_count, MAX_TEXTS)
 LIST(nic, nics, nic_count, MAX_TEXTS)
 LIST(object, objects, object_count, MAX_TEXTS)
 LIST(serial, serial, serial_count, MAX_SERIAL)
+LIST(chardev, chardevs, chardev_count, MAX_TEXTS)
 LIST(option_rom, option_roms, option_rom_count, MAX_TEXTS)
+
+static bool add_monitor(struct options *o, const struct monitor_option *monitor, const char *option, struct error *error)
+{
+    if (o->monitor_count == MAX_MONITORS) return error_set(error, "-%s: at most %d monitors and control sockets", option, MAX_MONITORS);
+    o->monitors[o->monitor_count++] = *monitor;
+    return true;
+}
+
+static bool option_monitor(struct options *o, const char *value, struct error *error)
+{
+    return add_monitor(o, &(struct monitor_option){value, false, false}, "monitor", error);
+}
+
+static bool option_qmp(struct options *o, const char *value, struct error *error)
+{
+    return add_monitor(o, &(struct monitor_option){value, true, false}, "qmp", error);
+}
+
+static bool option_qmp_pretty(struct options *o, const char *value, struct error *error)
+{
+    return add_monitor(o, &(struct monitor_option){value, true, true}, "qmp-pretty", error);
+}
+
+static bool option_mon(struct options *o, const char *value, struct error *error)
+{
+    struct keyvals kv;
+    struct monitor_option monitor = {0};
+    if (!keyvals_parse(&kv, value, "chardev", error) || !keyvals_only(&kv, "mon", "chardev mode pretty id", error)) return false;
+    const char *id = keyvals_get(&kv, "chardev"), *mode = keyvals_get(&kv, "mode"), *pretty = keyvals_get(&kv, "pretty");
+    if (!id) return error_set(error, "-mon %s: chardev= is missing", value);
+    if (mode && strcmp(mode, "readline") && strcmp(mode, "control")) return error_set(error, "-mon mode=%s: readline or control", mode);
+    if (pretty && !parse_on_off(pretty, &monitor.pretty)) return error_set(error, "-mon pretty=%s: on or off expected", pretty);
+    monitor.control = mode && !strcmp(mode, "control");
+    char *device = malloc(strlen(id) + 9);
+    if (!device) abort();
+    sprintf(device, "chardev:%s", id);
+    monitor.device = device;
+    return add_monitor(o, &monitor, "mon", error);
+}
 
 static bool option_device(struct options *o, const char *value, struct error *error)
 {
@@ -554,25 +593,17 @@ static bool option_action(struct options *o, const char *value, struct error *er
 
 static bool option_log(struct options *o, const char *value, struct error *error)
 {
-    static const struct { const char *name, *help; } channels[] = {
-#define LOG(id, name, help) {name, help},
-#include "machine/log.def"
-#undef LOG
-    };
-    if (!strcmp(value, "help")) {
-        for (unsigned i = 0; i < LOG_CHANNELS; i++) printf("%-14s %s\n", channels[i].name, channels[i].help);
-        o->exit_now = 0;
-        return true;
-    }
-    for (const char *p = value; *p;) {
-        const char *end = strchrnul(p, ',');
-        unsigned i = 0;
-        while (i < LOG_CHANNELS && (strncmp(channels[i].name, p, (size_t)(end - p)) || channels[i].name[end - p])) i++;
-        if (i == LOG_CHANNELS) return error_set(error, "-d %.*s: no such log channel (-d help)", (int)(end - p), p);
-        o->log_mask |= 1u << i;
-        p = *end ? end + 1 : end;
-    }
+    if (strcmp(value, "help")) return log_parse(value, &o->log_items, error) || error_prefix(error, "-d %s", value);
+    for (unsigned i = 0; i < LOG_CHANNELS; i++) printf("%-14s %s\n", log_channels[i].name, log_channels[i].help);
+    printf("%-14s %s\n", "trace:PATTERN", "all that the chips of this name tell (\"trace:virtio*\"; info qtree has the names)");
+    printf("%-14s %s\n", "none", "nothing");
+    o->exit_now = 0;
     return true;
+}
+
+static bool option_log_filter(struct options *o, const char *value, struct error *error)
+{
+    return log_parse_ranges(value, o->log_ranges, &o->log_range_count, error) || error_prefix(error, "-dfilter");
 }
 
 /* --- the whole line --- */
@@ -604,12 +635,14 @@ static bool parse_one(struct options *o, int argc, char **argv, int *at, struct 
 /* The terminal has one reader; "mon:stdio" is the monitor and a serial port in one. */
 static bool stdio_once(const struct options *o, struct error *error)
 {
-    const char *texts[MAX_SERIAL + 4] = {o->parallel, o->monitor, o->debugcon, o->gdb};
-    unsigned users = o->nographic && !o->serial_count && !o->nodefaults;
-    for (unsigned i = 0; i < o->serial_count; i++) texts[4 + i] = o->serial[i];
-    for (unsigned i = 0; i < ARRAY_SIZE(texts); i++)
-        users += texts[i] && (!strcmp(texts[i], "stdio") || !strcmp(texts[i], "mon:stdio"));
-    return users <= 1 || error_set(error, "stdio: %u users of -serial, -parallel, -monitor, -debugcon, -gdb%s (-serial mon:stdio shares it with the monitor)",
+    const char *texts[MAX_SERIAL + 3 + MAX_MONITORS + MAX_TEXTS] = {o->parallel, o->debugcon, o->gdb};
+    unsigned n = 3, users = o->nographic && !o->serial_count && !o->nodefaults;
+    for (unsigned i = 0; i < o->serial_count; i++) texts[n++] = o->serial[i];
+    for (unsigned i = 0; i < o->monitor_count; i++) texts[n++] = o->monitors[i].device;
+    for (unsigned i = 0; i < o->chardev_count; i++) texts[n++] = o->chardevs[i];
+    for (unsigned i = 0; i < n; i++)
+        users += texts[i] && (!strcmp(texts[i], "stdio") || !strncmp(texts[i], "stdio,", 6) || !strcmp(texts[i], "mon:stdio"));
+    return users <= 1 || error_set(error, "stdio: %u users of -serial, -parallel, -monitor, -qmp, -chardev, -debugcon, -gdb%s (-serial mon:stdio shares it with the monitor)",
                                    users, o->nographic ? ", -nographic" : "");
 }
 

@@ -4,12 +4,18 @@
 
 #include "jit/options.h"
 #include "machine/error.h"
+#include "machine/log.h"
 #include "machine/types.h"
 
 #define MAX_DRIVES 32
 #define MAX_DEVICES 64
 #define MAX_TEXTS 32
 #define MAX_SERIAL 4
+#define MAX_MONITORS 8
+
+#define LYREBIRD_VERSION_MAJOR 0
+#define LYREBIRD_VERSION_MINOR 1
+#define LYREBIRD_VERSION "0.1"
 
 /* key=value,key=value; a comma in a value is written twice. */
 struct keyvals {
@@ -34,6 +40,11 @@ struct drive_option {
     bool cdrom, read_only, snapshot;
     int index; /* -1: next free */
     u8 cache, on_read_error, on_write_error; /* drive_host.h */
+};
+
+struct monitor_option {
+    const char *device; /* as -serial takes it, or "chardev:ID" */
+    bool control, pretty;
 };
 
 struct options {
@@ -61,15 +72,22 @@ struct options {
     unsigned device_count;
     const char *netdevs[MAX_TEXTS], *nics[MAX_TEXTS], *objects[MAX_TEXTS];
     unsigned netdev_count, nic_count, object_count;
-    const char *serial[MAX_SERIAL], *parallel, *monitor, *debugcon, *gdb;
+    const char *serial[MAX_SERIAL], *parallel, *debugcon, *gdb;
     unsigned serial_count;
+    struct monitor_option monitors[MAX_MONITORS];
+    unsigned monitor_count;
+    const char *chardevs[MAX_TEXTS];
+    unsigned chardev_count;
     bool nographic, full_screen, vga_none, vga_std; /* neither: by default */
     const char *display;
     const char *rtc_base;
     bool no_reboot, no_shutdown, paused, nodefaults, acpi, hpet, smm;
     bool panic_pauses;
-    u32 log_mask;
+    struct log_items log_items;
+    struct log_range log_ranges[LOG_RANGES];
+    unsigned log_range_count;
     const char *log_file;
+    const char *trace_insns, *profile, *coverage;
     int exit_now; /* -1: go on; else leave with this status (-help) */
 };
 

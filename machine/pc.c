@@ -43,6 +43,7 @@
 static void line_changed(struct pc *pc, unsigned n)
 {
     bool level = pc->line[n].sources != 0;
+    pc->line[n].rises += level;
     if (n != 2) i8259_set_irq(pc->pic[n >> 3], n & 7, level);
     if (pc->ioapic) ioapic_set_pin(pc->ioapic, n == 0 ? 2 : n, level);
 }
@@ -178,7 +179,7 @@ static void hold_machine(void *opaque, bool hold)
     for (unsigned i = 0; i < m->drive_count; i++) drive_settle(m->drives[i]);
 }
 
-static void quit_failed(void *opaque) { machine_quit(opaque, 1); }
+static void quit_failed(void *opaque) { machine_quit(opaque, 1, "host-error"); }
 
 /* Nobody asked for it by name: a host without a translator interprets, and that is no news. */
 static bool add_translator(struct pc *pc, struct error *error)

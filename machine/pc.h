@@ -10,6 +10,7 @@
 struct pc_line {
     u32 sources; /* one bit a source that drives it */
     unsigned source_count;
+    u64 rises; /* for info irq */
 };
 
 struct pc {

@@ -17,6 +17,7 @@
 #include "machine/host/loop.h"
 #include "net/options.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -28,8 +29,61 @@ static void drive_stopped(void *opaque, struct drive *drive, int error, bool is_
     struct machine *m = opaque;
     fprintf(stderr, "lyrebird: drive '%s': %s: %s; the machine is paused (monitor: cont tries again)\n",
             drive_id(drive), is_write ? "write" : "read", strerror(error));
-    atomic_store(&m->wants_pause, true);
-    loop_wake(m->loop);
+    machine_ask_pause(m, "io-error");
+}
+
+static void drive_trouble(void *opaque, struct drive *drive, int error, bool is_write, enum drive_trouble what)
+{
+    static const char *const actions[] = {"report", "ignore", "stop", "report"};
+    machine_tell(opaque, &(struct machine_event){.kind = EVENT_BLOCK_IO_ERROR, .device = drive_id(drive),
+                                                 .operation = is_write ? "write" : "read", .action = actions[what],
+                                                 .nospace = error == ENOSPC, .reason = strerror(error)});
+}
+
+static void drive_tray(void *opaque, struct drive *drive, bool open)
+{
+    machine_tell(opaque, &(struct machine_event){.kind = EVENT_DEVICE_TRAY_MOVED, .device = drive_id(drive),
+                                                 .id = drive_id(drive), .tray_open = open});
+}
+
+static struct drive_settings settings_for(struct machine *m, const char *id)
+{
+    return (struct drive_settings){.id = id, .stop = drive_stopped, .trouble = drive_trouble, .tray = drive_tray, .opaque = m,
+                                   .clock = m->icount ? m->clock : NULL};
+}
+
+/* Drives without an index= take the first free place, behind those that have one. */
+static bool place_drives(struct options *o, enum drive_interface interface, unsigned places, struct error *error)
+{
+    u32 taken = 0;
+    for (unsigned pass = 0; pass < 2; pass++)
+        for (unsigned i = 0; i < o->drive_count; i++) {
+            struct drive_option *d = &o->drives[i];
+            const char *what = d->file ? d->file : d->cdrom ? "CD-ROM" : "drive";
+            if (d->interface != interface || (pass == 0 && d->index < 0)) continue;
+            if (pass == 1 && d->index >= 0) continue;
+            if (pass == 1) for (d->index = 0; taken >> d->index & 1;) d->index++;
+            if (d->index >= (int)places)
+                return error_set(error, "%s: %s index %d; 0 to %u exist", what, interface == IF_IDE ? "IDE" : "floppy", d->index, places - 1);
+            if (taken >> d->index & 1)
+                return error_set(error, "%s: %s index %d is taken", what, interface == IF_IDE ? "IDE" : "floppy", d->index);
+            taken |= 1u << d->index;
+        }
+    return true;
+}
+
+/* QEMU's names: ide0-hd0, ide1-cd0, floppy0, virtio0. */
+static void default_id(struct machine *m, const struct drive_option *o, char *id, size_t size)
+{
+    static const char *const prefix[] = {"ide", "floppy", "virtio", "pflash", "none"};
+    unsigned n = 0;
+    if (o->interface == IF_IDE) {
+        snprintf(id, size, "ide%d-%s%d", o->index >> 1, o->cdrom ? "cd" : "hd", o->index & 1);
+        return;
+    }
+    for (unsigned i = 0; i < m->drive_count; i++) n += m->drive_options[i]->interface == o->interface;
+    if (o->interface == IF_FLOPPY) n = (unsigned)o->index;
+    snprintf(id, size, "%s%u", prefix[o->interface], n);
 }
 
 static bool open_drive(struct pc *pc, const struct drive_option *o, struct error *error)
@@ -37,27 +91,32 @@ static bool open_drive(struct pc *pc, const struct drive_option *o, struct error
     struct machine *m = pc->machine;
     char id[32];
     struct image *image = NULL;
-    static const char *const prefix[] = {"ide", "floppy", "virtio", "pflash", "none"};
-    snprintf(id, sizeof id, "%s%u", prefix[o->interface], m->drive_count);
+    default_id(m, o, id, sizeof id);
     if (o->file && *o->file) {
         bool snapshot = o->snapshot || (m->options->snapshot && !o->cdrom && o->interface != IF_PFLASH);
         image = image_open(o->file, o->format, o->read_only, snapshot, error);
         if (!image) return false;
     }
-    struct drive_settings settings = {o->id ? o->id : id, o->serial, o->cache, o->on_read_error,
-                                      o->on_write_error, drive_stopped, m, m->icount ? m->clock : NULL};
+    struct drive_settings settings = settings_for(m, o->id ? o->id : id);
+    settings.serial = o->serial;
+    settings.cache = o->cache;
+    settings.on_read_error = o->on_read_error;
+    settings.on_write_error = o->on_write_error;
     for (unsigned i = 0; i < m->drive_count; i++)
         if (!strcmp(drive_id(m->drives[i]), settings.id)) {
             if (image) image->close(image);
             return error_set(error, "-drive id=%s: taken", settings.id);
         }
     m->drive_options[m->drive_count] = o;
+    m->drive_files[m->drive_count] = image ? strdup(o->file) : NULL;
     m->drives[m->drive_count++] = drive_new(image, &settings, m->loop);
     return true;
 }
 
 bool pc_open_drives(struct pc *pc, struct error *error)
 {
+    struct options *o = pc->machine->options;
+    if (!place_drives(o, IF_IDE, 4, error) || !place_drives(o, IF_FLOPPY, 2, error)) return false;
     for (unsigned i = 0; i < pc->machine->options->drive_count; i++)
         if (!open_drive(pc, &pc->machine->options->drives[i], error)) return false;
     return true;
@@ -69,33 +128,14 @@ static bool add_floppy(struct pc *pc, struct error *error)
     static const char *const place[] = {"driveA", "driveB"};
     struct device *floppy = machine_new_device(m, "isa-fdc");
     if (!floppy) return error_set(error, "this build has no i82077");
-    unsigned next = 0;
-    bool taken[2] = {false};
     for (unsigned i = 0; i < m->drive_count; i++) {
         const struct drive_option *o = m->drive_options[i];
-        if (o->interface != IF_FLOPPY) continue;
-        unsigned unit = o->index >= 0 ? (unsigned)o->index : next;
-        const char *file = o->file ? o->file : "-drive if=floppy";
-        if (unit > 1) return error_set(error, "%s: floppy index %u; 0 and 1 exist", file, unit);
-        if (taken[unit]) return error_set(error, "%s: floppy index %u is taken", file, unit);
-        taken[unit] = true;
-        device_set_pointer(floppy, place[unit], m->drives[i]);
-        next = unit + 1;
+        if (o->interface == IF_FLOPPY) device_set_pointer(floppy, place[o->index], m->drives[i]);
     }
     i82077_connect_irq(floppy, pc_irq(pc, 6));
     i82077_connect_dma(floppy, pc->dma);
     pc->floppy = floppy;
     return machine_add(m, floppy, error);
-}
-
-static bool ide_unit(bool taken[4], const struct drive_option *o, unsigned *unit, struct error *error)
-{
-    if (o->index >= 0) *unit = (unsigned)o->index;
-    else for (*unit = 0; *unit < 4 && taken[*unit];) ++*unit;
-    if (*unit > 3) return error_set(error, "%s: IDE index %u; 0 to 3 exist", o->file ? o->file : "CD-ROM", *unit);
-    if (taken[*unit]) return error_set(error, "%s: IDE index %u is taken", o->file ? o->file : "CD-ROM", *unit);
-    taken[*unit] = true;
-    return true;
 }
 
 static bool add_ide(struct pc *pc, struct error *error)
@@ -106,16 +146,13 @@ static bool add_ide(struct pc *pc, struct error *error)
     bool taken[4] = {false};
     piix3_ide_set_wires(ide, irq);
     if (!pci_bus_add(pc->pci, (struct pci_device *)ide, 1 << 3 | 1, error) || !machine_add(m, ide, error)) return false;
-    /* Explicit places first, so that the others can fill in. */
-    for (unsigned pass = 0; pass < 2; pass++)
-        for (unsigned i = 0; i < m->drive_count; i++) {
-            const struct drive_option *o = m->drive_options[i];
-            unsigned unit;
-            if (o->interface != IF_IDE || (o->index < 0) != (pass == 1)) continue;
-            if (!ide_unit(taken, o, &unit, error)) return false;
-            piix3_ide_attach(ide, unit >> 1, unit & 1, m->drives[i], o->cdrom);
-        }
-    struct drive_settings empty = {.id = "ide1-cd0", .clock = m->icount ? m->clock : NULL};
+    for (unsigned i = 0; i < m->drive_count; i++) {
+        const struct drive_option *o = m->drive_options[i];
+        if (o->interface != IF_IDE) continue;
+        taken[o->index] = true;
+        piix3_ide_attach(ide, (unsigned)o->index >> 1, o->index & 1, m->drives[i], o->cdrom);
+    }
+    struct drive_settings empty = settings_for(m, "ide1-cd0");
     if (!taken[2] && !m->options->nodefaults && m->drive_count < MAX_DRIVES) {
         static const struct drive_option no_option = {.interface = IF_IDE, .cdrom = true, .index = 2};
         m->drive_options[m->drive_count] = &no_option;
@@ -144,29 +181,12 @@ bool pc_add_disks(struct pc *pc, struct error *error)
 
 /* --- ports --- */
 
-static struct chardev *open_chardev(struct machine *m, const char *text, struct error *error)
-{
-    if (m->chardev_count == ARRAY_SIZE(m->chardevs)) return error_set(error, "too many character devices"), NULL;
-    bool shared = !strncmp(text, "mon:", 4);
-    struct chardev *chardev = chardev_open(m->loop, shared ? text + 4 : text, error);
-    if (chardev) m->chardevs[m->chardev_count++] = chardev;
-    return chardev;
-}
-
-static void console_quit(void *opaque) { machine_quit(opaque, 0); }
-
 /* TEXT as -serial takes it; "mon:" and -nographic share the terminal with the monitor. */
-static bool open_port(struct machine *m, const char *text, struct chardev **out, struct error *error)
+static bool open_port(struct machine *m, const char *label, const char *text, struct chardev **out, struct error *error)
 {
     *out = NULL;
     if (!strcmp(text, "none")) return true;
-    *out = open_chardev(m, text, error);
-    if (!*out) return false;
-    if (strncmp(text, "mon:", 4)) return true;
-    struct console_hooks hooks = {m, console_quit};
-    m->console = console_new(*out, &hooks);
-    *out = console_serial(m->console);
-    return true;
+    return (*out = machine_chardev(m, label, text, false, error)) != NULL;
 }
 
 static bool add_serial(struct pc *pc, struct error *error)
@@ -177,8 +197,10 @@ static bool add_serial(struct pc *pc, struct error *error)
     if (!o->serial_count && !o->nodefaults) o->serial[o->serial_count++] = o->nographic ? "mon:stdio" : "null";
     for (unsigned i = 0; i < o->serial_count; i++) {
         struct chardev *chardev;
+        char label[24];
+        snprintf(label, sizeof label, "serial%u", i);
         if (!strcmp(o->serial[i], "none")) continue;
-        if (!open_port(pc->machine, o->serial[i], &chardev, error)) return error_prefix(error, "-serial %s", o->serial[i]);
+        if (!open_port(pc->machine, label, o->serial[i], &chardev, error)) return error_prefix(error, "-serial %s", o->serial[i]);
         struct device *uart = machine_new_device(pc->machine, "isa-serial");
         device_set_pointer(uart, "chardev", chardev);
         if (!device_set_property(uart, "iobase", base[i], error)) return false;
@@ -193,7 +215,7 @@ static bool add_parallel(struct pc *pc, struct error *error)
     const char *text = pc->machine->options->parallel;
     struct chardev *chardev = NULL;
     if (text && !strcmp(text, "none")) return true;
-    if (text && !open_port(pc->machine, text, &chardev, error)) return error_prefix(error, "-parallel %s", text);
+    if (text && !open_port(pc->machine, "parallel0", text, &chardev, error)) return error_prefix(error, "-parallel %s", text);
     if (!text && pc->machine->options->nodefaults) return true;
     struct device *port = machine_new_device(pc->machine, "isa-parallel");
     device_set_pointer(port, "chardev", chardev);
@@ -204,10 +226,10 @@ static bool add_parallel(struct pc *pc, struct error *error)
 bool pc_add_ports(struct pc *pc, struct error *error)
 {
     struct machine *m = pc->machine;
-    if (!add_serial(pc, error) || !add_parallel(pc, error) || !pc_add_isa(pc, "port92", error)) return false;
+    if (!machine_open_chardevs(m, error) || !add_serial(pc, error) || !add_parallel(pc, error) || !pc_add_isa(pc, "port92", error)) return false;
     if (m->options->debugcon) {
         struct chardev *chardev;
-        if (!open_port(m, m->options->debugcon, &chardev, error)) return error_prefix(error, "-debugcon %s", m->options->debugcon);
+        if (!open_port(m, "debugcon", m->options->debugcon, &chardev, error)) return error_prefix(error, "-debugcon %s", m->options->debugcon);
         struct device *port = machine_new_device(m, "isa-debugcon");
         device_set_pointer(port, "chardev", chardev);
         if (!machine_add(m, port, error)) return false;
@@ -311,6 +333,19 @@ static bool drive_used(struct machine *m, const struct drive *drive)
     return false;
 }
 
+/* A -chardev's id, or what -serial takes. */
+static struct chardev *find_chardev(struct machine *m, const struct device *device, const char *value, struct error *error)
+{
+    char text[64], label[48];
+    for (unsigned i = 0; i < m->chardev_count; i++)
+        if (!strcmp(m->chardevs[i]->id, value)) {
+            snprintf(text, sizeof text, "chardev:%s", value);
+            return machine_chardev(m, "", text, false, error);
+        }
+    snprintf(label, sizeof label, "%.20s-chardev%u", device->class->name, m->chardev_count);
+    return machine_chardev(m, label, value, false, error);
+}
+
 static bool set_user_property(struct machine *m, struct device *device, const char *key,
                               const char *value, struct error *error)
 {
@@ -325,7 +360,7 @@ static bool set_user_property(struct machine *m, struct device *device, const ch
         return device_set_property(device, key, value, error);
     if (p->kind == PROPERTY_DRIVE) pointer = find_drive(m, value);
     else if (p->kind == PROPERTY_NETDEV) pointer = net_set_find(m->net, value);
-    else if (p->kind == PROPERTY_CHARDEV && !(pointer = open_chardev(m, value, error))) return false;
+    else if (p->kind == PROPERTY_CHARDEV && !(pointer = find_chardev(m, device, value, error))) return false;
     if (!pointer) return error_set(error, "-device %s: no such %s '%s'", device->class->name, key, value);
     if (p->kind == PROPERTY_DRIVE && drive_used(m, pointer))
         return error_set(error, "-device %s: drive '%s' has its place already (if=none leaves it free)", device->class->name, value);

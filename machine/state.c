@@ -171,6 +171,13 @@ void state_dump(void *out, const char *prefix, const void *object, const struct 
     }
 }
 
+u64 state_number(const void *object, const struct state_field *fields, const char *name, unsigned index)
+{
+    const struct state_field *f = find_field(fields, name);
+    if (!f || f->kind != STATE_NUMBER || index >= f->count) return 0;
+    return load_element((const u8 *)object + f->offset + (size_t)index * f->size, f->size);
+}
+
 void state_buffer_free(struct state_buffer *buffer)
 {
     free(buffer->bytes);

@@ -80,6 +80,9 @@ bool state_load(struct state_buffer *in, void *object, const struct state_field 
 void state_dump(void *out, const char *prefix, const void *object,
                 const struct state_field *fields);
 
+/* Element INDEX of the number NAME, for who shows a chip; 0 when there is none. */
+u64 state_number(const void *object, const struct state_field *fields, const char *name, unsigned index);
+
 void state_buffer_free(struct state_buffer *buffer);
 
 #endif

@@ -87,6 +87,7 @@ static void *vcpu_main(void *opaque)
 {
     struct vcpu_thread *thread = opaque;
     struct machine *m = thread->machine;
+    thread->host_id = os_thread_id();
     while (wait_for_go(thread)) {
         switch (cpu_run(thread->cpu)) {
         case CPU_EXIT_IDLE: sleep_until_kicked(thread); break;

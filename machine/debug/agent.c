@@ -8,6 +8,7 @@
  * Not there: floating point, tracing, printf, trace variables. Memory is RAM and ROM only.
  */
 #include "machine/debug/gdb_int.h"
+#include "machine/debug/guest_memory.h"
 
 #include <stdlib.h>
 
@@ -114,7 +115,7 @@ static bool load(struct run *r, unsigned size)
 {
     u8 bytes[8] = {0};
     u64 *top = &r->stack[r->depth - 1];
-    if (!inspect_ram(r->cpu, *top, bytes, size)) return false;
+    if (guest_read(r->cpu, *top, bytes, size) != size) return false;
     *top = ld64(bytes);
     return true;
 }

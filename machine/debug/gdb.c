@@ -17,26 +17,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define CONSOLE_MOST MIB(4)
+
 /* --- out --- */
-
-static void flush(struct gdb *g)
-{
-    unsigned sent = 0, n;
-    while (sent < g->out_length && (n = chardev_write(g->chardev, g->out + sent, g->out_length - sent))) sent += n;
-    g->out_length -= sent;
-    memmove(g->out, g->out + sent, g->out_length);
-}
-
-static void put(struct gdb *g, const void *bytes, unsigned n)
-{
-    if (n > OUT_MAX - g->out_length) {
-        chardev_hang_up(g->chardev);
-        return;
-    }
-    memcpy(g->out + g->out_length, bytes, n);
-    g->out_length += n;
-    flush(g);
-}
 
 void gdb_reply_bytes(struct gdb *g, const void *bytes, unsigned n)
 {
@@ -51,7 +34,7 @@ void gdb_reply_bytes(struct gdb *g, const void *bytes, unsigned n)
     g->last[n + 2] = (u8)digits[sum >> 4];
     g->last[n + 3] = (u8)digits[sum & 15];
     g->last_length = n + 4;
-    put(g, g->last, g->last_length);
+    stream_write(&g->out, g->last, g->last_length);
 }
 
 void gdb_reply(struct gdb *g, const char *text) { gdb_reply_bytes(g, text, (unsigned)strlen(text)); }
@@ -79,7 +62,7 @@ void gdb_console(struct gdb *g, const char *text)
     char packet[2001] = "O";
     for (size_t n = strlen(text), piece; n; text += piece, n -= piece) {
         piece = n < 1000 ? n : 1000;
-        if (OUT_MAX - g->out_length < 2 * sizeof packet) return; /* nobody reads it */
+        if (g->out.length > CONSOLE_MOST) return; /* nobody reads it */
         gdb_reply_bytes(g, packet, 1 + to_hex(packet + 1, text, (unsigned)piece));
     }
 }
@@ -319,7 +302,7 @@ static void packet_detach(struct gdb *g, const char *at, unsigned n)
 static void packet_kill(struct gdb *g, const char *at, unsigned n)
 {
     (void)at, (void)n;
-    machine_quit(g->machine, 0);
+    machine_quit(g->machine, 0, "host-qmp-quit");
 }
 
 static void packet_why(struct gdb *g, const char *at, unsigned n)
@@ -563,7 +546,7 @@ static void packet_ends(struct gdb *g)
 {
     bool good = g->in_sum == g->in_claimed && !g->in_overflow;
     g->in_state = IN_IDLE;
-    if (!g->no_ack) put(g, good ? "+" : "-", 1);
+    if (!g->no_ack) stream_write(&g->out, good ? "+" : "-", 1);
     if (good) packet(g);
     else if (g->in_overflow) gdb_reply(g, "E22");
 }
@@ -576,7 +559,7 @@ static void idle_byte(struct gdb *g, u8 c)
         g->in_length = g->in_sum = 0;
         g->in_overflow = false;
         break;
-    case '-': put(g, g->last, g->last_length); break;
+    case '-': stream_write(&g->out, g->last, g->last_length); break;
     case 3: break_in(g); break;
     default: break;
     }
@@ -606,7 +589,7 @@ static void sum_byte(struct gdb *g, u8 c)
 
 static void look(struct gdb *g)
 {
-    while (g->connected && g->held_from < g->held_until && g->out_length <= OUT_BUSY) {
+    while (g->connected && g->held_from < g->held_until && stream_is_calm(&g->out)) {
         u8 c = g->held[g->held_from++];
         switch (g->in_state) {
         case IN_IDLE: idle_byte(g, c); break;
@@ -634,7 +617,7 @@ static void gdb_receive(void *opaque, const u8 *bytes, unsigned n)
 static void gdb_ready(void *opaque)
 {
     struct gdb *g = opaque;
-    flush(g);
+    stream_flush(&g->out);
     look(g);
     if (!g->held_until) chardev_room(g->chardev);
 }
@@ -673,7 +656,7 @@ bool gdb_start(struct machine *m, struct error *error)
     struct gdb *g = calloc(1, sizeof *g);
     if (!g) abort();
     g->machine = m;
-    g->chardev = chardev;
+    g->chardev = g->out.chardev = chardev;
     g->target = gdb_target_new();
     m->gdb = g;
     m->chardevs[m->chardev_count++] = chardev;

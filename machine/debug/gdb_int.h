@@ -6,11 +6,10 @@
 #include "machine/chardev_host.h"
 #include "machine/debug/gdb.h"
 #include "machine/debug/stops.h"
+#include "machine/debug/stream.h"
 #include "machine/machine.h"
 
 #define PACKET_MAX 16384u       /* bytes between $ and #, either way */
-#define OUT_MAX (256u << 10)
-#define OUT_BUSY (32u << 10)    /* beyond this no more packets are looked at */
 #define HELD_MAX 4096u
 
 enum { SSTEP_ENABLE = 1, SSTEP_NOIRQ = 2, SSTEP_NOTIMER = 4 }; /* as QEMU's */
@@ -35,8 +34,7 @@ struct gdb {
     unsigned in_length;
     bool in_overflow;
     u8 in_sum, in_claimed;
-    u8 out[OUT_MAX];
-    unsigned out_length;
+    struct stream out;
     u8 last[PACKET_MAX + 8];       /* the last packet sent, should it be asked for again */
     unsigned last_length;
 };
@@ -73,11 +71,6 @@ bool gdb_reg_set(struct vcpu *cpu, unsigned n, const u8 *bytes);
 char *gdb_target_new(void); /* target.xml */
 
 /* --- gdb_memory.c --- */
-/* Where LINEAR leads in the processor's tables, whatever the rights; touches nothing. Any thread that
- * may look at CPU, without the machine lock. */
-bool inspect_linear(struct vcpu *cpu, u64 linear, u64 *physical);
-/* SIZE bytes of RAM or ROM at a linear address; false when not all is. As above. */
-bool inspect_ram(struct vcpu *cpu, u64 linear, void *to, unsigned size);
 /* How many of N bytes from ADDRESS on could be had: devices, too. */
 unsigned gdb_read(struct gdb *g, u64 address, u8 *to, unsigned n);
 bool gdb_write(struct gdb *g, u64 address, const u8 *from, unsigned n);

@@ -5,48 +5,23 @@
 #define _GNU_SOURCE /* memmem */
 #include "machine/debug/gdb_int.h"
 
-#include "cpu/mem.h"
 #include "cpu/smm.h" /* cpu_sees_smram */
+#include "machine/debug/guest_memory.h"
 
 #include <stdio.h>
 
 #define SEARCH_MAX MIB(64)
 
-bool inspect_linear(struct vcpu *cpu, u64 linear, u64 *physical)
-{
-    struct walk walk;
-    if (!cpu_long_mode(cpu)) linear = (u32)linear;
-    else if (!cpu_is_canonical(linear)) return false;
-    if (!mmu_walk(cpu, linear, ACCESS_READ, TLB_KERNEL_AC, WALK_PROBE, &walk)) return false;
-    *physical = ((walk.physical & PAGE_MASK) | (linear & (PAGE_SIZE - 1))) & cpu->a20_mask;
-    return true;
-}
-
 /* N bytes of a page of RAM or, for reading, of ROM. */
 static bool ram_piece(struct vcpu *cpu, u64 physical, u8 *bytes, unsigned n, bool write)
 {
     struct memory_target target;
+    if (!write) return guest_read_physical(cpu, physical, bytes, n) == n;
     memory_resolve(cpu->bus, physical & PAGE_MASK, cpu_sees_smram(cpu), &target);
-    if (!target.host || (write && target.read_only)) return false;
+    if (!target.host || target.read_only) return false;
     u8 *host = target.host + (physical & (PAGE_SIZE - 1));
-    if (!write) {
-        guest_copy(bytes, host, n);
-        return true;
-    }
     guest_copy(host, bytes, n);
     if (memory_is_code(cpu->memory, host)) memory_code_written(cpu->memory, host, n);
-    return true;
-}
-
-bool inspect_ram(struct vcpu *cpu, u64 linear, void *to, unsigned size)
-{
-    u8 *bytes = to;
-    while (size) {
-        unsigned room = PAGE_SIZE - (linear & (PAGE_SIZE - 1)), n = size < room ? size : room;
-        u64 physical;
-        if (!inspect_linear(cpu, linear, &physical) || !ram_piece(cpu, physical, bytes, n, false)) return false;
-        bytes += n, linear += n, size -= n;
-    }
     return true;
 }
 
@@ -76,7 +51,7 @@ static unsigned transfer(struct gdb *g, u64 address, u8 *bytes, unsigned n, bool
     while (done < n) {
         u64 at = address + done, physical = at;
         unsigned room = PAGE_SIZE - (at & (PAGE_SIZE - 1)), piece = n - done < room ? n - done : room;
-        if (!g->physical && !inspect_linear(cpu, at, &physical)) break;
+        if (!g->physical && !guest_translate(cpu, at, &physical)) break;
         if (!ram_piece(cpu, physical, bytes + done, piece, write) &&
             !device_piece(cpu, physical, bytes + done, piece, write))
             break;

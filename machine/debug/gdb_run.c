@@ -100,6 +100,7 @@ static void go(struct gdb *g, const struct action *actions)
 {
     struct machine *m = g->machine;
     bool clock = false, any = false;
+    struct error error;
     for (unsigned i = 0; i < m->vcpu_count; i++) {
         const struct action *a = &actions[i];
         any |= a->what != HOLD;
@@ -118,7 +119,9 @@ static void go(struct gdb *g, const struct action *actions)
     }
     stops_shut_down(m);
     g->waiting = true;
-    machine_go(m, clock);
+    if (machine_go(m, clock, &error)) return;
+    g->waiting = false;
+    gdb_reply(g, "E22"); /* it is off, and must be reset first */
 }
 
 void gdb_resume(struct gdb *g, bool step)
@@ -175,7 +178,8 @@ void gdb_attach(struct gdb *g)
     g->goes = m->run_state == RUN_RUNNING;
     g->in_state = IN_IDLE;
     g->held_from = g->held_until = 0;
-    g->out_length = g->last_length = 0;
+    g->last_length = 0;
+    stream_clear(&g->out);
     g->connected = true;
     snprintf(g->stop_reply, sizeof g->stop_reply, "T05thread:1;");
     if (g->goes) machine_pause(m);
@@ -184,13 +188,17 @@ void gdb_attach(struct gdb *g)
 void gdb_detach(struct gdb *g, bool leave)
 {
     struct machine *m = g->machine;
+    struct error error;
     bool running = m->run_state == RUN_RUNNING;
     g->waiting = false;
-    if (leave) g->connected = false;
-    if (running) vcpus_park(m);
+    if (leave) {
+        g->connected = false;
+        stream_clear(&g->out);
+    }
+    if (running) machine_pause(m);
     end_steps(m);
     stops_remove_all(m, 0);
-    if (running || g->goes) machine_resume(m);
+    if (running || g->goes) machine_resume(m, &error);
 }
 
 /* --- Z and z --- */

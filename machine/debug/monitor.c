@@ -1,410 +1,428 @@
 /*
- * The monitor: the commands of QEMU's that we share, a line each, in one table.
+ * The monitor: lines in, commands' answers out. The commands are in monitor.def; here are the sessions (-monitor and
+ * the shared console), the dispatcher and completion.
+ *
+ * What arrives is kept until the I/O thread's loop comes by (monitors_turn): a byte may be handed on by a processor's
+ * thread, which could not wait for itself to stop.
  */
-#define _GNU_SOURCE /* strchrnul */
-#include "machine/monitor.h"
+#include "machine/debug/monitor_int.h"
 
-#include "cpu/cpu.h"
-#include "cpu/flags.h"
-#include "machine/bus_host.h"
+#include "config.h" /* CONFIG_JANSSON */
 #include "machine/chardev_host.h"
-#include "jit/jit.h"
-#include "machine/disk/image.h"
-#include "machine/debug/hash.h"
+#include "machine/clock_host.h"
+#include "machine/debug/control.h"
+#include "machine/debug/line_editor.h"
+#include "machine/debug/qmp.h"
+#include "machine/debug/stream.h"
 #include "machine/display_host.h"
 #include "machine/drive_host.h"
-#include "machine/debug/stops.h"
-#include "machine/machine.h"
+#include "machine/host/loop.h"
+#include "machine/monitor.h"
+#include "net/options.h" /* names of networks */
 
-#include <inttypes.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 
-#define KEY_HOLD_NS 20000000u
-#define KEY_QUEUE 64
+#define INPUT 4096u
+#define PROMPT "(lyrebird) "
 
-struct monitor {
-    struct machine *machine;
-    struct chardev *chardev;
-    char line[512];
-    unsigned length;
-    struct { u32 code; bool down; } keys[KEY_QUEUE]; /* still to be pressed and released */
-    unsigned key_count;
-    struct timer key_timer;
-    FILE *sink; /* instead of a chardev */
-    unsigned cpu;
+struct session {
+    struct session *next;
+    struct monitor monitor;
+    struct stream stream;
+    struct line_editor editor;
+    u8 input[INPUT];
+    unsigned count;
+    bool greeted, greet;
 };
 
-static void say(struct monitor *m, const char *format, ...) PRINTF(2, 3);
-static void say(struct monitor *m, const char *format, ...)
+const struct command monitor_commands[] = {
+#define COMMAND(names, spec, flags, function, help) {names, spec, flags, function, help},
+#define INFO(names, spec, flags, function, help)
+#include "machine/debug/monitor.def"
+#undef COMMAND
+#undef INFO
+    {NULL, NULL, 0, NULL, NULL},
+};
+
+const struct command monitor_infos[] = {
+#define COMMAND(names, spec, flags, function, help)
+#define INFO(names, spec, flags, function, help) {names, spec, flags, function, help},
+#include "machine/debug/monitor.def"
+#undef COMMAND
+#undef INFO
+    {NULL, NULL, 0, NULL, NULL},
+};
+
+/* --- what commands use --- */
+
+void monitor_say(struct monitor *m, const char *format, ...)
 {
-    char text[4096];
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    vfprintf(m->out, format, args);
     va_end(args);
-    if (m->sink) {
-        fputs(text, m->sink);
-        return;
+}
+
+void monitor_error(struct monitor *m, const struct error *error) { monitor_say(m, "Error: %s\n", error->text); }
+
+bool monitor_is_full(struct monitor *m)
+{
+    if (ftell(m->out) < (long)OUTPUT_MOST) return false;
+    monitor_say(m, "… and more\n");
+    return true;
+}
+
+struct vcpu *monitor_cpu(struct monitor *m)
+{
+    if (m->cpu >= m->machine->vcpu_count) m->cpu = 0;
+    return m->machine->vcpu[m->cpu].cpu;
+}
+
+/* --- running a line --- */
+
+static bool has_name(const struct command *command, const char *name, size_t n)
+{
+    for (const char *p = command->names; *p;) {
+        size_t k = strcspn(p, "|");
+        if (k == n && !memcmp(p, name, n)) return true;
+        p += k + (p[k] == '|');
     }
-    for (char *p = text; *p;) {
-        size_t n = strcspn(p, "\n");
-        chardev_write(m->chardev, (const u8 *)p, (unsigned)n);
-        p += n;
-        if (*p) chardev_write(m->chardev, (const u8 *)"\r\n", 2), p++;
-    }
+    return false;
 }
 
-/* --- commands --- */
-
-static void do_quit(struct monitor *m, char *args)
+static const struct command *find(const struct command *list, const char *name, size_t n)
 {
-    (void)args;
-    machine_quit(m->machine, 0);
-}
-
-static void do_stop(struct monitor *m, char *args)
-{
-    (void)args;
-    machine_pause(m->machine);
-}
-
-static void do_cont(struct monitor *m, char *args)
-{
-    (void)args;
-    machine_resume(m->machine);
-}
-
-static void do_reset(struct monitor *m, char *args)
-{
-    (void)args;
-    machine_reset(m->machine);
-}
-
-static void do_wakeup(struct monitor *m, char *args)
-{
-    (void)args;
-    struct machine_services *services = &m->machine->services;
-    if (m->machine->suspended) services->wake(services, WAKE_USER);
-    else say(m, "system_wakeup: the machine is not suspended\n");
-}
-
-static void do_powerdown(struct monitor *m, char *args)
-{
-    (void)args;
-    pc_power_button(m->machine);
-}
-
-static void do_nmi(struct monitor *m, char *args)
-{
-    (void)args;
-    pc_nmi(m->machine);
-}
-
-static void keys_fire(void *opaque)
-{
-    struct monitor *m = opaque;
-    if (!m->key_count) return;
-    display_key(m->machine->display, m->keys[0].code, m->keys[0].down);
-    memmove(m->keys, m->keys + 1, --m->key_count * sizeof m->keys[0]);
-    if (m->key_count) timer_set(&m->key_timer, clock_now(m->machine->clock) + KEY_HOLD_NS);
-    else if (!m->chardev) free(m); /* monitor_execute's */
-}
-
-static void do_sendkey(struct monitor *m, char *args)
-{
-    u32 codes[16];
-    unsigned n = display_key_codes(strtok(args, " "), codes, ARRAY_SIZE(codes));
-    if (!n) {
-        say(m, "sendkey: unknown key in '%s'\n", args);
-        return;
-    }
-    if (m->key_count + 2 * n > KEY_QUEUE) {
-        say(m, "sendkey: too many keys at once\n");
-        return;
-    }
-    for (unsigned i = 0; i < n; i++) m->keys[m->key_count].code = codes[i], m->keys[m->key_count++].down = true;
-    for (unsigned i = n; i-- > 0;) m->keys[m->key_count].code = codes[i], m->keys[m->key_count++].down = false;
-    if (!timer_pending(&m->key_timer)) timer_set(&m->key_timer, clock_now(m->machine->clock));
-}
-
-static void do_screendump(struct monitor *m, char *args)
-{
-    struct error error;
-    if (!display_screenshot(m->machine->display, args, &error)) say(m, "screendump: %s\n", error.text);
-}
-
-static void do_screentext(struct monitor *m, char *args)
-{
-    static const size_t size = 65536;
-    (void)args;
-    char *text = malloc(size);
-    if (text && display_text(m->machine->display, text, size)) {
-        for (char *p = text; *p;) {
-            char *end = strchrnul(p, '\n');
-            say(m, "%.*s\n", (int)(end - p), p);
-            p = *end ? end + 1 : end;
-        }
-    } else {
-        say(m, "screentext: the screen shows graphics\n");
-    }
-    free(text);
-}
-
-static struct drive *find_drive(struct monitor *m, const char *id)
-{
-    for (unsigned i = 0; id && i < m->machine->drive_count; i++)
-        if (!strcmp(drive_id(m->machine->drives[i]), id)) return m->machine->drives[i];
-    say(m, "no drive '%s' (info block lists them)\n", id ? id : "");
+    for (; list->names; list++)
+        if (has_name(list, name, n)) return list;
     return NULL;
 }
 
-static void do_eject(struct monitor *m, char *args)
+static void run(struct monitor *m, const struct command *command, const char *name, char *text)
 {
-    char *id = strtok(args, " ");
-    bool force = id && !strcmp(id, "-f");
-    struct drive *drive = find_drive(m, force ? strtok(NULL, " ") : id);
-    if (!drive) return;
-    if (drive_tray_locked(drive) && !force) say(m, "eject: the guest has locked the tray (eject -f does it anyway)\n");
-    else drive_set_medium(drive, NULL);
+    struct argument a[ARGUMENTS];
+    struct error error;
+    bool parked = (command->flags & COMMAND_PARKED) && m->machine->run_state == RUN_RUNNING;
+    if (parked) vcpus_park(m->machine);
+    if (arguments_parse(m, command->spec, text, a, &error)) command->run(m, a);
+    else monitor_say(m, "%s: %s\nTry \"help %s\" for more information\n", name, error.text, name);
+    if (parked) vcpus_unpark(m->machine);
 }
 
-static void do_change(struct monitor *m, char *args)
+/* The word LINE begins with. A format may follow a command's name at once: x/10i. */
+static size_t word_length(const char *line, bool is_command)
 {
-    struct error error;
-    struct drive *drive = find_drive(m, strtok(args, " "));
-    char *path = strtok(NULL, " ");
-    if (!drive) return;
-    if (!path) {
-        say(m, "change: a file is missing\n");
+    return strcspn(line, is_command ? " \t/" : " \t");
+}
+
+void monitor_run(struct monitor *m, const char *line)
+{
+    char text[LINE_SIZE], name[64], what[80];
+    line += strspn(line, " \t");
+    size_t n = *line == '/' ? 0 : word_length(line, true);
+    if (!*line || *line == '#') return;
+    const struct command *command = find(monitor_commands, line, n);
+    snprintf(name, sizeof name, "%.*s", (int)(n ? n : strlen(line)), line);
+    if (!command) {
+        monitor_say(m, "unknown command: '%s'\n", name);
         return;
     }
-    struct image *image = image_open(path, NULL, true, false, &error);
-    if (!image) say(m, "change: %s\n", error.text);
-    else drive_set_medium(drive, image);
-}
-
-static void info_status(struct monitor *m)
-{
-    bool suspended = m->machine->suspended, running = m->machine->run_state == RUN_RUNNING;
-    say(m, "VM status: %s\n", suspended ? "paused (suspended)" : running ? "running" : "paused");
-}
-
-static void info_registers(struct monitor *m)
-{
-    static const char *const names[] = {"RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI",
-                                        "R8 ", "R9 ", "R10", "R11", "R12", "R13", "R14", "R15"};
-    static const char *const segments[] = {"ES", "CS", "SS", "DS", "FS", "GS", "LDT", "TR"};
-    bool running = m->machine->run_state == RUN_RUNNING;
-    if (running) vcpus_park(m->machine);
-    for (unsigned n = 0; n < m->machine->vcpu_count; n++) {
-        struct vcpu *cpu = m->machine->vcpu[n].cpu;
-        say(m, "CPU#%u\n", n);
-        for (unsigned i = 0; i < 16; i++) say(m, "%s=%016" PRIx64 "%s", names[i], cpu->regs[i], i % 4 == 3 ? "\n" : " ");
-        say(m, "RIP=%016" PRIx64 " RFL=%08x CPL=%u HLT=%u SMM=%u\n", cpu->rip, cpu_eflags(cpu), cpu->cpl,
-            cpu->activity == CPU_HALTED, cpu->in_smm);
-        for (unsigned i = 0; i < SEGMENTS; i++)
-            say(m, "%-3s=%04x %016" PRIx64 " %08x %05x\n", segments[i], cpu->seg[i].selector, cpu->seg[i].base,
-                cpu->seg[i].limit, cpu->seg[i].attr);
-        say(m, "GDT=%016" PRIx64 " %04x  IDT=%016" PRIx64 " %04x\n", cpu->gdt_base, cpu->gdt_limit, cpu->idt_base, cpu->idt_limit);
-        say(m, "CR0=%08" PRIx64 " CR2=%016" PRIx64 " CR3=%016" PRIx64 " CR4=%08" PRIx64 " EFER=%04" PRIx64 "\n", cpu->cr0,
-            cpu->cr2, cpu->cr3, cpu->cr4, cpu->efer);
-        say(m, "instructions=%" PRIu64 "\n", cpu->icount);
-    }
-    if (running) vcpus_unpark(m->machine);
-}
-
-static void info_block(struct monitor *m)
-{
-    for (unsigned i = 0; i < m->machine->drive_count; i++) {
-        struct drive *d = m->machine->drives[i];
-        const char *file = m->machine->drive_options[i]->file;
-        say(m, "%s: %s%s%s, %" PRIu64 " bytes\n", drive_id(d), drive_has_medium(d) ? file ? file : "(changed)" : "[not inserted]",
-            drive_read_only(d) ? " (read-only)" : "", drive_tray_locked(d) ? " (locked)" : "", drive_size(d));
-    }
-}
-
-static void info_mtree(struct monitor *m)
-{
-    char *text = NULL;
-    size_t size = 0;
-    FILE *stream = open_memstream(&text, &size);
-    bus_dump(m->machine->bus, stream);
-    fclose(stream);
-    for (char *p = text; p && *p;) {
-        char *end = strchrnul(p, '\n');
-        say(m, "%.*s\n", (int)(end - p), p);
-        p = *end ? end + 1 : end;
-    }
-    free(text);
-}
-
-static void say_line(void *monitor, const char *line) { say(monitor, "%s\n", line); }
-
-static void info_jit(struct monitor *m)
-{
-    if (m->machine->jit) jit_statistics_print(m->machine->jit, say_line, m);
-    else say(m, "interpreting: nothing is translated\n");
-}
-
-static void info_hash(struct monitor *m)
-{
-    char text[MACHINE_HASH_TEXT], parts[3][MACHINE_HASH_TEXT];
-    bool running = m->machine->run_state == RUN_RUNNING;
-    if (running) vcpus_park(m->machine);
-    machine_hash(m->machine, text, parts);
-    if (running) vcpus_unpark(m->machine);
-    say(m, "state %s\nprocessors %s\nchips %s\nmemory %s\n", text, parts[0], parts[1], parts[2]);
-}
-
-static void info_qtree(struct monitor *m)
-{
-    for (unsigned i = 0; i < m->machine->device_count; i++)
-        say(m, "%-20s %s\n", m->machine->devices[i]->class->name, m->machine->devices[i]->id);
-}
-
-static const struct { const char *name; void (*show)(struct monitor *); const char *help; } infos[] = {
-    {"status", info_status, "running or paused"},
-    {"registers", info_registers, "every processor's registers"},
-    {"block", info_block, "drives"},
-    {"mtree", info_mtree, "who answers which address"},
-    {"qtree", info_qtree, "chips"},
-    {"hash", info_hash, "SHA-256 of processors, chips and memory"},
-    {"jit", info_jit, "what the translator did, and where its code stopped for C"},
-};
-
-static void do_info(struct monitor *m, char *args)
-{
-    for (unsigned i = 0; i < ARRAY_SIZE(infos); i++)
-        if (!strcmp(infos[i].name, args)) {
-            infos[i].show(m);
+    line += n + strspn(line + n, " \t");
+    if (command->run == monitor_info && *line) {
+        n = word_length(line, false);
+        command = find(monitor_infos, line, n);
+        snprintf(what, sizeof what, "info %.*s", (int)(n < 64 ? n : 64), line);
+        if (!command) {
+            monitor_say(m, "unknown command: '%s'\n", what);
             return;
         }
-    for (unsigned i = 0; i < ARRAY_SIZE(infos); i++) say(m, "info %-12s %s\n", infos[i].name, infos[i].help);
-}
-
-static void do_help(struct monitor *m, char *args);
-
-static const struct command {
-    const char *name;
-    void (*run)(struct monitor *, char *args);
-    const char *help;
-} commands[] = {
-    {"help", do_help, "this list"},
-    {"quit", do_quit, "leave the emulator"},
-    {"q", do_quit, "the same"},
-    {"stop", do_stop, "pause the machine"},
-    {"cont", do_cont, "go on"},
-    {"c", do_cont, "the same"},
-    {"system_reset", do_reset, "push the reset button"},
-    {"system_powerdown", do_powerdown, "push the power button"},
-    {"system_wakeup", do_wakeup, "end a suspend"},
-    {"nmi", do_nmi, "a non-maskable interrupt to every processor"},
-    {"sendkey", do_sendkey, "sendkey ctrl-alt-delete: press and release keys"},
-    {"screendump", do_screendump, "screendump FILE: a picture of the screen as PNG"},
-    {"screentext", do_screentext, "the screen's characters, in a text mode"},
-    {"eject", do_eject, "eject [-f] DRIVE: take the medium out"},
-    {"change", do_change, "change DRIVE FILE: put another medium in"},
-    {"info", do_info, "info WHAT: what the machine is and does"},
-    {"break", NULL, "break ADDRESS [cr3=VALUE|current]: stop in front of an instruction"},
-    {"watch", NULL, "watch [r|w|rw] ADDRESS [LENGTH]: stop behind an access to a linear address"},
-    {"stop-on", NULL, "stop-on port|exception|msr|mmio|pte|mode|triple-fault …: stop behind an event"},
-    {"stops", NULL, "what the machine is stopped for"},
-    {"delete", NULL, "delete NUMBER|all: no longer stop for it"},
-};
-
-static void do_help(struct monitor *m, char *args)
-{
-    (void)args;
-    for (unsigned i = 0; i < ARRAY_SIZE(commands); i++) say(m, "%-18s %s\n", commands[i].name, commands[i].help);
-}
-
-static void stops_say(void *opaque, const char *text) { say(opaque, "%s", text); }
-
-static void run_line(struct monitor *m)
-{
-    char *name = m->line + strspn(m->line, " \t");
-    char *args = name + strcspn(name, " \t");
-    if (*args) *args++ = 0;
-    args += strspn(args, " \t");
-    if (!*name) return;
-    for (unsigned i = 0; i < ARRAY_SIZE(commands); i++)
-        if (!strcmp(commands[i].name, name)) {
-            struct stops_listener to = {m, m->cpu, stops_say};
-            if (commands[i].run) commands[i].run(m, args);
-            else stops_command(m->machine, name, args, &to);
-            return;
-        }
-    say(m, "unknown command: '%s' (help lists them)\n", name);
+        line += n;
+        snprintf(text, sizeof text, "%s", line);
+        run(m, command, what, text);
+        return;
+    }
+    snprintf(text, sizeof text, "%s", line);
+    run(m, command, name, text);
 }
 
 char *monitor_execute(struct machine *machine, const char *line, unsigned cpu)
 {
     char *text = NULL;
     size_t size = 0;
-    struct monitor *m = calloc(1, sizeof *m);
-    if (!m || !(m->sink = open_memstream(&text, &size))) {
-        free(m);
-        return NULL;
-    }
-    m->machine = machine;
-    m->cpu = cpu;
-    timer_init(&m->key_timer, machine->clock, keys_fire, m);
-    snprintf(m->line, sizeof m->line, "%s", line);
-    run_line(m);
-    fclose(m->sink);
-    m->sink = NULL;
-    if (!timer_pending(&m->key_timer)) free(m); /* else it is still pressing keys */
+    struct monitor m = {.machine = machine, .cpu = cpu, .format = {1, 'x', 4}};
+    m.out = open_memstream(&text, &size);
+    if (!m.out) return NULL;
+    monitor_run(&m, line);
+    fclose(m.out);
     return text;
 }
 
-static unsigned monitor_room(void *opaque)
+/* --- help --- */
+
+static void help_one(struct monitor *m, const char *prefix, const struct command *command)
 {
-    (void)opaque;
-    return 256;
+    char arguments[128];
+    arguments_describe(command->spec, arguments, sizeof arguments);
+    monitor_say(m, "%s%s%s -- %s\n", prefix, command->names, arguments, command->help);
 }
 
-static void monitor_receive(void *opaque, const u8 *bytes, unsigned n)
+void monitor_help(struct monitor *m, const struct argument *a)
 {
-    struct monitor *m = opaque;
-    for (unsigned i = 0; i < n; i++) {
-        u8 c = bytes[i];
-        if (c == '\r' || c == '\n') {
-            say(m, "\n");
-            m->line[m->length] = 0;
-            m->length = 0;
-            run_line(m);
-            say(m, "(lyrebird) ");
-        } else if (c == 8 || c == 127) {
-            if (m->length) m->length--, say(m, "\b \b");
-        } else if (c >= 32 && m->length < sizeof m->line - 1) {
-            m->line[m->length++] = (char)c;
-            chardev_write(m->chardev, &c, 1);
-        }
+    const struct command *c;
+    if (!a[0].given) {
+        for (c = monitor_commands; c->names; c++) help_one(m, "", c);
+    } else if (!strcmp(a[0].text, "info")) {
+        monitor_info(m, a);
+    } else if ((c = find(monitor_commands, a[0].text, strlen(a[0].text)))) {
+        help_one(m, "", c);
+    } else if (!strncmp(a[0].text, "info ", 5) && (c = find(monitor_infos, a[0].text + 5, strlen(a[0].text + 5)))) {
+        help_one(m, "info ", c);
+    } else {
+        monitor_say(m, "unknown command: '%s'\n", a[0].text);
     }
+}
+
+void monitor_info(struct monitor *m, const struct argument *a)
+{
+    (void)a;
+    for (const struct command *c = monitor_infos; c->names; c++) help_one(m, "info ", c);
+}
+
+void info_history(struct monitor *m, const struct argument *a)
+{
+    (void)a;
+    for (unsigned i = 0; m->editor && i < m->editor->history_count; i++) monitor_say(m, "%u: '%s'\n", i, m->editor->history[i]);
+}
+
+/* --- completion --- */
+
+static void complete_names(const struct command *list, const char *prefix, struct line_choices *choices)
+{
+    for (; list->names; list++)
+        for (const char *p = list->names; *p;) {
+            char name[64];
+            size_t k = strcspn(p, "|");
+            snprintf(name, sizeof name, "%.*s", (int)k, p);
+            line_choice(choices, prefix, name);
+            p += k + (p[k] == '|');
+        }
+}
+
+static void complete_devices(struct machine *machine, const char *prefix, struct line_choices *choices)
+{
+    for (unsigned i = 0; i < machine->device_count; i++) line_choice(choices, prefix, machine->devices[i]->id);
+    for (unsigned i = 0; i < machine->vcpu_count; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "cpu%u", i);
+        line_choice(choices, prefix, name);
+    }
+}
+
+static void complete_keys(const char *prefix, struct line_choices *choices)
+{
+    const char *dash = strrchr(prefix, '-'), *from = dash ? dash + 1 : prefix;
+    for (unsigned i = 0; display_key_name(i); i++) {
+        char name[64];
+        if (strncmp(from, display_key_name(i), strlen(from))) continue;
+        snprintf(name, sizeof name, "%.*s%s", (int)(from - prefix), prefix, display_key_name(i));
+        line_choice(choices, prefix, name);
+    }
+}
+
+static void complete_type(struct machine *machine, char type, const char *prefix, struct line_choices *choices)
+{
+    switch (type) {
+    case 'C': complete_names(monitor_commands, prefix, choices); break;
+    case 'I': complete_names(monitor_infos, prefix, choices); break;
+    case 'D':
+        for (unsigned i = 0; i < machine->drive_count; i++) line_choice(choices, prefix, drive_id(machine->drives[i]));
+        break;
+    case 'N':
+        for (unsigned i = 0; machine->net && i < machine->net->port_count; i++) line_choice(choices, prefix, machine->net->ports[i]->id);
+        break;
+    case 'd': complete_devices(machine, prefix, choices); break;
+    case 'K': complete_keys(prefix, choices); break;
+    case 'b': line_choice(choices, prefix, "on"), line_choice(choices, prefix, "off"); break;
+    default: break;
+    }
+}
+
+void monitor_complete(struct monitor *m, const char *line, struct line_choices *choices)
+{
+    const struct command *command;
+    unsigned index = 0;
+    line += strspn(line, " \t");
+    size_t n = word_length(line, true);
+    if (!line[n]) {
+        complete_names(monitor_commands, line, choices);
+        return;
+    }
+    command = find(monitor_commands, line, n);
+    if (command && command->run == monitor_info) {
+        const char *item = line + n + strspn(line + n, " \t");
+        size_t k = word_length(item, false);
+        if (item[k]) command = find(monitor_infos, item, k), line = item, n = k;
+    }
+    if (!command) return;
+    for (const char *p = line + n; *p;) {
+        p += strspn(p, " \t");
+        size_t k = strcspn(p, " \t");
+        if (!p[k]) {
+            complete_type(m->machine, arguments_type(command->spec, index), p, choices);
+            return;
+        }
+        index += *p != '-' && *p != '/';
+        p += k;
+    }
+}
+
+/* --- sessions --- */
+
+static unsigned session_room(void *opaque)
+{
+    const struct session *s = opaque;
+    return stream_is_calm(&s->stream) ? INPUT - s->count : 0;
+}
+
+static void session_receive(void *opaque, const u8 *bytes, unsigned n)
+{
+    struct session *s = opaque;
+    memcpy(s->input + s->count, bytes, n);
+    s->count += n;
+    loop_wake(s->monitor.machine->loop);
+}
+
+static void session_ready(void *opaque)
+{
+    struct session *s = opaque;
+    stream_flush(&s->stream);
+    if (stream_is_calm(&s->stream)) loop_wake(s->monitor.machine->loop);
+}
+
+static void session_connected(void *opaque, bool there)
+{
+    struct session *s = opaque;
+    s->greet = there;
+    if (!there) stream_clear(&s->stream), s->count = 0, s->greeted = false;
+    loop_wake(s->monitor.machine->loop);
+}
+
+static void editor_write(void *opaque, const char *bytes, size_t n)
+{
+    struct session *s = opaque;
+    stream_write(&s->stream, bytes, n);
+}
+
+static void editor_complete(void *opaque, const char *line, struct line_choices *choices)
+{
+    struct session *s = opaque;
+    monitor_complete(&s->monitor, line, choices);
+}
+
+static void write_lines(struct session *s, const char *text)
+{
+    while (*text) {
+        size_t n = strcspn(text, "\n");
+        stream_write(&s->stream, text, n);
+        text += n;
+        if (*text) stream_write(&s->stream, "\r\n", 2), text++;
+    }
+}
+
+static void run_line(struct session *s)
+{
+    char *text = NULL;
+    size_t size = 0;
+    line_remember(&s->editor, s->editor.line);
+    s->monitor.out = open_memstream(&text, &size);
+    if (s->monitor.out) {
+        monitor_run(&s->monitor, s->editor.line);
+        fclose(s->monitor.out);
+        write_lines(s, text);
+    }
+    free(text);
+    s->monitor.out = NULL;
+    line_begin(&s->editor);
+}
+
+static void greet(struct session *s)
+{
+    s->greet = false;
+    if (s->greeted) {
+        line_redraw(&s->editor);
+        return;
+    }
+    s->greeted = true;
+    write_lines(s, "Lyrebird " LYREBIRD_VERSION " monitor - type 'help' for more information\n");
+    line_begin(&s->editor);
+}
+
+static void session_turn(struct session *s)
+{
+    unsigned i = 0;
+    if (s->greet) greet(s);
+    if (!s->count) {
+        if (s->stream.chardev->connected && stream_is_calm(&s->stream)) chardev_room(s->stream.chardev);
+        return;
+    }
+    while (i < s->count && stream_is_calm(&s->stream))
+        if (line_byte(&s->editor, s->input[i++])) run_line(s);
+    if (i > s->count) i = s->count; /* the client went meanwhile */
+    s->count -= i;
+    memmove(s->input, s->input + i, s->count);
+    chardev_room(s->stream.chardev);
+}
+
+void monitors_turn(struct machine *machine)
+{
+    if (!machine->monitors) return;
+    for (struct session *s = machine->monitors->sessions; s; s = s->next) session_turn(s);
+    if (CONFIG_JANSSON) qmp_turn(machine);
+}
+
+void machine_tell(struct machine *machine, const struct machine_event *event)
+{
+    if (CONFIG_JANSSON && machine->monitors) qmp_event(machine, event);
 }
 
 static void attach(struct machine *machine, struct chardev *chardev)
 {
-    struct monitor *m = calloc(1, sizeof *m);
-    if (!m) abort();
-    m->machine = machine;
-    m->chardev = chardev;
-    timer_init(&m->key_timer, machine->clock, keys_fire, m);
-    struct chardev_listener listener = {.opaque = m, .room = monitor_room, .receive = monitor_receive};
+    struct session *s = calloc(1, sizeof *s);
+    if (!s) abort();
+    s->monitor = (struct monitor){.machine = machine, .format = {1, 'x', 4}, .editor = &s->editor};
+    s->stream.chardev = chardev;
+    s->editor = (struct line_editor){.prompt = PROMPT, .opaque = s, .write = editor_write, .complete = editor_complete};
+    s->next = machine->monitors->sessions;
+    machine->monitors->sessions = s;
+    struct chardev_listener listener = {.opaque = s, .room = session_room, .receive = session_receive,
+                                        .ready = session_ready, .connected = session_connected};
     chardev_listen(chardev, &listener);
+}
+
+static bool open_monitor(struct machine *machine, const struct monitor_option *o, unsigned n, struct error *error)
+{
+    char label[32];
+    snprintf(label, sizeof label, "compat_monitor%u", n);
+    if (o->control && !CONFIG_JANSSON) return error_set(error, "built without jansson: no control sockets");
+    struct chardev *chardev = machine_chardev(machine, label, o->device, true, error);
+    if (!chardev) return false;
+    if (CONFIG_JANSSON && o->control) qmp_attach(machine, chardev, o->pretty);
+    else attach(machine, chardev);
+    return true;
 }
 
 bool monitor_start(struct machine *machine, struct error *error)
 {
-    const char *text = machine->options->monitor;
-    if (machine->console) attach(machine, console_monitor(machine->console));
-    if (!text || !strcmp(text, "none")) return true;
-    struct chardev *chardev = chardev_open(machine->loop, text, error);
-    if (!chardev) return error_prefix(error, "-monitor %s", text);
-    machine->chardevs[machine->chardev_count++] = chardev;
-    attach(machine, chardev);
-    say(&(struct monitor){.chardev = chardev}, "(lyrebird) ");
+    const struct options *o = machine->options;
+    machine->monitors = calloc(1, sizeof *machine->monitors);
+    if (!machine->monitors) abort();
+    control_init(machine);
+    for (unsigned i = 0; i < o->monitor_count; i++) {
+        const struct monitor_option *mon = &o->monitors[i];
+        if (strcmp(mon->device, "none") && !open_monitor(machine, mon, i, error))
+            return error_prefix(error, "-%s %s", mon->control ? "qmp" : "monitor", mon->device);
+    }
+    if (machine->console && !console_monitor(machine->console)->has_listener)
+        attach(machine, console_monitor(machine->console));
     return true;
 }

@@ -149,7 +149,7 @@ void stops_stopped(struct machine *m)
 {
     struct vcpu *cpu;
     char text[256];
-    machine_pause(m); /* a debugger who waits takes what there is to tell */
+    machine_pause_as(m, "debug"); /* a debugger who waits takes what there is to tell */
     if (gdb_attached(m)) return;
     while ((cpu = stops_next(m))) {
         stops_describe(cpu, text, sizeof text);

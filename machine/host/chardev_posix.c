@@ -97,6 +97,7 @@ static void hang_up(struct fd_chardev *c)
     if (c->listening >= 0 && c->in >= 0) {
         close(c->in);
         c->in = c->out = -1;
+        if (c->watch_listening) loop_change(c->watch_listening, LOOP_IN);
     }
     if (c->base.connected) chardev_connected(&c->base, false);
 }
@@ -143,9 +144,9 @@ static void can_read(void *opaque, unsigned events)
 static void can_write(void *opaque, unsigned events)
 {
     struct fd_chardev *c = opaque;
-    (void)events;
     loop_change(c->watch_out, 0);
-    chardev_ready(&c->base);
+    if ((events & LOOP_ERROR) && c->listening >= 0) hang_up(c); /* gone for good, whatever was still to be read */
+    else chardev_ready(&c->base);
 }
 
 /* All of it, whatever the reader does. */
@@ -271,14 +272,15 @@ static void connected(struct fd_chardev *c, int fd)
     chardev_connected(&c->base, true);
 }
 
+/* One at a time: the next ones wait. */
 static void can_accept(void *opaque, unsigned events)
 {
     struct fd_chardev *c = opaque;
     (void)events;
     int fd = accept4(c->listening, NULL, NULL, SOCK_CLOEXEC);
     if (fd < 0) return;
-    if (c->in >= 0) close(fd); /* one at a time */
-    else connected(c, fd);
+    loop_change(c->watch_listening, 0);
+    connected(c, fd);
 }
 
 static bool has_option(const char *options, const char *name)
@@ -327,7 +329,7 @@ static struct chardev *serve_or_connect(struct loop *loop, int fd, const struct 
         int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
         if (peer >= 0) connected(c, peer);
     }
-    c->watch_listening = loop_add(loop, fd, LOOP_IN, can_accept, c);
+    c->watch_listening = loop_add(loop, fd, c->in < 0 ? LOOP_IN : 0, can_accept, c);
     return &c->base;
 }
 

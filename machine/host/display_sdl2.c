@@ -117,7 +117,7 @@ static void sdl_events(struct window *window)
     SDL_Event e;
     for (unsigned keys = 0; keys < KEYS_A_FRAME && SDL_PollEvent(&e);) {
         switch (e.type) {
-        case SDL_QUIT: machine_quit(w->machine, 0); break;
+        case SDL_QUIT: machine_quit(w->machine, 0, "host-ui"); break;
         case SDL_KEYDOWN:
         case SDL_KEYUP:
             key_event(w, &e.key);

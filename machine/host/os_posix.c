@@ -1,4 +1,5 @@
 /* machine/host/os.h on POSIX systems with mmap and clock_gettime. */
+#define _GNU_SOURCE /* syscall */
 #include "machine/host/os.h"
 
 #include <errno.h>
@@ -6,6 +7,9 @@
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#endif
 
 #ifndef MAP_NORESERVE
 #define MAP_NORESERVE 0
@@ -64,3 +68,14 @@ u64 os_physical_memory(void)
 {
     return (u64)sysconf(_SC_PHYS_PAGES) * (u64)sysconf(_SC_PAGESIZE);
 }
+
+int os_thread_id(void)
+{
+#ifdef __linux__
+    return (int)syscall(SYS_gettid);
+#else
+    return 0;
+#endif
+}
+
+int os_process_id(void) { return (int)getpid(); }

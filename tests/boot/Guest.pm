@@ -93,9 +93,11 @@ sub monitor {
             sleep 0.1;
         }
         die 'no monitor' unless $self->{monitor};
-        # The greeting, when it was not lost before we came.
-        my $select = IO::Select->new($self->{monitor});
-        sysread $self->{monitor}, my $greeting, 1000 if $select->can_read(0.3);
+        my ($greeting, $until) = ('', time + 20);
+        while (time < $until && $greeting !~ /\(lyrebird\) \z/) {
+            next unless IO::Select->new($self->{monitor})->can_read(1);
+            sysread $self->{monitor}, $greeting, 1000, length $greeting or last;
+        }
     }
     my $socket = $self->{monitor};
     syswrite $socket, "$command\n";

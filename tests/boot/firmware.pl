@@ -47,7 +47,7 @@ sub png_size {
     like($g->{screen}, qr/SeaBIOS \(version/, 'SeaBIOS says its version');
     is($g->monitor("screendump $dir/a.png"), '', 'screendump');
     is_deeply([png_size("$dir/a.png")], [720, 400], 'the picture has 720x400 points');
-    like($g->monitor("screendump $dir/none/a.png"), qr/\Ascreendump: .*none/, 'a picture that cannot be written is said');
+    like($g->monitor("screendump $dir/none/a.png"), qr/\AError: .*none/, 'a picture that cannot be written is said');
     $g->monitor('quit');
     is($g->wait_exit(20), 0, 'quit: exit status 0');
 }

@@ -80,7 +80,7 @@ static void stop(void *opaque, struct drive *drive, int error, bool is_write)
 
 static void open_drive(struct disk_test *t, bool read_only, bool snapshot, enum drive_cache cache, enum drive_trouble write_trouble)
 {
-    struct drive_settings settings = {"disk0", "SERIAL", cache, TROUBLE_REPORT, write_trouble, stop, t, NULL};
+    struct drive_settings settings = {.id = "disk0", .serial = "SERIAL", .cache = cache, .on_write_error = write_trouble, .stop = stop, .opaque = t};
     t->image = image_open(t->path, "raw", read_only, snapshot, &t->error);
     if (!t->image) fail_msg("%s", t->error.text);
     t->drive = drive_new(t->image, &settings, t->loop);
@@ -458,7 +458,7 @@ static struct failing failing_new(int error)
 static void open_failing(struct disk_test *t, struct failing *f, enum drive_cache cache, enum drive_trouble read_trouble,
                          enum drive_trouble write_trouble)
 {
-    struct drive_settings settings = {"disk0", NULL, cache, read_trouble, write_trouble, stop, t, NULL};
+    struct drive_settings settings = {.id = "disk0", .cache = cache, .on_read_error = read_trouble, .on_write_error = write_trouble, .stop = stop, .opaque = t};
     t->stops = 0;
     t->drive = drive_new(&f->image, &settings, t->loop);
 }
