@@ -15,8 +15,11 @@ for tool in "$triplet-gcc" "$emulator"; do
 done
 root=$(QUIET=1 sh "$SOURCE/tests/cross/sysroot.sh" "$arch") || { bad "packages to build against" </dev/null; leave 1; }
 build=$LYREBIRD_CACHE/build-$arch
+# What a build of another checkout noted of its sources is of no use.
+[ "$(cat "$build/source" 2>/dev/null)" = "$SOURCE" ] || rm -rf "$build"
 mkdir -p "$build"
 cd "$build"
+printf '%s\n' "$SOURCE" > source
 
 # --- the build, without a warning ---
 configure() {
