@@ -144,7 +144,7 @@ struct tlb_entry {
 #define TLB_LISTED 512          /* slot is in touched */
 #define TLB_LISTED_GLOBAL 1024  /* slot is in touched_global */
 #define TLB_APIC 2048           /* the local APIC's page */
-#define TLB_INVALID_TAG 1ull
+#define TLB_INVALID_TAG 0x800ull /* no address is compared with this bit: alignment checks keep lower ones */
 
 enum tlb_mode { TLB_USER, TLB_KERNEL, TLB_KERNEL_AC, TLB_MODES };
 /* USER: CPL 3. KERNEL: supervisor, user pages refused when SMAP is on. KERNEL_AC: supervisor, AC=1. */

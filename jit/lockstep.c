@@ -14,6 +14,7 @@
  */
 #include "jit/jit_int.h"
 
+#include "cpu/doubt.h"
 #include "cpu/interp.h"
 #include "cpu/undo.h"
 
@@ -92,20 +93,6 @@ static const struct insn *next_insn(struct vcpu *cpu, u64 left)
     const struct insn *insn = interp_enter(cpu, left < BLOCK_INSNS);
     if (!insn || left < BLOCK_INSNS) return insn;
     return ((const struct block *)(const void *)insn - 1)->count <= left ? insn : interp_enter(cpu, true);
-}
-
-/* What is known of the flags, while stepping: those that the manual leaves undefined, and whether
- * anything looked at them. */
-struct doubt { unsigned undefined; bool used; };
-
-static void doubt_insn(struct doubt *d, const struct insn *insn)
-{
-    const struct insn_row *row = insn_row(insn->row);
-    bool shift = (insn->op >= OP_ROL && insn->op <= OP_SAR) || insn->op == OP_SHLD || insn->op == OP_SHRD;
-    if ((row->flags_read | (insn->op == OP_PUSHF ? FLAGS_ARITHMETIC : 0)) & d->undefined) d->used = true;
-    if (insn->op == OP_INT || insn->op == OP_SYSCALL) d->used |= d->undefined != 0;
-    if (shift) d->undefined |= row->flags_undefined | FLAG_OF; /* a count of zero leaves all as it was */
-    else d->undefined = (d->undefined & ~(unsigned)row->flags_written) | row->flags_undefined;
 }
 
 /* The interpreter, COUNT instructions, and one more that is to fault when the other did. */

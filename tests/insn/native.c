@@ -40,14 +40,15 @@ static struct {
 
 static bool has_ymm(const u8 *fp) { return ld32(fp + 464) == MAGIC1 && (ld64(fp + 472) & 4); }
 
-static void put(ucontext_t *uc, const struct native_state *s)
+void native_put(void *frame, const struct native_state *s, bool step)
 {
+    ucontext_t *uc = frame;
     greg_t *g = uc->uc_mcontext.gregs;
     u8 *fp = (u8 *)uc->uc_mcontext.fpregs;
     for (unsigned i = 0; i < 16; i++) g[gregs_by_encoding[i]] = (greg_t)s->gpr[i];
     g[REG_RIP] = (greg_t)s->rip;
     g[REG_EFL] =
-        (greg_t)(((u32)g[REG_EFL] & ~NATIVE_FLAGS) | (s->flags & NATIVE_FLAGS) | EFLAGS_TF);
+        (greg_t)(((u32)g[REG_EFL] & ~NATIVE_FLAGS) | (s->flags & NATIVE_FLAGS) | (step ? EFLAGS_TF : 0));
     st16(fp, s->fcw);
     st16(fp + 2, s->fsw);
     fp[4] = s->ftw;
@@ -61,8 +62,9 @@ static void put(ucontext_t *uc, const struct native_state *s)
     }
 }
 
-static void get(const ucontext_t *uc, struct native_state *s)
+void native_get(const void *frame, struct native_state *s)
 {
+    const ucontext_t *uc = frame;
     const greg_t *g = uc->uc_mcontext.gregs;
     const u8 *fp = (const u8 *)uc->uc_mcontext.fpregs;
     for (unsigned i = 0; i < 16; i++) s->gpr[i] = (u64)g[gregs_by_encoding[i]];
@@ -88,7 +90,7 @@ static void door(int signal, siginfo_t *info, void *context)
     if (!native.running) { /* the INT3 of native_run */
         memcpy(native.home, g, sizeof(native.home));
         memcpy(native.home_fp, uc->uc_mcontext.fpregs, fp_size);
-        put(uc, native.state);
+        native_put(uc, native.state, true);
         native.running = 1;
         return;
     }
@@ -101,7 +103,7 @@ static void door(int signal, siginfo_t *info, void *context)
     if (vector != 1)
         native.fault = (struct native_fault){
             .vector = vector, .error = (u32)g[REG_ERR], .address = (u64)g[REG_CR2]};
-    get(uc, native.state);
+    native_get(uc, native.state);
     memcpy(g, native.home, sizeof(native.home));
     memcpy(uc->uc_mcontext.fpregs, native.home_fp, fp_size);
     native.running = 0;
@@ -182,6 +184,8 @@ void native_close(void)
 bool native_open(void) { return false; }
 void native_close(void) {}
 void native_data_ready(void) {}
+void native_put(void *frame, const struct native_state *state, bool step) { (void)frame, (void)state, (void)step; }
+void native_get(const void *frame, struct native_state *state) { (void)frame, (void)state; }
 void native_code(const u8 *bytes, unsigned length, unsigned pos)
 {
     (void)bytes;

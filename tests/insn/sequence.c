@@ -42,23 +42,25 @@ struct maker {
 
 static void put(struct piece *p, const void *bytes, unsigned n)
 {
+    if (p->length + n > sizeof(p->bytes)) return;
     memcpy(p->bytes + p->length, bytes, n);
     p->length = (u8)(p->length + n);
 }
 
-static void put_mov(struct piece *p, unsigned reg, u32 value)
+static void put_mov(struct piece *p, unsigned reg, u64 value)
 {
-    u8 bytes[6];
-    unsigned n = 0;
-    if (reg >= 8) bytes[n++] = 0x41;
+    u8 bytes[10];
+    unsigned n = 0, wide = value >> 32 != 0;
+    if (reg >= 8 || wide) bytes[n++] = (u8)(0x40 | wide << 3 | (reg >= 8));
     bytes[n++] = (u8)(0xb8 | (reg & 7));
-    st32(bytes + n, value);
-    put(p, bytes, n + 4);
+    st64(bytes + n, value);
+    put(p, bytes, n + (wide ? 8 : 4));
 }
 
 /* Mostly good, sometimes across pages, misaligned, or on the pages that fault. */
-static u32 some_address(struct maker *m, bool aligned)
+static u64 some_address(struct maker *m, bool aligned)
 {
+    if (m->place->address && rng_below(m->rng, 2)) return m->place->address(m->rng, m->code64);
     u32 offset = rng_below(m->rng, m->place->data_size / 2);
     switch (rng_below(m->rng, 16)) {
     case 0: offset = (offset & ~0xfffu) - 8 + rng_below(m->rng, 16); break;
@@ -134,7 +136,7 @@ static bool make_addresses(struct maker *m, struct piece *p, const struct insn *
     bool bit_string = i->op >= OP_BT && i->op <= OP_BTC && i->operand[1].kind == OPERAND_GPR;
     if (bit_string) return false;
     if (i->base == REG_ZERO && i->index == REG_ZERO) {
-        if (code->disp_at >= 0) st32(code->bytes + code->disp_at, some_address(m, aligned));
+        if (code->disp_at >= 0) st32(code->bytes + code->disp_at, (u32)some_address(m, aligned));
         return code->disp_at >= 0;
     }
     if (i->base == REG_IP_BASE) return false; /* code: PIECE_AHEAD and PIECE_BACK write that in good order */
@@ -147,7 +149,7 @@ static bool make_addresses(struct maker *m, struct piece *p, const struct insn *
     }
     if (code->disp_at >= 0) {
         u32 disp = aligned ? rng_below(m->rng, 64) * 16 : rng_below(m->rng, 2048);
-        st32(code->bytes + code->disp_at, i->base == REG_ZERO ? some_address(m, aligned) : disp);
+        st32(code->bytes + code->disp_at, i->base == REG_ZERO ? (u32)some_address(m, aligned) : disp);
     }
     if (i->index != REG_ZERO && !(m->small >> i->index & 1)) {
         put_mov(p, i->index, rng_below(m->rng, 48) & (aligned ? ~15u : ~0u));
@@ -237,6 +239,7 @@ void sequence_random(struct sequence *s, struct rng *rng, const struct sequence_
         unsigned k = rng_below(rng, 12);
         if (k == 0) bracket(s, &m, 1 + rng_below(rng, 8));
         else if (k == 1 && !rng_below(rng, 4)) random_flags(s, &m);
+        else if (k == 2 && place->piece) place->piece(rng, code64, &s->piece[s->count++]);
         else if (plain(&m, &s->piece[s->count])) s->count++;
     }
 }

@@ -38,6 +38,9 @@ struct sequence {
 struct sequence_place {
     u32 code, data, data_size, counters; /* counters: room for 64 quadwords */
     const struct feature_set *features;
+    /* Or NULL: other addresses for half of the memory operands; a piece of its own now and then. */
+    u64 (*address)(struct rng *rng, bool code64);
+    void (*piece)(struct rng *rng, bool code64, struct piece *p);
 };
 
 void sequence_random(struct sequence *s, struct rng *rng, const struct sequence_place *place, bool code64, unsigned count);

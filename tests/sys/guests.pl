@@ -106,7 +106,7 @@ for my $topic (@topics) {
     my ($all) = $head =~ /smp=([\d,]+)/;
     my ($quick) = $head =~ /quick=([\d,]+)/;
     my $elf = compile($cc, $topic, $bits) or next;
-    my @counts = split /,/, !$long && $quick ? $quick : $all || 1;
+    my @counts = split /,/, !$long && defined $quick ? $quick : $all || 1;
     my ($engines) = $head =~ /engines=([\w,]+)/; # otherwise the default one
     @counts = grep { $_ && (!$ENV{SMP} || $_ == $ENV{SMP}) } @counts;
     for my $engine ($engines && !$ENV{EMULATOR_ARGS} ? split(/,/, $engines) : undef) { run_guest($topic, $elf, $_, $engine) for @counts }
