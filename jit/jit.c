@@ -300,6 +300,7 @@ static const u8 *load_and_resume(struct jit_cpu *j, const struct jsite *site)
 static const u8 *go_on(struct jit_cpu *j, struct jsite *site)
 {
     struct vcpu *cpu = j->cpu;
+    tlb_boundary(cpu);
     if (unlikely(hurried(cpu)) || must_leave(cpu)) return stop(j, ENGINE_RAN);
     u32 flushes = j->flushes;
     u64 from = cpu->regs[REG_IP_BASE];
