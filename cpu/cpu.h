@@ -323,6 +323,8 @@ struct vcpu {
     void *random_opaque;
     void (*wake)(void *opaque);  /* told when a request is posted, to wake a halted thread */
     void *wake_opaque;
+    void (*relax)(void *opaque); /* it has been spinning for a while: others may need the host's processor */
+    void *relax_opaque;
     void (*ferr)(void *opaque);  /* FERR#: unmasked x87 exception with CR0.NE clear (IRQ 13); may be NULL */
     void *ferr_opaque;
     void (*lock)(void *opaque);  /* the machine lock, around apic and inta calls */

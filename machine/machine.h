@@ -142,6 +142,7 @@ void vcpus_park(struct machine *machine);    /* lock held; drops it while waitin
 void vcpus_unpark(struct machine *machine);
 void vcpus_hold(struct machine *machine, unsigned index, bool held); /* while all are parked */
 void vcpu_kick(void *vcpu_thread);
+void vcpu_relax(void *vcpu_thread); /* its own thread: spins, for want of somebody else's progress */
 
 /* --- pc.c --- */
 bool pc_build(struct machine *machine, struct error *error);

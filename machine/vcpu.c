@@ -3,6 +3,8 @@
  */
 #include "machine/machine.h"
 
+#include "machine/host/os.h"
+
 #include "cpu/cpu.h" /* cpu_run, cpu_request */
 #include "machine/host/loop.h"
 #include "machine/host/os.h"
@@ -22,6 +24,12 @@ void vcpu_kick(void *opaque)
     thread->kicked = true;
     pthread_cond_signal(&thread->kicked_cond);
     pthread_mutex_unlock(&thread->mutex);
+}
+
+void vcpu_relax(void *opaque)
+{
+    (void)opaque;
+    os_yield();
 }
 
 static void sleep_until_kicked(struct vcpu_thread *thread)
