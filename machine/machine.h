@@ -26,7 +26,8 @@ struct vcpu_thread {
     pthread_t thread;
     pthread_mutex_t mutex;
     pthread_cond_t kicked_cond;
-    bool kicked, started;
+    _Atomic bool kicked, asleep;  /* asleep, or about to be */
+    bool started;
     u64 nap_ns, napped_at;        /* length of the next nap; instructions done at the last */
     bool held;                    /* stays parked though the machine runs; under run_mutex */
     int host_id; /* os_thread_id */
@@ -69,7 +70,7 @@ struct machine {
     unsigned vcpu_count;
     pthread_mutex_t run_mutex;
     pthread_cond_t run_changed;   /* run_state or parked */
-    enum run_state run_state;     /* under run_mutex */
+    _Atomic(enum run_state) run_state; /* written under run_mutex */
     unsigned parked;
 
     struct device *devices[MAX_BOARD_DEVICES]; /* in reset order */
