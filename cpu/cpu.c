@@ -421,6 +421,7 @@ static bool stop_due(struct vcpu *cpu)
 
 static int run_round(struct vcpu *cpu, u64 limit)
 {
+    tlb_boundary(cpu);
     bool step = (cpu->mode_key & MODE_STEP) || cpu->debug_step;
     const u64 ip = cpu->rip;
     allow_chaining(cpu, limit, step);

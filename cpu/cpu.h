@@ -19,6 +19,7 @@
 
 #define TLB_ENTRIES 4096
 #define TLB_DIRECTORIES 512
+#define TLB_EVICTED 512
 
 /* --- EFLAGS --- */
 enum {
@@ -171,6 +172,9 @@ struct tlb {
     struct { u64 key; u8 *host; } directory[TLB_DIRECTORIES]; /* entries by 2 MiB region (mmu.c) */
     u64 large_2m[1024]; /* regions where slices of 2 and 4 MiB pages may be: a bit each 2 MiB, hashed */
     u64 large_1g;      /* and of 1 GiB pages */
+    _Atomic u64 evicted[TLB_EVICTED / 64]; /* hashed arena pages whose write tags made room for others since
+                                              the last block boundary */
+    bool has_evicted;
     u64 stats[TLB_STATS];
     u32 published;     /* write tags made valid since tlb_drop_write_tags */
 };
@@ -299,6 +303,7 @@ struct vcpu {
     _Atomic u32 requests;      /* enum cpu_request; any thread */
     _Atomic u32 nmis;          /* NMIs that came and were not taken, to 2; any thread */
     _Atomic u64 protect_ack;   /* epoch this processor has acknowledged */
+    _Atomic u64 protect_need;  /* and must acknowledge: it may be storing to a page that became code */
     _Atomic u32 in_guest;      /* 1 while cpu_run may touch memory */
 
     struct feature_set features;
@@ -318,6 +323,8 @@ struct vcpu {
     void *random_opaque;
     void (*wake)(void *opaque);  /* told when a request is posted, to wake a halted thread */
     void *wake_opaque;
+    void (*relax)(void *opaque); /* it has been spinning for a while: others may need the host's processor */
+    void *relax_opaque;
     void (*ferr)(void *opaque);  /* FERR#: unmasked x87 exception with CR0.NE clear (IRQ 13); may be NULL */
     void *ferr_opaque;
     void (*lock)(void *opaque);  /* the machine lock, around apic and inta calls */

@@ -42,8 +42,15 @@ void tlb_flush_contexts(struct vcpu *cpu);         /* all contexts', not globals
 void tlb_flush_page(struct vcpu *cpu, u64 linear); /* INVLPG */
 void tlb_drop_write_tags(struct vcpu *cpu);        /* every store takes the slow path once; undo.h */
 void tlb_publish_noted(struct vcpu *cpu, bool on); /* write tags of the entries in cpu->undo */
-/* Drops write tags of everything that maps arena page; other processors' go by request. */
-void tlb_protect_code(struct vcpu *cpu, u64 arena_page);
+/* Drops write tags of everything that maps arena page; any thread. True: the processor may be about to
+ * store there by such a tag, until its next block boundary. */
+bool tlb_protect_code(struct vcpu *cpu, u64 arena_page);
+/* No store is under way that an evicted tag allowed. */
+void tlb_boundary_slow(struct tlb *tlb);
+static inline void tlb_boundary(struct vcpu *cpu)
+{
+    if (unlikely(cpu->tlb->has_evicted)) tlb_boundary_slow(cpu->tlb);
+}
 
 /* --- page walk (mmu.c) --- */
 struct walk {

@@ -3,7 +3,9 @@
  * safe to keep decoded (smp.h tells why).
  *
  * A processor outside the guest has no store under way, and looks at the granules when it next makes
- * a write tag valid, so only those inside are waited for.
+ * a write tag valid; inside, one without a write tag for the page has none under way that would go there.
+ * Only those that had one are waited for. A page that already is one with code needs nothing: stores to it
+ * look at the granules behind themselves.
  */
 #include "cpu/smp.h"
 
@@ -45,6 +47,23 @@ static u64 granule_mask(u64 first, u64 last)
     return ~0ull >> (63 - (last >> 6) + (first >> 6)) << (first >> 6);
 }
 
+/* PAGE has become one with code. Who had a write tag for it must acknowledge; under protect_lock. */
+static void stop_writers(struct vcpu *cpu, u64 page)
+{
+    struct smp_group *group = cpu->group;
+    u32 count = atomic_load(&group->count);
+    for (u32 i = 0; i < count; i++) {
+        struct vcpu *other = atomic_load(&group->cpus[i]);
+        if (!tlb_protect_code(other, page) || other == cpu) continue;
+        u64 epoch = atomic_load(&group->protect_epoch) + 1;
+        atomic_store(&other->protect_need, epoch);
+        atomic_store(&group->protect_epoch, epoch);
+        if (!atomic_load(&other->in_guest)) continue;
+        atomic_fetch_or(&other->requests, REQUEST_QUIESCE);
+        atomic_store(&other->run_until, 0);
+    }
+}
+
 u64 smp_protect(struct vcpu *cpu, const u8 *host, u32 length)
 {
     struct smp_group *group = cpu->group;
@@ -54,18 +73,9 @@ u64 smp_protect(struct vcpu *cpu, const u8 *host, u32 length)
     struct code_page *page = &cpu->memory->code_pages[number];
 
     pthread_mutex_lock(&group->protect_lock);
-    u32 count = atomic_load(&group->count);
-    if (!atomic_fetch_or(&page->granules, granule_mask(pos, last)))
-        for (u32 i = 0; i < count; i++) tlb_protect_code(atomic_load(&group->cpus[i]), number);
-    u64 epoch = atomic_fetch_add(&group->protect_epoch, 1) + 1;
+    if (!atomic_fetch_or(&page->granules, granule_mask(pos, last))) stop_writers(cpu, number);
+    u64 epoch = atomic_load(&group->protect_epoch);
     pthread_mutex_unlock(&group->protect_lock);
-
-    for (u32 i = 0; i < count; i++) {
-        struct vcpu *other = atomic_load(&group->cpus[i]);
-        if (other == cpu || !atomic_load(&other->in_guest)) continue;
-        atomic_fetch_or(&other->requests, REQUEST_QUIESCE);
-        atomic_store(&other->run_until, 0);
-    }
     return epoch;
 }
 
@@ -75,9 +85,9 @@ bool smp_protected(struct vcpu *cpu, u64 epoch)
     u32 count = atomic_load_explicit(&group->count, memory_order_acquire);
     for (u32 i = 0; i < count; i++) {
         struct vcpu *other = atomic_load_explicit(&group->cpus[i], memory_order_acquire);
-        if (other != cpu && atomic_load(&other->in_guest) &&
-            atomic_load(&other->protect_ack) < epoch)
-            return false;
+        if (other == cpu || !atomic_load(&other->in_guest)) continue;
+        u64 need = atomic_load(&other->protect_need);
+        if (atomic_load(&other->protect_ack) < (need < epoch ? need : epoch)) return false;
     }
     return true;
 }

@@ -32,6 +32,11 @@ static void entry_drop(struct tlb *tlb, unsigned mode, unsigned slot)
     tlb->slow_tag[mode][slot] = TLB_INVALID_TAG;
 }
 
+static u8 *entry_host(const struct tlb_entry *e, u64 linear)
+{
+    return (u8 *)(uintptr_t)(linear + e->addend);
+}
+
 /* Other processors read the lists (tlb_protect_code): the element is there before the count says so. */
 static ALWAYS_INLINE void list_add(u16 *list, u16 *count, unsigned slot)
 {
@@ -235,9 +240,10 @@ void tlb_reset(struct vcpu *cpu)
 
 /* Called by any thread. The owner may be filling: it looks at the page's granules after it has
  * published a write tag, we look at the tags after the granules were set, so one of us sees the other. */
-static void protect_list(struct tlb *tlb, unsigned mode, const u16 *list, const u16 *count,
+static bool protect_list(struct tlb *tlb, unsigned mode, const u16 *list, const u16 *count,
                          const struct vcpu *cpu, u64 arena_page_wanted)
 {
+    bool any = false;
     unsigned n = __atomic_load_n(count, __ATOMIC_ACQUIRE);
     for (unsigned i = 0; i < n; i++) {
         unsigned slot = __atomic_load_n(&list[i], __ATOMIC_ACQUIRE) & (TLB_ENTRIES - 1);
@@ -245,21 +251,52 @@ static void protect_list(struct tlb *tlb, unsigned mode, const u16 *list, const 
         u64 tag = atomic_load_explicit(&e->tag_write, memory_order_acquire);
         if (tag & TLB_INVALID_TAG) continue;
         u64 addend = __atomic_load_n(&e->addend, __ATOMIC_ACQUIRE);
-        if ((tag + addend - (u64)(uintptr_t)cpu->memory->arena) >> 12 == arena_page_wanted)
-            tag_set(&e->tag_write, TLB_INVALID_TAG);
+        if ((tag + addend - (u64)(uintptr_t)cpu->memory->arena) >> 12 != arena_page_wanted) continue;
+        tag_set(&e->tag_write, TLB_INVALID_TAG);
+        any = true;
     }
+    return any;
 }
 
-void tlb_protect_code(struct vcpu *cpu, u64 arena_page)
+static unsigned evicted_bit(u64 arena_page)
+{
+    return (unsigned)(arena_page * 0x9e3779b97f4a7c15ull >> 55) & (TLB_EVICTED - 1);
+}
+
+/* E, which may have allowed stores, goes for want of room. Translated code may have looked at it
+ * for stores to come, so who looks for the tag must find this instead. */
+static ALWAYS_INLINE void note_evicted(struct vcpu *cpu, const struct tlb_entry *e)
+{
+    u64 tag = atomic_load_explicit(&e->tag_write, memory_order_relaxed);
+    if (cpu->count == 1 || (tag & TLB_INVALID_TAG)) return;
+    const u8 *host = entry_host(e, tag);
+    unsigned bit = evicted_bit(arena_page(cpu->memory, host));
+    _Atomic u64 *word = &cpu->tlb->evicted[bit / 64];
+    atomic_store_explicit(word, atomic_load_explicit(word, memory_order_relaxed) | 1ull << bit % 64,
+                          memory_order_release);
+    cpu->tlb->has_evicted = true;
+}
+
+void tlb_boundary_slow(struct tlb *tlb)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(tlb->evicted); i++)
+        atomic_store_explicit(&tlb->evicted[i], 0, memory_order_release);
+    tlb->has_evicted = false;
+}
+
+bool tlb_protect_code(struct vcpu *cpu, u64 arena_page)
 {
     struct tlb *tlb = cpu->tlb;
+    bool any = false;
     atomic_thread_fence(memory_order_seq_cst);
     /* Non-globals first: a slot moves from that list to the other, never back without a refill. */
     for (unsigned mode = 0; mode < TLB_MODES; mode++) {
-        protect_list(tlb, mode, tlb->touched[mode], &tlb->touched_count[mode], cpu, arena_page);
-        protect_list(tlb, mode, tlb->touched_global[mode], &tlb->touched_global_count[mode], cpu,
-                     arena_page);
+        any |= protect_list(tlb, mode, tlb->touched[mode], &tlb->touched_count[mode], cpu, arena_page);
+        any |= protect_list(tlb, mode, tlb->touched_global[mode], &tlb->touched_global_count[mode], cpu,
+                            arena_page);
     }
+    unsigned bit = evicted_bit(arena_page);
+    return any | (atomic_load_explicit(&tlb->evicted[bit / 64], memory_order_acquire) >> bit % 64 & 1);
 }
 
 /* --- filling --- */
@@ -269,6 +306,7 @@ static void stress_evict(struct vcpu *cpu)
 {
     struct cpu_stress *s = &cpu->stress;
     for (; s->count > s->tlb_entries; s->count--) {
+        note_evicted(cpu, &cpu->tlb->entry[s->filled[s->first].mode][s->filled[s->first].slot]);
         entry_drop(cpu->tlb, s->filled[s->first].mode, s->filled[s->first].slot);
         s->first = (s->first + 1) % STRESS_TLB_MOST;
     }
@@ -281,11 +319,6 @@ static void stress_filled(struct vcpu *cpu, unsigned mode, unsigned slot)
     unsigned last = (s->first + s->count++) % STRESS_TLB_MOST;
     s->filled[last].mode = (u16)mode;
     s->filled[last].slot = (u16)slot;
-}
-
-static u8 *entry_host(const struct tlb_entry *e, u64 linear)
-{
-    return (u8 *)(uintptr_t)(linear + e->addend);
 }
 
 /* Makes the write tag valid when a store may go straight to memory. */
@@ -357,6 +390,7 @@ static ALWAYS_INLINE struct tlb_entry *entry_set(struct vcpu *cpu, u64 page, enu
     struct tlb *tlb = cpu->tlb;
     unsigned slot = page >> 12 & (TLB_ENTRIES - 1);
     struct tlb_entry *e = &tlb->entry[mode][slot];
+    note_evicted(cpu, e);
     tag_set(&e->tag_read, TLB_INVALID_TAG);
     tag_set(&e->tag_write, TLB_INVALID_TAG);
     tlb->slow_tag[mode][slot] = page;

@@ -249,12 +249,21 @@ static void x87_forbidden(struct jit_cpu *j)
     if (unlikely(j->cpu->mode_key & MODE_NO_FPU)) x87_spill(j);
 }
 
+/* Many PAUSEs: who is waited for may be waiting for the host's processor. */
+static void spun(struct jit_cpu *j)
+{
+    struct vcpu *cpu = j->cpu;
+    j->state->pauses = PAUSES;
+    if (cpu->relax) cpu->relax(cpu->relax_opaque);
+}
+
 static const u8 *run_and_resume(struct jit_cpu *j, const struct jsite *site)
 {
     struct vcpu *cpu = j->cpu;
     const struct insn *insn = &site->insn;
     cpu->current_insn = insn;
     if (unlikely(cpu->undo) && lockstep_refuses(cpu, insn)) return fault(j, site);
+    if (unlikely(insn->op == OP_PAUSE)) spun(j);
     bool x87 = j->state->x87_live && x87_concerns(insn);
     if (x87) x87_spill(j);
     if (unlikely((site->kind == SITE_HELPER && !insn_allowed(cpu, insn)) ||
@@ -300,6 +309,7 @@ static const u8 *load_and_resume(struct jit_cpu *j, const struct jsite *site)
 static const u8 *go_on(struct jit_cpu *j, struct jsite *site)
 {
     struct vcpu *cpu = j->cpu;
+    tlb_boundary(cpu);
     if (unlikely(hurried(cpu)) || must_leave(cpu)) return stop(j, ENGINE_RAN);
     u32 flushes = j->flushes;
     u64 from = cpu->regs[REG_IP_BASE];

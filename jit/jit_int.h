@@ -20,6 +20,7 @@ struct host_features {
 
 #define JUMP_SLOTS 16384u
 #define HEAT_SLOTS 2048u
+#define PAUSES 100u
 #define X87_NOTHING 0xffffu
 #define JUMP_SECOND 4096u /* behind them: for what met its like in its slot */
 #define JUMP_HASH 0x9e3779b1u
@@ -43,6 +44,7 @@ struct jit_state {
     u64 scratch[3];
     u64 jump_number;    /* what entries of `jumps` must carry to be good now */
     struct jump_space spaces[SPACES];
+    u32 pauses;         /* PAUSEs until others may have the host's processor */
     u32 slow_site;      /* where jit_light wants to go on */
     u16 flags;          /* AH: SF ZF AF PF CF as LAHF has them; AL: OF */
     u8 vectors_live;    /* the guest's vector registers and MXCSR are in the host's: 1 SSE, 3 AVX too */

@@ -27,6 +27,7 @@ const u8 *jit_light(struct vcpu *cpu, u32 number)
     if (unlikely(!run(cpu, &site->insn, &flags))) return NULL;
     s->flags = (u16)((flags & 0xd5) << 8 | 2 << 8 | (flags >> 11 & 1));
     cpu->icount += site->index + 1u;
+    tlb_boundary(cpu);
     j->stats.lights++;
     jumps_mode(j);
     const struct jump *jump = jumps_find(j, cpu->rip);

@@ -17,6 +17,7 @@ bool pick_system(const struct translation *t, struct uop *u, const struct insn *
 {
     switch (i->op) {
     case OP_SWAPGS: u->op = UOP_SWAPGS; return supervisor64(t);
+    case OP_PAUSE: u->op = t->alone ? UOP_NOP : UOP_PAUSE; return true;
     case OP_CLD:
     case OP_STD: u->op = UOP_DF; return true;
     case OP_STAC:

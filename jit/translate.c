@@ -362,7 +362,7 @@ static bool pick_integer(const struct translation *t, struct uop *u, const struc
     case OP_MFENCE: return bare(u, 0, false, X64_0F, 0xae, 0xf0);
     case OP_LFENCE: return bare(u, 0, false, X64_0F, 0xae, 0xe8);
     case OP_SFENCE: return bare(u, 0, false, X64_0F, 0xae, 0xf8);
-    case OP_NOP: case OP_PAUSE: u->op = UOP_NOP; u->access = 0; return true;
+    case OP_NOP: u->op = UOP_NOP; u->access = 0; return true;
     case OP_ROL: case OP_ROR: case OP_RCL: case OP_RCR: case OP_SHL: case OP_SHR: case OP_SAR:
         return pick_shift(u, i);
     case OP_SHLD: case OP_SHRD: return pick_double_shift(u, i);

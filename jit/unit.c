@@ -222,6 +222,7 @@ bool unit_discover(struct jit_cpu *j, struct translation *t, const u8 *page, uns
     t->code_size = j->cpu->code_size;
     t->stack_size = j->cpu->stack_size;
     t->mode_key = j->cpu->mode_key;
+    t->alone = j->cpu->count == 1;
     lead(&w, pos, ROOT);
     for (unsigned n = 0; n < w.queued; n++) follow(&w, w.queue[n]);
     t->straddle = NULL;

@@ -81,6 +81,7 @@ struct translation {
     unsigned stack_size;
     unsigned mode_key;
     bool loops;          /* tier 2 */
+    bool alone;          /* the machine has one processor */
     bool plain;          /* no shared checks: one failed here */
     unsigned limit;      /* instructions it may have */
     const struct stop_set *stops; /* places it may not run over, or NULL */

@@ -133,6 +133,7 @@ void vector_lower(struct lower *l, const struct uop *u);
 /* x64_system.c */
 void swapgs_lower(struct lower *l);
 void direction_lower(struct lower *l, const struct uop *u);
+void pause_lower(struct lower *l, const struct uop *u);
 void read_cr_lower(struct lower *l, const struct uop *u);
 void access_lower(struct lower *l, const struct uop *u);
 void transfer_lower(struct lower *l, const struct uop *u);

@@ -381,6 +381,7 @@ static void operation_lower(struct lower *l, const struct uop *u)
     case UOP_STI: interrupts_lower(l, u); break;
     case UOP_SWAPGS: swapgs_lower(l); break;
     case UOP_DF: direction_lower(l, u); break;
+    case UOP_PAUSE: pause_lower(l, u); break;
     case UOP_READ_CR: read_cr_lower(l, u); break;
     case UOP_AC: access_lower(l, u); break;
     case UOP_TRANSFER: transfer_lower(l, u); break;

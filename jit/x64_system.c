@@ -22,6 +22,16 @@ void direction_lower(struct lower *l, const struct uop *u)
     l->c.flags &= ~(unsigned)FL_REG;
 }
 
+void pause_lower(struct lower *l, const struct uop *u)
+{
+    u32 site = site_new(l, SITE_ACCESS, u);
+    flags_hold(l);
+    x64_alu_imm(&l->hot, X64_SUB, 4, AT_STATE(pauses), 1);
+    l->c.flags &= ~(unsigned)FL_REG;
+    cold_call(l, x64_jcc(&l->hot, CC_S), site);
+    site_resume(l, site);
+}
+
 void read_cr_lower(struct lower *l, const struct uop *u)
 {
     struct x64 *e = &l->hot;

@@ -26,7 +26,8 @@ struct vcpu_thread {
     pthread_t thread;
     pthread_mutex_t mutex;
     pthread_cond_t kicked_cond;
-    bool kicked, started;
+    _Atomic bool kicked, asleep;  /* asleep, or about to be */
+    bool started;
     u64 nap_ns, napped_at;        /* length of the next nap; instructions done at the last */
     bool held;                    /* stays parked though the machine runs; under run_mutex */
     int host_id; /* os_thread_id */
@@ -53,6 +54,7 @@ struct machine {
     struct log log, chip_log;     /* the second: of chips that are to tell all */
     struct log_items log_items;
     struct clock *clock;
+    struct timer grown;           /* the guest has started: see machine.c */
     struct bus *bus;
     struct loop *loop;
     struct display *display;
@@ -69,7 +71,7 @@ struct machine {
     unsigned vcpu_count;
     pthread_mutex_t run_mutex;
     pthread_cond_t run_changed;   /* run_state or parked */
-    enum run_state run_state;     /* under run_mutex */
+    _Atomic(enum run_state) run_state; /* written under run_mutex */
     unsigned parked;
 
     struct device *devices[MAX_BOARD_DEVICES]; /* in reset order */
@@ -142,6 +144,7 @@ void vcpus_park(struct machine *machine);    /* lock held; drops it while waitin
 void vcpus_unpark(struct machine *machine);
 void vcpus_hold(struct machine *machine, unsigned index, bool held); /* while all are parked */
 void vcpu_kick(void *vcpu_thread);
+void vcpu_relax(void *vcpu_thread); /* its own thread: spins, for want of somebody else's progress */
 
 /* --- pc.c --- */
 bool pc_build(struct machine *machine, struct error *error);

@@ -140,6 +140,8 @@ static bool add_processor(struct pc *pc, unsigned index, struct error *error)
     cpu->tsc_frequency = NS_PER_SECOND;
     cpu->random = random_bytes;
     cpu->random_opaque = m;
+    cpu->relax = vcpu_relax;
+    cpu->relax_opaque = &m->vcpu[index];
     cpu->wake = vcpu_kick;
     cpu->wake_opaque = &m->vcpu[index];
     cpu->lock = lock_machine;

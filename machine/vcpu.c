@@ -3,6 +3,8 @@
  */
 #include "machine/machine.h"
 
+#include "machine/host/os.h"
+
 #include "cpu/cpu.h" /* cpu_run, cpu_request */
 #include "machine/host/loop.h"
 #include "machine/host/os.h"
@@ -18,17 +20,25 @@
 void vcpu_kick(void *opaque)
 {
     struct vcpu_thread *thread = opaque;
-    pthread_mutex_lock(&thread->mutex);
-    thread->kicked = true;
-    pthread_cond_signal(&thread->kicked_cond);
+    if (atomic_exchange(&thread->kicked, true) || !atomic_load(&thread->asleep)) return;
+    pthread_mutex_lock(&thread->mutex); /* past its look at `kicked`, or waiting */
     pthread_mutex_unlock(&thread->mutex);
+    pthread_cond_signal(&thread->kicked_cond); /* here it finds the mutex free */
+}
+
+void vcpu_relax(void *opaque)
+{
+    (void)opaque;
+    os_yield();
 }
 
 static void sleep_until_kicked(struct vcpu_thread *thread)
 {
     pthread_mutex_lock(&thread->mutex);
-    while (!thread->kicked) pthread_cond_wait(&thread->kicked_cond, &thread->mutex);
-    thread->kicked = false;
+    atomic_store(&thread->asleep, true);
+    while (!atomic_load(&thread->kicked)) pthread_cond_wait(&thread->kicked_cond, &thread->mutex);
+    atomic_store(&thread->asleep, false);
+    atomic_store(&thread->kicked, false);
     pthread_mutex_unlock(&thread->mutex);
 }
 
@@ -43,9 +53,11 @@ static void nap(struct vcpu_thread *thread)
     u64 end = os_monotonic_ns() + thread->nap_ns;
     struct timespec until = {(time_t)(end / NS_PER_SECOND), (long)(end % NS_PER_SECOND)};
     pthread_mutex_lock(&thread->mutex);
-    while (!thread->kicked && !pthread_cond_timedwait(&thread->kicked_cond, &thread->mutex, &until)) {}
-    if (thread->kicked) thread->nap_ns = 0;
-    thread->kicked = false;
+    atomic_store(&thread->asleep, true);
+    while (!atomic_load(&thread->kicked) &&
+           !pthread_cond_timedwait(&thread->kicked_cond, &thread->mutex, &until)) {}
+    atomic_store(&thread->asleep, false);
+    if (atomic_exchange(&thread->kicked, false)) thread->nap_ns = 0;
     pthread_mutex_unlock(&thread->mutex);
 }
 
@@ -59,6 +71,7 @@ static bool must_wait(const struct vcpu_thread *thread)
 static bool wait_for_go(struct vcpu_thread *thread)
 {
     struct machine *m = thread->machine;
+    if (likely(atomic_load(&m->run_state) == RUN_RUNNING && !thread->held)) return true;
     pthread_mutex_lock(&m->run_mutex);
     if (must_wait(thread)) {
         m->parked++;
