@@ -6,6 +6,7 @@
  * interpreter's function for the instruction runs there, so that devices, page crossings, faults and
  * rare instructions are the interpreter's.
  */
+#include "jit/flag_way.h"
 #include "jit/jit_int.h"
 
 #include "cpu/mem.h"
@@ -45,18 +46,6 @@
 #define MODIFIED_PERIOD 20000u /* instructions a write must be apart */
 
 _Static_assert(sizeof(struct jit_state) + 64 <= CPU_ROOM_BEHIND, "room behind struct vcpu");
-
-/* --- flags: the translator's form and the interpreter's --- */
-
-static void flags_to_native(struct vcpu *cpu, struct jit_state *s)
-{
-    u32 f = flags_get(cpu);
-    s->flags = (u16)((f & 0xd5) << 8 | 2 << 8 | (f >> 11 & 1));
-}
-static void flags_from_native(struct vcpu *cpu, const struct jit_state *s)
-{
-    flags_put(cpu, (s->flags >> 8 & 0xd5) | (s->flags & 1u) << 11);
-}
 
 /* --- finding blocks --- */
 
@@ -300,7 +289,7 @@ static const u8 *load_and_resume(struct jit_cpu *j, const struct jsite *site)
     unsigned memory = insn->operand[0].kind != OPERAND_MEMORY;
     if (unlikely(cpu->watch_pages || cpu->stops)) return run_and_leave(j, site);
     cpu->current_insn = insn;
-    if (unlikely(!mem_read(cpu, insn, insn->operand[memory].size, &j->state->flag_operand))) return fault(j, site);
+    if (unlikely(!mem_read(cpu, insn, insn->operand[memory].size, &j->state->flag_operand[memory]))) return fault(j, site);
     flags_to_native(cpu, j->state);
     return site->resume;
 }
@@ -482,6 +471,9 @@ const u8 *jit_slow(struct vcpu *cpu, u32 number)
     case SITE_LOOKUP: stats->lookups++; return lookup(j, site);
     case SITE_PLAIN: stats->plain++; return go_plain(j, site);
     case SITE_HOT: return warm(j, site);
+    case SITE_FLAGS:
+        flags_to_native(cpu, j->state);
+        return site->resume;
     case SITE_STRADDLE: return second_page(j, site);
     case SITE_X87: stats->x87++; return load_x87(j, site);
     default: stats->vectors++; return load_vectors(j, site);

@@ -46,6 +46,7 @@ struct jit_state {
     struct jump_space spaces[SPACES];
     u32 pauses;         /* PAUSEs until others may have the host's processor */
     u32 slow_site;      /* where jit_light wants to go on */
+    u32 flag_way;       /* how the flags can be had (flag_way.h); 0: */
     u16 flags;          /* AH: SF ZF AF PF CF as LAHF has them; AL: OF */
     u8 vectors_live;    /* the guest's vector registers and MXCSR are in the host's: 1 SSE, 3 AVX too */
     u8 x87_live;        /* the guest's x87 registers and words are in the host's */
@@ -53,7 +54,8 @@ struct jit_state {
     struct x87_note { u16 pos, seg; } x87_note; /* last x87 instruction: offset in x87_page; segment
                            register of the last operand at x87_fdp. X87_NOTHING: none since settled */
     u64 x87_page, x87_fdp;
-    u64 flag_operand;   /* what redoing the last flags takes, when it is not in registers */
+    u64 flag_operand[2]; /* of the operation that wrote the flags: what redoing it takes and is not in
+                           registers; all of it when flag_way says so */
     u64 groups[GROUP_MAX]; /* addends of checked pages, good within a unit */
     i32 heat[HEAT_SLOTS]; /* entries left until a unit is worth tier 2 */
     struct jump { u64 linear, number, page; const u8 *code; } jumps[JUMP_SLOTS + JUMP_SECOND];
@@ -88,6 +90,7 @@ enum site_kind {
     SITE_LOOKUP,   /* branch done and counted, rip stored: look up */
     SITE_VECTORS,  /* vector registers are wanted in the host's */
     SITE_X87,      /* the x87's are */
+    SITE_FLAGS,    /* state->flags is wanted */
     SITE_STRADDLE, /* the block's second page is not what it was */
     SITE_HOT,      /* a tier 1 unit has been entered often */
 };

@@ -3,6 +3,7 @@
  * privilege levels in their usual form. Compiled without vector registers where the host has them, as
  * is all it calls.
  */
+#include "jit/flag_way.h"
 #include "jit/jit_int.h"
 
 #include "cpu/fastcall.h"
@@ -23,9 +24,11 @@ const u8 *jit_light(struct vcpu *cpu, u32 number)
     const struct jsite *site = &j->sites[number];
     struct jit_state *s = j->state;
     u32 flags = (s->flags >> 8 & 0xd5) | (s->flags & 1u) << 11;
+    if (s->flag_way) flag_way_take(cpu, s), flags = flags_get(cpu);
     s->slow_site = number;
     if (unlikely(!run(cpu, &site->insn, &flags))) return NULL;
     s->flags = (u16)((flags & 0xd5) << 8 | 2 << 8 | (flags >> 11 & 1));
+    s->flag_way = WAY_FLAGS;
     cpu->icount += site->index + 1u;
     tlb_boundary(cpu);
     j->stats.lights++;

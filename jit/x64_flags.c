@@ -2,12 +2,18 @@
  * Where the guest's arithmetic flags are, and how they are had again.
  *
  * Checks of addresses and counters overwrite RFLAGS. Most flags are never looked at but by an exception
- * that does not come; so instead of saving them, the operation that wrote them is remembered, and
- * redone on the cold way to C or in front of the instruction that reads them.
+ * that does not come; so instead of saving them, the operation that wrote them is remembered (a recipe),
+ * and redone in front of the instruction that reads them. Where the unit is left, or ways in it join, the
+ * operation and its operands are stored (flag_way.h).
  */
+#include "jit/flag_way.h"
 #include "jit/x64_int.h"
 
-#define AT_OPERAND AT_STATE(flag_operand)
+static void store_imm32(struct x64 *e, unsigned size, struct x64_rm at, u32 imm)
+{
+    x64_op(e, 0, size == 8, false, X64_ONE, 0xc7, 0, &at);
+    x64_u32(e, imm);
+}
 
 static void emit_flags_save(struct x64 *e)
 {
@@ -18,13 +24,17 @@ static void emit_flags_save(struct x64 *e)
     struct x64_rm to = AT_STATE(flags);
     x64_op(e, X64_66, false, false, X64_ONE, 0x89, H_RAX, &to);
     x64_mov(e, H_RAX, H_R9);
+    store_imm32(e, 4, AT_STATE(flag_way), WAY_FLAGS);
 }
 
 /* --- redoing --- */
 
-static struct x64_rm value_of(const struct operand *o)
+static bool is_logic(const struct insn *i) { return i->op == OP_AND || i->op == OP_OR || i->op == OP_XOR; }
+
+static struct x64_rm value_of(const struct insn *i, unsigned n)
 {
-    if (o->kind == OPERAND_MEMORY) return AT_OPERAND;
+    const struct operand *o = &i->operand[n];
+    if (o->kind == OPERAND_MEMORY) return AT_STATE(flag_operand[n]);
     return home(o->reg) == H_NONE ? AT_REG(o->reg) : x64_reg(home(o->reg));
 }
 
@@ -43,13 +53,13 @@ static void sized_imm(struct x64 *e, unsigned size, unsigned k, struct x64_rm rm
 static void with_second(struct x64 *e, const struct insn *i, unsigned k, unsigned reg)
 {
     if (i->operand[1].kind == OPERAND_IMMEDIATE) sized_imm(e, i->size, k, x64_reg(reg), i->imm);
-    else sized(e, i->size, k == 8 ? 0x84 : k * 8 + 2, reg, value_of(&i->operand[1]));
+    else sized(e, i->size, k == 8 ? 0x84 : k * 8 + 2, reg, value_of(i, 1));
 }
 
 static void redo_compare(struct x64 *e, const struct insn *i)
 {
     unsigned k = i->op == OP_TEST ? 8 : 7;
-    struct x64_rm a = value_of(&i->operand[0]);
+    struct x64_rm a = value_of(i, 0);
     if (i->operand[1].kind == OPERAND_IMMEDIATE) {
         sized_imm(e, i->size, k, a, i->imm);
         return;
@@ -63,8 +73,8 @@ static void redo_compare(struct x64 *e, const struct insn *i)
 
 static void redo_alu(struct x64 *e, const struct insn *i)
 {
-    struct x64_rm a = value_of(&i->operand[0]);
-    bool logic = i->op == OP_AND || i->op == OP_OR || i->op == OP_XOR;
+    struct x64_rm a = value_of(i, 0);
+    bool logic = is_logic(i);
     bool same = i->operand[1].kind == OPERAND_GPR && i->operand[1].reg == i->operand[0].reg;
     if (a.memory || !logic) {
         x64_mov_load(e, 8, H_R9, a);
@@ -92,7 +102,7 @@ static void redo(struct x64 *e, const struct recipe *r)
     case RECIPE_REDO: redo_compare(e, i); break;
     case RECIPE_INVERT: redo_alu(e, i); break;
     default:
-        x64_mov_load(e, 8, H_R9, AT_OPERAND);
+        x64_mov_load(e, 8, H_R9, AT_STATE(flag_operand[0]));
         sized(e, i->size, 0xc0, u->digit, x64_reg(H_R9));
         x64_u8(e, (unsigned)u->imm);
     }
@@ -155,13 +165,13 @@ enum recipe_kind recipe_plan(const struct lower *l, const struct uop *u)
     default: return RECIPE_NONE;
     }
     if (kind != RECIPE_REDO && o[0].kind != OPERAND_GPR) return RECIPE_NONE;
-    bool logic = i->op == OP_AND || i->op == OP_OR || i->op == OP_XOR;
+    bool logic = is_logic(i);
     if ((kind == RECIPE_SAVED || (u->access && !logic)) && !observed(l, u + 1, false)) return RECIPE_NONE;
     if (u->access && !logic && (in_memory(&o[0]) || in_memory(&o[1]))) return RECIPE_NONE;
     return kind;
 }
 
-/* The memory operand's value goes by r9 to state->flag_operand. */
+/* The value of operand N in memory goes by r9 to state->flag_operand[N]. */
 bool recipe_wants_value(const struct uop *u, enum recipe_kind kind)
 {
     unsigned op = u->insn->op;
@@ -194,18 +204,91 @@ static void drop_recipe(struct lower *l)
     l->c.recipe = (struct recipe){0};
 }
 
+static unsigned way_of(const struct recipe *r)
+{
+    switch (r->uop->insn->op) {
+    case OP_CMP: return WAY_SUB;
+    case OP_TEST: return WAY_TEST;
+    case OP_ADD: return WAY_ADDED;
+    case OP_SUB: return WAY_SUBTRACTED;
+    case OP_NEG: return WAY_NEGATED;
+    case OP_SHL: return WAY_SHL;
+    case OP_SHR: return WAY_SHR;
+    case OP_SAR: return WAY_SAR;
+    default: return WAY_LOGIC;
+    }
+}
+
+/* Operand N, if it is not there already. */
+static void way_operand(struct x64 *e, const struct insn *i, unsigned n)
+{
+    const struct operand *o = &i->operand[n];
+    if (o->kind != OPERAND_GPR) return;
+    unsigned from = home(o->reg);
+    if (from == H_NONE) x64_mov_load(e, 8, from = H_R9, AT_REG(o->reg));
+    x64_mov_store(e, 8, AT_STATE(flag_operand[n]), from);
+}
+
+/* The operation and its operands instead of the flags. Uses r9, leaves RFLAGS alone. */
+static void emit_way(struct x64 *e, const struct recipe *r)
+{
+    const struct insn *i = r->uop->insn;
+    unsigned way = way_of(r);
+    bool shift = r->kind == RECIPE_SAVED, second = !is_logic(i) && i->op != OP_NEG;
+    u64 imm = shift ? r->uop->imm : i->imm;
+    if (!shift) way_operand(e, i, 0);
+    if (second && !shift) way_operand(e, i, 1);
+    if (second && i->operand[1].kind == OPERAND_IMMEDIATE) {
+        u64 seen = imm & size_mask(i->size);
+        if (((u64)(i64)(i16)imm & size_mask(i->size)) == seen)
+            way |= WAY_IMMEDIATE | (unsigned)(u16)imm << WAY_IMMEDIATE_SHIFT;
+        else store_imm32(e, 8, AT_STATE(flag_operand[1]), (u32)imm);
+    }
+    unsigned log = i->size == 8 ? 3 : i->size >> 1;
+    store_imm32(e, 4, AT_STATE(flag_way), way | log << WAY_SIZE_SHIFT);
+}
+
 static void to_memory(struct lower *l, struct x64 *e)
 {
     if (l->c.flags & FL_MEM) return;
-    if (!(l->c.flags & FL_REG) && (l->c.flags & FL_RECIPE)) redo(e, &l->c.recipe);
-    emit_flags_save(e);
+    if (l->c.flags & FL_RECIPE) emit_way(e, &l->c.recipe);
+    else emit_flags_save(e);
 }
 
 void flags_memory(struct lower *l)
 {
     to_memory(l, &l->hot);
-    l->c.flags = (u8)((l->c.flags & FL_REG) | FL_MEM);
+    l->c.flags = (u8)((l->c.flags & (FL_REG | FL_NATIVE)) | FL_MEM);
     drop_recipe(l);
+}
+
+/* Where they come from another unit or version, it may have stored the operation. */
+static void make_native(struct lower *l, const struct uop *u)
+{
+    if (l->c.flags & FL_NATIVE) return;
+    u32 site = site_new(l, SITE_FLAGS, u);
+    x64_alu_imm(&l->hot, X64_CMP, 4, AT_STATE(flag_way), WAY_FLAGS);
+    x64_patch(x64_jcc(&l->hot, CC_NE), l->cold.p);
+    call_c(l, &l->cold, site);
+    site_resume(l, site);
+    l->c.flags |= FL_NATIVE;
+}
+
+void flags_ready(struct lower *l, const struct uop *u)
+{
+    if (u->fuse && !(l->c.flags & (FL_REG | FL_RECIPE))) make_native(l, u);
+}
+
+void flags_stored(struct lower *l, const struct uop *u)
+{
+    if (!(l->c.flags & FL_MEM)) {
+        if (!(l->c.flags & FL_REG)) redo(&l->hot, &l->c.recipe);
+        emit_flags_save(&l->hot);
+        l->c.flags = FL_MEM | FL_NATIVE;
+        drop_recipe(l);
+    }
+    l->c.flags &= ~(unsigned)FL_REG;
+    make_native(l, u);
 }
 
 void flags_hold(struct lower *l)
@@ -222,7 +305,7 @@ void flags_cold(struct lower *l)
     l->c.flags = flags;
 }
 
-void flags_want(struct lower *l, unsigned bits)
+void flags_want(struct lower *l, unsigned bits, const struct uop *u)
 {
     struct x64 *e = &l->hot;
     if (!bits || (l->c.flags & FL_REG)) return;
@@ -231,6 +314,7 @@ void flags_want(struct lower *l, unsigned bits)
         l->c.flags |= FL_REG;
         return;
     }
+    make_native(l, u);
     struct x64_rm at = AT_STATE(flags);
     if (bits == FLAG_CF) {
         x64_op(e, 0, false, false, X64_0F, 0xba, 4, &at); /* bt */

@@ -16,7 +16,7 @@
 #include "jit/jit_int.h"
 #include "jit/x64_emit.h"
 
-enum { FL_REG = 1, FL_MEM = 2, FL_RECIPE = 4 };
+enum { FL_REG = 1, FL_MEM = 2, FL_RECIPE = 4, FL_NATIVE = 8 /* beside FL_MEM: state->flags has them */ };
 
 #define NO_SITE 0xffffffffu
 #define VERSION_MAX 400u
@@ -102,9 +102,12 @@ void groups_after(struct lower *l, const struct uop *u); /* U has been lowered *
 void groups_forget(struct lower *l);
 
 /* x64_flags.c */
-void flags_memory(struct lower *l);                /* state->flags holds them */
+void flags_memory(struct lower *l);                /* the state holds them, in some way */
+void flags_stored(struct lower *l, const struct uop *u); /* state->flags does; RFLAGS is free */
+void flags_ready(struct lower *l, const struct uop *u); /* a flags_want behind it for U keeps r10 */
 void flags_hold(struct lower *l);                  /* RFLAGS may be overwritten */
-void flags_want(struct lower *l, unsigned bits);   /* RFLAGS holds BITS; keeps r9 unless it must redo, and r10 */
+void flags_want(struct lower *l, unsigned bits, const struct uop *u); /* RFLAGS holds BITS. Keeps r9 and
+        r10, unless it must redo (r9), or flags_ready was not called */
 void flags_cold(struct lower *l);                  /* flags_memory in cold code; the hot path's view stays */
 void flags_before(struct lower *l, const struct uop *u);
 enum recipe_kind recipe_plan(const struct lower *l, const struct uop *u);

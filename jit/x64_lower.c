@@ -49,15 +49,15 @@ static void places_store(struct lower *l, const struct uop *u, const struct plac
         if (p->scratch[n] && (u->writes >> n & 1)) x64_mov_store(&l->hot, 8, AT_REG(p->reg[n]), p->host[n]);
 }
 
-/* The operand's value, kept for who redoes the flags. Where C had to load it, it goes on from here, too. */
-static struct x64_rm value_keep(struct lower *l, unsigned size, struct x64_rm rm, u32 site)
+/* The value of operand N, kept for who redoes the flags. Where C had to load it, it goes on from here, too. */
+static struct x64_rm value_keep(struct lower *l, unsigned n, unsigned size, struct x64_rm rm, u32 site)
 {
     struct x64 *e = &l->hot;
     if (size >= 4) x64_mov_load(e, size, H_R9, rm);
     else x64_op(e, 0, false, false, X64_0F, size == 1 ? 0xb6 : 0xb7, H_R9, &rm);
-    x64_mov_store(e, 8, AT_STATE(flag_operand), H_R9);
+    x64_mov_store(e, 8, AT_STATE(flag_operand[n]), H_R9);
     l->j->sites[site].resume = code_rx(l->j, l->cold.p);
-    x64_mov_load(&l->cold, 8, H_R9, AT_STATE(flag_operand));
+    x64_mov_load(&l->cold, 8, H_R9, AT_STATE(flag_operand[n]));
     x64_jmp_to(&l->cold, e->p);
     return x64_reg(H_R9);
 }
@@ -72,15 +72,16 @@ static void rm_lower(struct lower *l, const struct uop *u)
     bool value = recipe_wants_value(u, recipe);
     if (u->access) {
         struct address a = address_of(u->insn);
+        flags_ready(l, u);
         site = site_new(l, value ? SITE_LOAD : SITE_ACCESS, u);
         rm = mem_check(l, &a, u->msize, u->align, u->access & UOP_WRITE, site);
     }
-    flags_want(l, u->fuse);
+    flags_want(l, u->fuse, u);
     places_find(l, u, &p);
     places_load(l, u, &p);
     if (!u->access) rm = x64_reg(p.host[u->rm]);
-    else if (value) rm = value_keep(l, u->msize, rm, site);
-    if (recipe == RECIPE_SAVED) x64_mov_store(e, 8, AT_STATE(flag_operand), p.host[0]);
+    else if (value) rm = value_keep(l, u->insn->operand[0].kind != OPERAND_MEMORY, u->msize, rm, site);
+    if (recipe == RECIPE_SAVED) x64_mov_store(e, 8, AT_STATE(flag_operand[0]), p.host[0]);
     unsigned reg = u->digit != 0xff ? u->digit : p.host[u->reg];
     if (u->lock) x64_u8(e, 0xf0);
     if (u->vex) {
@@ -117,7 +118,7 @@ static void bswap_lower(struct lower *l, const struct uop *u)
 static void bare_lower(struct lower *l, const struct uop *u)
 {
     struct x64 *e = &l->hot;
-    flags_want(l, u->fuse);
+    flags_want(l, u->fuse, u);
     if (u->pp == X64_66) x64_u8(e, 0x66);
     if (u->w) x64_u8(e, 0x48);
     if (u->map == X64_0F) x64_u8(e, 0x0f);
@@ -197,8 +198,7 @@ static void pushf_lower(struct lower *l, const struct uop *u)
     u32 site = site_new(l, SITE_ACCESS, u);
     struct x64_rm of = AT_STATE(flags), others = of;
     others.disp++;
-    flags_memory(l);
-    l->c.flags &= ~(unsigned)FL_REG;
+    flags_stored(l, u);
     x64_op(e, 0, false, false, X64_0F, 0xb6, H_R9, &others);
     x64_op(e, 0, false, false, X64_0F, 0xb6, H_R10, &of);
     x64_shift(e, 4, 4, H_R10, 11);

@@ -193,7 +193,7 @@ static int node_end(struct lower *l, const struct node *node, const struct uop *
     i16 next = node->next;
     switch (u->op) {
     case UOP_JCC:
-        flags_want(l, u->fuse == FLAG_CF ? FLAG_CF : FLAGS_ARITHMETIC);
+        flags_want(l, u->fuse == FLAG_CF ? FLAG_CF : FLAGS_ARITHMETIC, u);
         l->c.pending = (u16)(l->c.pending + count);
         branch_taken(l, node, u);
         count = 0;

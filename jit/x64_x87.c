@@ -107,7 +107,7 @@ void x87_lower(struct lower *l, const struct uop *u)
         note(l, u);
         return;
     }
-    flags_want(l, u->fuse);
+    flags_want(l, u->fuse, u);
     if (u->insn->op != OP_FWAIT && u->insn->op != OP_FNOP) {
         x64_u8(e, u->opcode);
         x64_u8(e, u->raw_rm);
