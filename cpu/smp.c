@@ -30,6 +30,15 @@ void smp_group_free(struct smp_group *group)
     free(group);
 }
 
+/* Who loops in what was written comes by a look at the page's generation. */
+static void stop_loops(void *opaque)
+{
+    struct smp_group *group = opaque;
+    u32 count = atomic_load_explicit(&group->count, memory_order_acquire);
+    for (u32 i = 0; i < count; i++)
+        atomic_store(&atomic_load_explicit(&group->cpus[i], memory_order_acquire)->run_until, 0);
+}
+
 void smp_group_add(struct smp_group *group, struct vcpu *cpu)
 {
     pthread_mutex_lock(&group->protect_lock);
@@ -38,6 +47,8 @@ void smp_group_add(struct smp_group *group, struct vcpu *cpu)
         atomic_store(&group->cpus[count], cpu);
         atomic_store(&group->count, count + 1);
         cpu->group = group;
+        cpu->memory->code_changed_opaque = group;
+        cpu->memory->code_changed = stop_loops;
     }
     pthread_mutex_unlock(&group->protect_lock);
 }

@@ -189,6 +189,21 @@ static unsigned recipe_registers(const struct recipe *r)
     return regs;
 }
 
+static bool same_operand(const struct operand *a, const struct operand *b)
+{
+    return a->kind == b->kind && (a->kind != OPERAND_GPR || a->reg == b->reg);
+}
+
+/* Where both hold, they give the same flags. */
+bool recipe_same(const struct recipe *a, const struct recipe *b)
+{
+    if (a->kind != b->kind) return false;
+    if (!a->kind || a->uop == b->uop) return true;
+    const struct insn *i = a->uop->insn, *k = b->uop->insn;
+    return i->op == k->op && i->size == k->size && a->uop->imm == b->uop->imm && i->imm == k->imm &&
+           same_operand(&i->operand[0], &k->operand[0]) && same_operand(&i->operand[1], &k->operand[1]);
+}
+
 void flags_written(struct lower *l, const struct uop *u, enum recipe_kind kind)
 {
     if (!u->fdef) return;

@@ -111,6 +111,7 @@ void flags_want(struct lower *l, unsigned bits, const struct uop *u); /* RFLAGS 
 void flags_cold(struct lower *l);                  /* flags_memory in cold code; the hot path's view stays */
 void flags_before(struct lower *l, const struct uop *u);
 enum recipe_kind recipe_plan(const struct lower *l, const struct uop *u);
+bool recipe_same(const struct recipe *a, const struct recipe *b);
 bool recipe_wants_value(const struct uop *u, enum recipe_kind kind);
 void flags_written(struct lower *l, const struct uop *u, enum recipe_kind kind);
 

@@ -2,8 +2,7 @@
  * A unit's frame: its ways in, its nodes one behind the other, the edges between them.
  *
  * A way in: [page's generation as translated?] [tier 1: hot?] [time left?]. The heads of a unit's own
- * loops look at the first and the last, too. Leaving there goes by `leave`, the instruction's place in
- * the page in r9.
+ * loops look at the last, too. Leaving there goes by `leave`, the instruction's place in the page in r9.
  *
  * What is known at a node's start (struct context) depends on the way there. A node is emitted once for
  * each context worth it, so that a loop's second turn may do without what its first turn established:
@@ -63,9 +62,8 @@ static unsigned version_new(struct lower *l, unsigned node, const struct context
 static int fits(const struct lower *l, const struct context *v, const struct context *c)
 {
     int worth = v->vectors + v->x87 * 4 + v->x87_page;
-    if (v->flags != c->flags || v->recipe.uop != c->recipe.uop || v->recipe.kind != c->recipe.kind ||
-        (v->vectors & ~c->vectors) || (v->x87 && !c->x87) || (v->x87_page && !c->x87_page) || v->pending != c->pending)
-        return -1;
+    if (v->flags != c->flags || !recipe_same(&v->recipe, &c->recipe) || v->pending != c->pending) return -1;
+    if ((v->vectors & ~c->vectors) || (v->x87 && !c->x87) || (v->x87_page && !c->x87_page)) return -1;
     for (unsigned k = 0; k < l->t->key_count; k++) {
         const struct group *g = &v->groups[k], *have = &c->groups[k];
         if (!g->on) continue;
@@ -251,11 +249,10 @@ static void leave_at(struct lower *l, unsigned pos)
     x64_jmp_to(&l->cold, l->j->code.rw + (l->j->leave - l->j->code.rx));
 }
 
+/* Whoever writes code stops the processors that may be running it (vcpu.run_until). */
 static void loop_head(struct lower *l, const struct node *node)
 {
-    u8 *stale = stale_check(l, &l->j->blocks[l->number]), *late = time_check(l);
-    x64_patch(stale, l->cold.p);
-    x64_patch(late, l->cold.p);
+    x64_patch(time_check(l), l->cold.p);
     leave_at(l, node->pos);
 }
 

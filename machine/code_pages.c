@@ -36,5 +36,6 @@ bool memory_code_written(struct memory *memory, const void *host, u64 length)
         at += n;
         length -= n;
     }
+    if (any && memory->code_changed) memory->code_changed(memory->code_changed_opaque);
     return any;
 }

@@ -29,6 +29,10 @@ struct memory {
     u64 arena_size;              /* bytes; multiple of the page size */
     struct code_page *code_pages;/* one an arena page; untouched ones cost nothing */
     _Atomic u32 map_generation;  /* moves on when physical addresses mean something else */
+    /* Told when decoded code was written, any thread: loops of translated code look no more often than
+     * the processor's budget is spent. NULL: nobody wants to know. */
+    void (*code_changed)(void *opaque);
+    void *code_changed_opaque;
 };
 
 static inline u64 arena_page(const struct memory *memory, const void *host)
