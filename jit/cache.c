@@ -5,9 +5,10 @@
  * is full everything is forgotten and begun anew.
  *
  * The jump cache leads from a linear address to code without asking the TLB. Its entries carry the
- * number of the space they are of: a mode, and for user code a process context. A flush gives the spaces
- * it concerns new numbers, so kernel code in global pages and the code of contexts that are kept
- * survive it. INVLPG takes out the entries of its page.
+ * sign of the space they are of: a mode, and for user code a process context. A flush gives the spaces
+ * it concerns new signs, so kernel code in global pages and the code of contexts that are kept
+ * survive it. INVLPG takes out the entries of its page. Entries are found by the address xor the sign, a
+ * random word that no guest comes to know, in one comparison.
  */
 #define _GNU_SOURCE
 #include "jit/jit_int.h"
@@ -93,10 +94,24 @@ void cache_add(struct jit_cpu *j, u32 number)
 
 /* --- the jump cache --- */
 
-/* Zero is nobody's number. */
+/* Nobody's are zero and repeated ones, as the counter goes through all numbers. */
+static u64 sign_new(struct jit_cpu *j)
+{
+    u64 x = j->signs += 0x9e3779b97f4a7c15ull;
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebull;
+    x ^= x >> 31;
+    return x ? x : sign_new(j);
+}
+
+void signs_start(struct jit_cpu *j)
+{
+    if (getentropy(&j->signs, sizeof(j->signs))) j->signs = (u64)(uintptr_t)j ^ jit_time() << 20;
+}
+
 static void space_forget(struct jit_cpu *j, struct jump_space *s)
 {
-    s->number = ++j->last_number;
+    s->sign = sign_new(j);
     j->stats.jumps_voided++;
     s->local = false;
 }
@@ -110,6 +125,9 @@ static void forget_spaces(struct jit_cpu *j)
     }
 }
 
+/* No address meets it but by guessing a sign. */
+static void jump_void(struct jump *jump) { jump->key = jump->sign = 0; }
+
 static u64 page_bit(u64 page) { return (page >> 12) * 0x9e3779b97f4a7c15ull >> 48 & (JUMP_PAGE_BITS - 1); }
 
 static void note_page(struct jit_cpu *j, u64 page)
@@ -122,7 +140,7 @@ static void note_page(struct jit_cpu *j, u64 page)
 
 void jumps_clear(struct jit_cpu *j)
 {
-    for (unsigned i = 0; i < ARRAY_SIZE(j->state->jumps); i++) j->state->jumps[i].number = 0;
+    for (unsigned i = 0; i < ARRAY_SIZE(j->state->jumps); i++) jump_void(&j->state->jumps[i]);
     memset(j->pages, 0, sizeof(j->pages));
     j->page_count = 0;
     j->low_supervisor = false;
@@ -151,7 +169,7 @@ void jumps_mode(struct jit_cpu *j)
         space_forget(j, s);
     }
     j->space_now = s;
-    j->state->jump_number = s->number;
+    j->state->jump_sign = s->sign;
 }
 
 /* Pages are noted from what the cache holds, too much of which is gone. */
@@ -160,32 +178,31 @@ static void note_pages_anew(struct jit_cpu *j)
     u64 live[SPACES];
     unsigned count = 0;
     for (unsigned i = 0; i < SPACES; i++)
-        if (j->state->spaces[i].key != NO_SPACE) live[count++] = j->state->spaces[i].number;
+        if (j->state->spaces[i].key != NO_SPACE) live[count++] = j->state->spaces[i].sign;
     memset(j->pages, 0, sizeof(j->pages));
     j->page_count = 0;
     for (unsigned i = 0; i < ARRAY_SIZE(j->state->jumps); i++) {
         const struct jump *jump = &j->state->jumps[i];
         bool good = false;
-        for (unsigned n = 0; n < count && !good; n++) good = jump->number == live[n];
+        for (unsigned n = 0; n < count && !good; n++) good = jump->sign == live[n];
         if (good) note_page(j, jump->page);
     }
     j->page_count /= 2;
 }
 
 /* The same address in several contexts has as many of these. */
-static ALWAYS_INLINE struct jump *second_slot(struct jit_cpu *j, u64 linear, u64 number)
+static ALWAYS_INLINE struct jump *second_slot(struct jit_cpu *j, u64 key)
 {
-    return &j->state->jumps[JUMP_SLOTS + (((u32)linear + (u32)number) * JUMP_HASH_SECOND >> 20)];
+    return &j->state->jumps[JUMP_SLOTS + ((u32)key * JUMP_HASH_SECOND >> 20)];
 }
 
 const struct jump *jumps_find(struct jit_cpu *j, u64 linear)
 {
     const struct jump *jump = &j->state->jumps[(u32)linear * JUMP_HASH >> 18];
-    if (unlikely(jump->linear != linear || jump->number != j->state->jump_number)) {
-        jump = second_slot(j, linear, j->state->jump_number);
-        if (jump->linear != linear || jump->number != j->state->jump_number) return NULL;
-    }
-    return jump;
+    u64 key = linear ^ j->state->jump_sign;
+    if (likely(jump->key == key)) return jump;
+    jump = second_slot(j, key);
+    return jump->key == key ? jump : NULL;
 }
 
 void jumps_add(struct jit_cpu *j, u64 linear, const u8 *code)
@@ -200,10 +217,9 @@ void jumps_add(struct jit_cpu *j, u64 linear, const u8 *code)
     note_page(j, linear);
     if (!(linear >> 63) && !space_is_user(j->space_now)) j->low_supervisor = true;
     struct jump *jump = &j->state->jumps[(u32)linear * JUMP_HASH >> 18];
-    if (jump->number && (jump->linear != linear || jump->number != j->state->jump_number))
-        *second_slot(j, jump->linear, jump->number) = *jump;
-    *jump = (struct jump){.linear = linear, .number = j->state->jump_number,
-                          .page = linear & PAGE_MASK, .code = code};
+    u64 key = linear ^ j->state->jump_sign;
+    if (jump->sign && jump->key != key) *second_slot(j, jump->key) = *jump;
+    *jump = (struct jump){.key = key, .sign = j->state->jump_sign, .page = linear & PAGE_MASK, .code = code};
 }
 
 /* A page of the upper half is looked for, as what else is known of the supervisor's code is wanted
@@ -213,7 +229,7 @@ static bool forget_by_search(struct jit_cpu *j, u64 page)
     if (!(page >> 63) || j->cpu->icount - j->searched < SEARCH_PERIOD) return false;
     j->searched = j->cpu->icount;
     for (unsigned i = 0; i < ARRAY_SIZE(j->state->jumps); i++)
-        if (j->state->jumps[i].page == page) j->state->jumps[i].number = 0;
+        if (j->state->jumps[i].page == page) jump_void(&j->state->jumps[i]);
     return true;
 }
 

@@ -144,12 +144,12 @@ static struct jblock *block_make(struct jit_cpu *j, u64 key, const u8 *page, uns
     return block;
 }
 
-/* A tier 2 unit in place of BLOCK and of those it leads through. */
-static bool loops_make(struct jit_cpu *j, const struct jblock *block, const u8 *page)
+/* A tier 2 unit that KEY, the code at POS of PAGE, is a way into, in place of tier 1's. */
+static bool loops_make(struct jit_cpu *j, u64 key, const u8 *page, unsigned pos)
 {
     if (is_full(j, false) || !may_translate(j)) return false;
-    struct jblock *blocks = unit_make(j, block->key, page, block->pos, UNIT_MAX);
-    if (!blocks) blocks = unit_make(j, block->key, page, block->pos, UNIT_MAX / 4);
+    struct jblock *blocks = unit_make(j, key, page, pos, UNIT_MAX);
+    if (!blocks) blocks = unit_make(j, key, page, pos, UNIT_MAX / 4);
     if (!blocks) return false;
     for (unsigned n = 0; n < j->work.root_count; n++) {
         const struct jblock *old = cache_find(j, blocks[n].key);
@@ -425,24 +425,25 @@ static const u8 *go_plain(struct jit_cpu *j, struct jsite *site)
     return block->checked;
 }
 
-/* The way into a straight unit has been taken often. */
+/* A straight unit has gone back to site->target often. It goes there once more: what is found there
+ * then leads to the loop's unit. */
 static const u8 *warm(struct jit_cpu *j, struct jsite *site)
 {
     struct vcpu *cpu = j->cpu;
     const struct jblock *block = &j->blocks[site->block];
-    i32 *heat = &j->state->heat[site->block % HEAT_SLOTS];
+    u64 key = (block->key & ~(u64)0xfff0000) | (u64)site->target << 16;
     bool faulted;
     u64 physical;
     const u8 *host = tlb_fetch(cpu, cpu->regs[REG_IP_BASE] + site->target, &faulted, &physical);
     flags_to_native(cpu, j->state);
-    *heat = (i32)j->jit->options.hot;
-    if (faulted || !host || arena_page(cpu->memory, host) != block->key >> 28 ||
-        !loops_make(j, block, host - site->target)) {
+    j->state->heat[site->block % HEAT_SLOTS] = (i32)j->jit->options.hot;
+    const struct jblock *there = cache_find(j, key);
+    if (faulted || !host || arena_page(cpu->memory, host) != block->key >> 28 || (there && there->loops) ||
+        !loops_make(j, key, host - site->target, site->target)) {
         j->stats.loop_failed++;
         x64_cool(j, site);
-        return site->resume;
     }
-    return j->blocks[site->block].checked;
+    return site->resume;
 }
 
 const u8 *jit_slow(struct vcpu *cpu, u32 number)
@@ -620,6 +621,7 @@ bool jit_attach(struct vcpu *cpu, struct jit *jit, struct error *error)
         jit_detach(cpu);
         return error_set(error, "no memory for the translator; interpreting");
     }
+    signs_start(j);
     j->hot_start = j->hot;
     j->cold_start = j->cold;
     cache_reset(j);

@@ -29,7 +29,7 @@ struct host_features {
 
 /* Whose entries of the jump cache: a mode's, and for user code a process context's. */
 struct jump_space {
-    u64 number;         /* what they carry */
+    u64 sign;           /* what they carry */
     u32 key;
     bool local;         /* there are some of pages that are not global */
 };
@@ -42,7 +42,7 @@ struct jit_state {
     u64 host_rsp;       /* C stack of the thread that runs the processor */
     u64 resume;         /* where translated code goes on */
     u64 scratch[3];
-    u64 jump_number;    /* what entries of `jumps` must carry to be good now */
+    u64 jump_sign;      /* what entries of `jumps` must carry to be good now */
     struct jump_space spaces[SPACES];
     u32 pauses;         /* PAUSEs until others may have the host's processor */
     u32 slow_site;      /* where jit_light wants to go on */
@@ -57,8 +57,8 @@ struct jit_state {
     u64 flag_operand[2]; /* of the operation that wrote the flags: what redoing it takes and is not in
                            registers; all of it when flag_way says so */
     u64 groups[GROUP_MAX]; /* addends of checked pages, good within a unit */
-    i32 heat[HEAT_SLOTS]; /* entries left until a unit is worth tier 2 */
-    struct jump { u64 linear, number, page; const u8 *code; } jumps[JUMP_SLOTS + JUMP_SECOND];
+    i32 heat[HEAT_SLOTS]; /* ways back left until a loop is worth tier 2 */
+    struct jump { u64 key, sign, page; const u8 *code; } jumps[JUMP_SLOTS + JUMP_SECOND];
 };
 
 #define KEY_PLAIN 0x8000u /* beside the mode: no shared checks */
@@ -92,7 +92,7 @@ enum site_kind {
     SITE_X87,      /* the x87's are */
     SITE_FLAGS,    /* state->flags is wanted */
     SITE_STRADDLE, /* the block's second page is not what it was */
-    SITE_HOT,      /* a tier 1 unit has been entered often */
+    SITE_HOT,      /* a tier 1 unit has gone back often */
 };
 
 /* A place where translated code calls C. */
@@ -137,9 +137,9 @@ struct jit_cpu {
     u32 flushes;
     struct host_features host;
     enum engine_result result;
-    /* Jump cache validity: each mode, and for user code each process context, has a number. */
+    /* Jump cache validity: each mode, and for user code each process context, has a sign. */
     struct jump_space *space_now;
-    u64 last_number;
+    u64 signs;           /* the state of the generator of signs */
     bool refused;        /* the block at rip is the interpreter's, once */
     bool low_supervisor; /* supervisor code in the lower half of the addresses */
     u32 page_count;
@@ -190,7 +190,8 @@ void code_memory_free(struct code_memory *code);
 void cache_reset(struct jit_cpu *j);
 struct jblock *cache_find(struct jit_cpu *j, u64 key);
 void cache_add(struct jit_cpu *j, u32 block);
-void jumps_mode(struct jit_cpu *j);      /* state->jump_number for the processor's mode now */
+void signs_start(struct jit_cpu *j);     /* once, before cache_reset */
+void jumps_mode(struct jit_cpu *j);      /* state->jump_sign for the processor's mode now */
 void jumps_add(struct jit_cpu *j, u64 linear, const u8 *code);
 const struct jump *jumps_find(struct jit_cpu *j, u64 linear); /* good now, or NULL */
 void jumps_clear(struct jit_cpu *j);

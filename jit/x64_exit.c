@@ -117,30 +117,20 @@ static void probe(struct lower *l, u32 site)
 {
     struct x64 *e = &l->hot, *cold = &l->cold;
     probe_slot(e, H_R10, JUMP_HASH, 14, 0);
-    x64_alu(e, X64_CMP, 8, H_R10, AT_JUMP(linear));
-    u8 *first = x64_jcc(e, CC_NE);
-    x64_mov_load(e, 8, H_R10, AT_STATE(jump_number));
-    x64_alu(e, X64_CMP, 8, H_R10, AT_JUMP(number));
+    x64_alu(e, X64_XOR, 8, H_R10, AT_STATE(jump_sign));
+    x64_alu(e, X64_CMP, 8, H_R10, AT_JUMP(key));
     x64_patch(x64_jcc(e, CC_NE), cold->p);
-    x64_mov_load(cold, 8, H_R10, AT_JUMP(linear));
-    x64_patch(first, cold->p);
     x64_call_to(cold, l->j->code.rw + (l->j->second - l->j->code.rx));
     x64_patch(x64_jcc(cold, CC_E), e->p);
     flags_cold(l);
     call_c(l, cold, site);
 }
 
-/* Called: r9 = r10's second slot and E when it is good. */
+/* Called: r9 = the second slot of the key r10, and E when it is good. */
 void emit_second(struct x64 *e)
 {
-    x64_mov_load(e, 4, H_R9, called(AT_STATE(jump_number)));
-    x64_alu(e, X64_ADD, 4, H_R9, x64_reg(H_R10));
-    probe_slot(e, H_R9, JUMP_HASH_SECOND, 12, JUMP_SLOTS);
-    x64_alu(e, X64_CMP, 8, H_R10, called(AT_JUMP(linear)));
-    u8 *other = x64_jcc(e, CC_NE);
-    x64_mov_load(e, 8, H_R10, called(AT_STATE(jump_number)));
-    x64_alu(e, X64_CMP, 8, H_R10, called(AT_JUMP(number)));
-    x64_patch(other, e->p);
+    probe_slot(e, H_R10, JUMP_HASH_SECOND, 12, JUMP_SLOTS);
+    x64_alu(e, X64_CMP, 8, H_R10, called(AT_JUMP(key)));
     x64_u8(e, 0xc3);
 }
 
@@ -154,6 +144,25 @@ static void jump_there(struct lower *l, unsigned count)
     x64_op(e, 0, false, false, X64_ONE, 0xff, 4, &code);
 }
 
+/* In front of a straight unit's way back, where the loop may be worth a unit of its own. */
+static void heat_check(struct lower *l, const struct uop *u, unsigned target)
+{
+    struct x64 *e = &l->hot;
+    u32 site = site_new(l, SITE_HOT, u);
+    l->j->sites[site].target = (u16)target;
+    l->j->sites[site].patch = e->p;
+    x64_alu_imm(e, X64_SUB, 4, AT_STATE(heat[l->number % HEAT_SLOTS]), 1);
+    cold_call(l, x64_jcc(e, CC_E), site);
+    site_resume(l, site);
+}
+
+static bool goes_back(const struct lower *l, const struct uop *u, i64 target)
+{
+    bool back = target <= (i64)u->insn->pos || l->j->jit->options.all_loops;
+    return back && !l->t->loops && !l->t->straddle && !l->t->plain &&
+           !l->j->jit->options.no_loops;
+}
+
 /* TARGET: offset from the page's start. COUNT: instructions of the node. */
 void exit_direct(struct lower *l, const struct uop *u, i64 target, unsigned count)
 {
@@ -161,6 +170,7 @@ void exit_direct(struct lower *l, const struct uop *u, i64 target, unsigned coun
     flags_memory(l);
     count_insns(e, l->c.pending + count);
     if (target >= 0 && target < (i64)PAGE_SIZE) {
+        if (goes_back(l, u, target)) heat_check(l, u, (unsigned)target);
         u32 site = site_new(l, SITE_LINK, u);
         struct jsite *s = &l->j->sites[site];
         s->patch = x64_jmp(e);
@@ -231,30 +241,28 @@ static void load_target(struct lower *l, const struct uop *u, u32 site)
     }
 }
 
-/* The target is looked up before anything changes: a miss runs the whole instruction in C. */
+/* The target is looked up before anything changes: a miss, as an operand that is not there, runs the
+ * whole instruction in C. */
 static void call_indirect_lower(struct lower *l, const struct uop *u)
 {
     struct x64 *e = &l->hot;
     unsigned size = address_size(l);
     u32 site = site_new(l, SITE_END, u);
     struct address a = stack_at(l, -(i64)size);
-    load_target(l, u, site);
-    x64_mov_store(e, 8, AT_STATE(scratch[0]), H_R10);
-    struct x64_rm to = mem_check(l, &a, size, 0, true, site);
+    struct x64_rm to = mem_check(l, &a, size, 0, true, site), code = AT_STATE(resume);
     x64_lea(e, 8, H_R10, to);
-    x64_mov_store(e, 8, AT_STATE(scratch[1]), H_R10);
-    x64_mov_load(e, 8, H_R10, AT_STATE(scratch[0]));
+    x64_mov_store(e, 8, AT_STATE(scratch[0]), H_R10);
+    load_target(l, u, site);
     probe(l, site);
     x64_mov_load(e, 8, H_R10, AT_JUMP(page));
     x64_mov_load(e, 8, H_R9, AT_JUMP(code));
-    x64_mov_store(e, 8, AT_STATE(resume), H_R9);
+    x64_mov_store(e, 8, code, H_R9);
     emit_next_ip(l, H_R9, u->insn);
     x64_mov_store(e, 8, AT_REG(REG_IP_BASE), H_R10);
-    x64_mov_load(e, 8, H_R10, AT_STATE(scratch[1]));
+    x64_mov_load(e, 8, H_R10, AT_STATE(scratch[0]));
     x64_mov_store(e, size, x64_mem(H_R10, 0), H_R9);
     move_stack(l, -(i64)size);
     count_insns(e, l->c.pending + u->index + 1u);
-    struct x64_rm code = AT_STATE(resume);
     x64_op(e, 0, false, false, X64_ONE, 0xff, 4, &code);
 }
 

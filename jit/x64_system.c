@@ -58,8 +58,8 @@ static void access_switch(struct lower *l, bool on)
     x64_mov_store(e, 8, AT_CPU(tlb_now), H_R9);
     x64_op(e, X64_66, false, false, X64_ONE, 0x83, on ? X64_OR : X64_AND, &key);
     x64_u8(e, on ? MODE_AC : (u8)~MODE_AC);
-    x64_mov_load(e, 8, H_R9, on ? AT_STATE(spaces[SPACE_AC].number) : AT_STATE(spaces[SPACE_SUPERVISOR].number));
-    x64_mov_store(e, 8, AT_STATE(jump_number), H_R9);
+    x64_mov_load(e, 8, H_R9, on ? AT_STATE(spaces[SPACE_AC].sign) : AT_STATE(spaces[SPACE_SUPERVISOR].sign));
+    x64_mov_store(e, 8, AT_STATE(jump_sign), H_R9);
 }
 
 /* In AC mode SMAP is on; else EFLAGS.AC may be set while it is off. */

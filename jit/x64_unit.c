@@ -1,8 +1,8 @@
 /*
  * A unit's frame: its ways in, its nodes one behind the other, the edges between them.
  *
- * A way in: [page's generation as translated?] [tier 1: hot?] [time left?]. The heads of a unit's own
- * loops look at the last, too. Leaving there goes by `leave`, the instruction's place in the page in r9.
+ * A way in: [page's generation as translated?] [time left?]. The heads of a unit's own loops look at the
+ * last, too. Leaving there goes by `leave`, the instruction's place in the page in r9.
  *
  * What is known at a node's start (struct context) depends on the way there. A node is emitted once for
  * each context worth it, so that a loop's second turn may do without what its first turn established:
@@ -295,19 +295,6 @@ static void versions_emit(struct lower *l, unsigned first)
 
 /* --- ways in --- */
 
-static void heat_check(struct lower *l, const struct uop *first)
-{
-    struct x64 *e = &l->hot;
-    unsigned slot = l->number % HEAT_SLOTS;
-    if (l->j->jit->options.no_loops) return;
-    u32 site = site_new(l, SITE_HOT, first);
-    l->j->sites[site].target = first->insn->pos;
-    l->j->sites[site].patch = e->p;
-    x64_alu_imm(e, X64_SUB, 4, AT_STATE(heat[slot]), 1);
-    cold_call(l, x64_jcc(e, CC_E), site);
-    site_resume(l, site);
-}
-
 static void way_in(struct lower *l, struct jblock *b, const struct node *node)
 {
     struct x64 *e = &l->hot;
@@ -316,7 +303,6 @@ static void way_in(struct lower *l, struct jblock *b, const struct node *node)
     b->pos = node->pos;
     b->loops = l->t->loops;
     u8 *stale = stale_check(l, b);
-    if (!l->t->loops && !l->t->straddle && !l->t->plain) heat_check(l, &l->t->uops[node->first]);
     b->entry = code_rx(l->j, e->p);
     u8 *late = time_check(l);
     x64_patch(stale, l->cold.p);
