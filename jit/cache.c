@@ -1,8 +1,8 @@
 /*
  * Code memory, the block index, and the jump cache.
  *
- * Code memory is one anonymous file mapped twice: writable here, executable there, never both. When it
- * is full everything is forgotten and begun anew.
+ * Code memory is one anonymous file mapped twice: writable here, executable there, never both. What
+ * happens when it is full is in areas.c.
  *
  * The jump cache leads from a linear address to code without asking the TLB. Its entries carry the
  * number of the space they are of: a mode, and for user code a process context. A flush gives the spaces
@@ -49,11 +49,7 @@ void cache_reset(struct jit_cpu *j)
     memset(j->hash, 0, sizeof(j->hash));
     memset(j->counters, 0, sizeof(j->counters));
     for (unsigned i = 0; i < HEAT_SLOTS; i++) j->state->heat[i] = (i32)j->jit->options.hot;
-    j->block_count = 1; /* 0 ends chains */
-    j->site_count = j->straddle_count = 0;
-    j->hot = j->hot_start;
-    j->cold = j->cold_start;
-    j->flushes++;
+    areas_reset(j);
     jumps_clear(j);
 }
 
@@ -89,6 +85,15 @@ void cache_add(struct jit_cpu *j, u32 number)
     u32 *link = bucket(j, block->key);
     block->next = *link;
     *link = number;
+}
+
+void cache_remove(struct jit_cpu *j, u32 number)
+{
+    for (u32 *link = bucket(j, j->blocks[number].key); *link; link = &j->blocks[*link].next)
+        if (*link == number) {
+            *link = j->blocks[number].next;
+            return;
+        }
 }
 
 /* --- the jump cache --- */

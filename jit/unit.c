@@ -189,7 +189,7 @@ static void nodes_make(struct walk_state *w)
 /* The instruction at t->pos, which goes on in the next page. */
 static bool straddle_decode(struct jit_cpu *j, struct translation *t, const u8 *page)
 {
-    if (j->straddle_count == STRADDLE_LIMIT) return false;
+    if (j->straddle_count == j->straddle_end) return false;
     struct code_straddle *s = &j->straddles[j->straddle_count];
     u64 next = (j->cpu->rip & PAGE_MASK) + PAGE_SIZE;
     if (j->cpu->code_size != CODE64) next = (u32)next;

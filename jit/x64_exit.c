@@ -7,7 +7,7 @@ u32 site_new(struct lower *l, enum site_kind kind, const struct uop *u)
 {
     struct jit_cpu *j = l->j;
     u32 number = j->site_count++;
-    if (j->site_count + 8 > j->site_limit) j->site_count--, l->failed = true;
+    if (j->site_count + 8 > j->site_end) j->site_count--, l->failed = true;
     j->sites[number] = (struct jsite){.kind = (u8)kind, .index = (u16)(l->c.pending + u->index),
                                       .block = l->number};
     if (u->insn) j->sites[number].insn = *u->insn;

@@ -24,6 +24,7 @@ static const struct engine {
     {"tier 2 with failing groups", &(const struct jit_options){.threshold = 1, .hot = 1, .fail_groups = true}, 0},
     {"all checks cold", &(const struct jit_options){.threshold = 1, .hot = 3, .force_cold = true}, 0},
     {"little memory, no links", &(const struct jit_options){.threshold = 1, .hot = 3, .no_link = true, .tb_size = KIB(64)}, 0},
+    {"little memory", &(const struct jit_options){.threshold = 1, .hot = 2, .tb_size = KIB(64)}, 0},
 };
 #define ENGINES ARRAY_SIZE(engines)
 
