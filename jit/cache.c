@@ -64,7 +64,7 @@ static bool fresh(const struct jblock *block)
 }
 
 /* Void blocks met on the way are taken out of their chain. */
-struct jblock *cache_find(struct jit_cpu *j, u64 key)
+struct jblock *cache_find(struct jit_cpu *j, u64 key, struct code_place place)
 {
     for (u32 *link = bucket(j, key); *link;) {
         struct jblock *block = &j->blocks[*link];
@@ -73,7 +73,7 @@ struct jblock *cache_find(struct jit_cpu *j, u64 key)
             *link = block->next;
             continue;
         }
-        if (block->key == key) return block;
+        if (block->key == key && block->place.start == place.start && block->place.last == place.last) return block;
         link = &block->next;
     }
     return NULL;
@@ -110,6 +110,7 @@ static void forget_spaces(struct jit_cpu *j)
 {
     for (unsigned i = 0; i < SPACES; i++) j->state->spaces[i].key = NO_SPACE;
     for (unsigned i = SPACE_SUPERVISOR; i <= SPACE_AC; i++) {
+        j->state->spaces[i].segment = 0;
         j->state->spaces[i].key = SPACE_KEY | (i == SPACE_AC ? MODE_AC : 0);
         space_forget(j, &j->state->spaces[i]);
     }
@@ -138,11 +139,11 @@ void jumps_clear(struct jit_cpu *j)
 
 static bool space_is_user(const struct jump_space *s) { return s->key & MODE_USER; }
 
-static struct jump_space *space_of(struct jit_cpu *j, u32 key)
+static struct jump_space *space_of(struct jit_cpu *j, u32 key, u64 segment)
 {
     if (key == SPACE_KEY) return &j->state->spaces[SPACE_SUPERVISOR];
     if (key == (SPACE_KEY | MODE_AC)) return &j->state->spaces[SPACE_AC];
-    return &j->state->spaces[SPACE_OTHERS + (key * JUMP_HASH >> 26)];
+    return &j->state->spaces[SPACE_OTHERS + ((key + (u32)(segment >> 36)) * JUMP_HASH >> 26)];
 }
 
 void jumps_mode(struct jit_cpu *j)
@@ -150,9 +151,15 @@ void jumps_mode(struct jit_cpu *j)
     const struct vcpu *cpu = j->cpu;
     u32 key = cpu->mode_key & ~(u32)MODE_NO_FPU;
     if (key & MODE_USER) key |= cpu_pcid(cpu) << 16;
-    struct jump_space *s = space_of(j, key);
-    if (unlikely(s->key != key)) {
+    u64 segment = 0;
+    if (unlikely(cpu->code_size != CODE64)) {
+        segment = segment_key(cpu);
+        segments_look(j);
+    }
+    struct jump_space *s = space_of(j, key, segment);
+    if (unlikely(s->key != key || s->segment != segment)) {
         s->key = key;
+        s->segment = segment;
         space_forget(j, s);
     }
     j->space_now = s;

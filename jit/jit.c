@@ -60,8 +60,7 @@ static void flags_from_native(struct vcpu *cpu, const struct jit_state *s)
 
 static bool mode_possible(const struct vcpu *cpu)
 {
-    if (!(cpu->mode_key & MODE_FLAT) || (cpu->mode_key & MODE_STEP)) return false;
-    return cpu->code_size == CODE64 || (cpu->code_size == CODE32 && !cpu_vm86(cpu));
+    return !(cpu->mode_key & MODE_STEP);
 }
 
 /* Its code is written so often that translating it doesn't pay. Forgiven when that stops. */
@@ -109,7 +108,8 @@ static bool slots_gone(const struct jit_cpu *j)
 
 /* Translates the code at POS of PAGE: one block, or (LOOPS, so many instructions) one for each way into
  * the unit. */
-static struct jblock *unit_make(struct jit_cpu *j, u64 key, const u8 *page, unsigned pos, unsigned loops)
+static struct jblock *unit_make(struct jit_cpu *j, u64 key, struct code_place place, const u8 *page, unsigned pos,
+                                unsigned loops)
 {
     struct memory *memory = j->cpu->memory;
     struct jit_stats *stats = &j->stats;
@@ -120,10 +120,10 @@ static struct jblock *unit_make(struct jit_cpu *j, u64 key, const u8 *page, unsi
     u64 began = jit_time();
     j->crowded = false;
     t->stops = key & STOPS_KEY ? j->cpu->stops : NULL;
-    if (!unit_discover(j, t, page, pos, loops, key & KEY_PLAIN)) return NULL;
+    if (!unit_discover(j, t, place, page, pos, loops, key & KEY_PLAIN)) return NULL;
     for (unsigned n = 0; n < t->root_count; n++)
         blocks[n] = (struct jblock){
-            .key = (key & ~(u64)0xfff0000) | (u64)t->nodes[t->roots[n]].pos << 16,
+            .place = place, .key = (key & ~(u64)0xfff0000) | (u64)t->nodes[t->roots[n]].pos << 16,
             .page_generation = &code_page->generation, .generation = generation};
     if (t->straddle) page = t->bytes;
     if (!x64_lower(j, blocks, t)) return NULL;
@@ -139,39 +139,39 @@ static struct jblock *unit_make(struct jit_cpu *j, u64 key, const u8 *page, unsi
     return blocks;
 }
 
-static struct jblock *block_make(struct jit_cpu *j, u64 key, const u8 *page, unsigned pos)
+static struct jblock *block_make(struct jit_cpu *j, u64 key, struct code_place place, const u8 *page, unsigned pos)
 {
     if (!may_translate(j)) return NULL;
     if (slots_gone(j)) area_next(j);
-    struct jblock *block = unit_make(j, key, page, pos, 0);
+    struct jblock *block = unit_make(j, key, place, page, pos, 0);
     if (!block && j->crowded) {
         area_next(j);
-        block = unit_make(j, key, page, pos, 0);
+        block = unit_make(j, key, place, page, pos, 0);
     }
     if (block) cache_add(j, j->block_count++);
     return block;
 }
 
 /* Smaller where the whole is too much. */
-static struct jblock *loops_fit(struct jit_cpu *j, u64 key, const u8 *page, unsigned pos)
+static struct jblock *loops_fit(struct jit_cpu *j, u64 key, struct code_place place, const u8 *page, unsigned pos)
 {
-    struct jblock *blocks = unit_make(j, key, page, pos, UNIT_MAX);
-    return blocks ? blocks : unit_make(j, key, page, pos, UNIT_MAX / 4);
+    struct jblock *blocks = unit_make(j, key, place, page, pos, UNIT_MAX);
+    return blocks ? blocks : unit_make(j, key, place, page, pos, UNIT_MAX / 4);
 }
 
 /* A tier 2 unit in place of the block with KEY and of those it leads through. */
-static struct jblock *loops_make(struct jit_cpu *j, u64 key, const u8 *page, unsigned pos)
+static struct jblock *loops_make(struct jit_cpu *j, u64 key, struct code_place place, const u8 *page, unsigned pos)
 {
     if (!may_translate(j)) return NULL;
     if (slots_gone(j)) area_next(j);
-    struct jblock *blocks = loops_fit(j, key, page, pos);
+    struct jblock *blocks = loops_fit(j, key, place, page, pos);
     if (!blocks && j->crowded && area_is_half_full(j)) {
         area_next(j);
-        blocks = loops_fit(j, key, page, pos);
+        blocks = loops_fit(j, key, place, page, pos);
     }
     if (!blocks) return NULL;
     for (unsigned n = 0; n < j->work.root_count; n++) {
-        struct jblock *old = cache_find(j, blocks[n].key);
+        struct jblock *old = cache_find(j, blocks[n].key, place);
         if (old && old->loops && n) continue; /* has one of its own */
         if (old && !old->loops) x64_redirect(j, old, &blocks[n]);
         cache_add(j, (u32)(&blocks[n] - j->blocks));
@@ -185,8 +185,9 @@ static struct jblock *block_as(struct jit_cpu *j, unsigned plain)
 {
     struct vcpu *cpu = j->cpu;
     bool faulted;
-    u64 physical, linear = cpu->rip;
-    if (unlikely(!mode_possible(cpu))) return NULL;
+    u64 physical, linear;
+    struct code_place place;
+    if (unlikely(!mode_possible(cpu)) || unlikely(!code_place(cpu, &linear, &place))) return NULL;
     if (unlikely(cpu->trace != NULL) && trace_covers(cpu->trace, linear)) return NULL;
     const u8 *host = tlb_fetch(cpu, linear, &faulted, &physical);
     if (faulted || !host) return NULL;
@@ -196,10 +197,10 @@ static struct jblock *block_as(struct jit_cpu *j, unsigned plain)
     u64 number = arena_page(cpu->memory, host);
     u64 key = number << 28 | (u64)pos << 16 | (cpu->mode_key & ~(unsigned)MODE_NO_FPU) | plain;
     if (unlikely(stops != NULL)) key |= stops->key;
-    struct jblock *block = cache_find(j, key);
+    struct jblock *block = cache_find(j, key, place);
     if (!block && (plain || hot_enough(j, key, number)))
-        block = block_make(j, key, host - pos, pos);
-    if (block) cpu->regs[REG_IP_BASE] = linear & PAGE_MASK;
+        block = block_make(j, key, place, host - pos, pos);
+    if (block) cpu->regs[REG_IP_BASE] = cpu->rip - pos;
     return block;
 }
 
@@ -279,6 +280,7 @@ static const u8 *run_and_resume(struct jit_cpu *j, const struct jsite *site)
         return fault(j, site);
     if (site->kind == SITE_HELPER) j->state->vectors_live = 0;
     x87_forbidden(j);
+    if (unlikely(insn->flags & INSN_ENDS_BLOCK)) jumps_mode(j); /* a segment register */
     bool lost = x87 && site->kind == SITE_ACCESS && !x87_load(j); /* the block goes on with it */
     if (unlikely(must_leave(cpu) || lost)) {
         cpu->rip = cpu_next_ip(cpu, insn);
@@ -332,7 +334,7 @@ static const u8 *go_on(struct jit_cpu *j, struct jsite *site)
             j->stats.linked++;
         }
     } else if (!j->jit->options.no_link) {
-        jumps_add(j, cpu->rip, block->checked);
+        jumps_add(j, code_linear(cpu), block->checked);
     }
     jumps_mode(j);
     flags_to_native(cpu, j->state);
@@ -442,22 +444,22 @@ static const u8 *go_plain(struct jit_cpu *j, struct jsite *site)
 static const u8 *warm(struct jit_cpu *j, struct jsite *site)
 {
     struct vcpu *cpu = j->cpu;
-    u64 key = j->blocks[site->block].key, linear = cpu->regs[REG_IP_BASE] + site->target;
+    struct code_place place = j->blocks[site->block].place;
+    u64 key = j->blocks[site->block].key, linear;
     u32 evictions = j->evictions;
     bool faulted;
     u64 physical;
+    cpu->rip = cpu->regs[REG_IP_BASE] + site->target;
+    linear = code_linear(cpu);
     const u8 *host = tlb_fetch(cpu, linear, &faulted, &physical);
     flags_to_native(cpu, j->state);
     j->state->heat[site->block % HEAT_SLOTS] = (i32)j->jit->options.hot;
     const struct jblock *made = NULL;
     if (!faulted && host && arena_page(cpu->memory, host) == key >> 28)
-        made = loops_make(j, key, host - site->target, site->target);
+        made = loops_make(j, key, place, host - site->target, site->target);
     if (made) return made->checked;
     j->stats.loop_failed++;
-    if (evictions != j->evictions) { /* where it came from may be gone */
-        cpu->rip = linear;
-        return go_on(j, NULL);
-    }
+    if (evictions != j->evictions) return go_on(j, NULL); /* where it came from may be gone */
     x64_cool(j, site);
     return site->resume;
 }
@@ -521,7 +523,7 @@ enum engine_result jit_enter(struct jit_cpu *j, const struct jblock *block)
     struct vcpu *cpu = j->cpu;
     j->stats.entries++;
     jumps_mode(j);
-    if (!j->jit->options.no_link) jumps_add(j, cpu->rip, block->checked); /* a void one may be there */
+    if (!j->jit->options.no_link) jumps_add(j, code_linear(cpu), block->checked); /* a void one may be there */
     flags_to_native(cpu, j->state);
     j->state->vectors_live = 0;
     j->result = ENGINE_RAN;

@@ -32,6 +32,7 @@ struct jump_space {
     u64 number;         /* what they carry */
     u32 key;
     bool local;         /* there are some of pages that are not global */
+    u64 segment;        /* segment_key() */
 };
 /* The usual supervisor mode and the same with EFLAGS.AC have fixed places. */
 #define SPACE_KEY (MODE_CODE64 | MODE_FLAT | MODE_STACK32 | MODE_PROTECTED)
@@ -42,6 +43,7 @@ struct jit_state {
     u64 host_rsp;       /* C stack of the thread that runs the processor */
     u64 resume;         /* where translated code goes on */
     u64 scratch[3];
+    struct { u64 read, write; } reach[6]; /* offsets below are translated code's (segments.c) */
     u64 jump_number;    /* what entries of `jumps` must carry to be good now */
     struct jump_space spaces[SPACES];
     u32 pauses;         /* PAUSEs until others may have the host's processor */
@@ -62,8 +64,13 @@ struct jit_state {
 #define KEY_PLAIN 0x8000u /* beside the mode: no shared checks */
 _Static_assert(MODE_RING12 < KEY_PLAIN && !(STOPS_KEY & KEY_PLAIN), "a bit of its own");
 
+/* Where in a code segment that is not flat a page lies: offset of its first byte, negative when the segment
+ * begins in it; the last offset of the segment. */
+struct code_place { u32 start, last; };
+
 struct jblock {
     u64 key;
+    struct code_place place; /* zero: flat */
     _Atomic u32 *page_generation;
     u32 generation;
     u32 next;           /* in its hash chain; 0: none */
@@ -210,7 +217,7 @@ bool x87_concerns(const struct insn *insn);
 bool code_memory_new(struct code_memory *code, size_t size);
 void code_memory_free(struct code_memory *code);
 void cache_reset(struct jit_cpu *j);
-struct jblock *cache_find(struct jit_cpu *j, u64 key);
+struct jblock *cache_find(struct jit_cpu *j, u64 key, struct code_place place);
 void cache_add(struct jit_cpu *j, u32 block);
 void cache_remove(struct jit_cpu *j, u32 block); /* if it is there */
 void jumps_mode(struct jit_cpu *j);      /* state->jump_number for the processor's mode now */
@@ -218,6 +225,20 @@ void jumps_add(struct jit_cpu *j, u64 linear, const u8 *code);
 const struct jump *jumps_find(struct jit_cpu *j, u64 linear); /* good now, or NULL */
 void jumps_clear(struct jit_cpu *j);
 void jumps_unmapped(struct vcpu *cpu, enum unmapped what, u64 which);
+
+/* segments.c */
+void segments_look(struct jit_cpu *j);           /* state->reach for the segment registers now */
+u64 segment_key(const struct vcpu *cpu);         /* what the jump cache's entries of segmented code depend on */
+/* Linear address of rip, and its page's place; false: not for translated code. */
+bool code_place(const struct vcpu *cpu, u64 *linear, struct code_place *place);
+static inline bool cpu_segmented(const struct vcpu *cpu)
+{
+    return cpu->code_size != CODE64 && (cpu->code_size == CODE16 || !(cpu->mode_key & MODE_FLAT));
+}
+static inline u64 code_linear(const struct vcpu *cpu)
+{
+    return cpu_segmented(cpu) ? (u32)(cpu->seg[CS].base + cpu->rip) : cpu->rip;
+}
 
 /* areas.c */
 void areas_make(struct jit_cpu *j);

@@ -164,7 +164,7 @@ static void edge_jump(struct lower *l, unsigned node)
 static void branch_taken(struct lower *l, const struct node *node, const struct uop *u)
 {
     struct x64 *e = &l->hot;
-    unsigned cc = u->insn->cc & 15;
+    unsigned cc = u->op == UOP_LOOP ? loop_cc(u) : u->insn->cc & 15u;
     if (node->taken >= 0 && !joins(l, (unsigned)node->taken)) {
         version_patch(l, x64_jcc(e, cc), version_new(l, (unsigned)node->taken, &l->c));
         return;
@@ -194,8 +194,9 @@ static int node_end(struct lower *l, const struct node *node, const struct uop *
     unsigned count = u->index + (u->op != UOP_FALL);
     i16 next = node->next;
     switch (u->op) {
+    case UOP_LOOP:
     case UOP_JCC:
-        flags_want(l, u->fuse == FLAG_CF ? FLAG_CF : FLAGS_ARITHMETIC);
+        if (u->op == UOP_JCC) flags_want(l, u->fuse == FLAG_CF ? FLAG_CF : FLAGS_ARITHMETIC);
         l->c.pending = (u16)(l->c.pending + count);
         branch_taken(l, node, u);
         count = 0;
