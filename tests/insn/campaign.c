@@ -244,7 +244,7 @@ static bool still_fails(void *opaque, const struct sequence *s)
 static void show(struct field *f, struct sequence *s)
 {
     fprintf(stderr, "# seed %llu, %s, %s code: %s: %s\n", (unsigned long long)f->seed, engines[f->engine].name,
-            s->code64 ? "64-bit" : "32-bit", f->what, f->detail);
+            s->code64 ? "64-bit" : f->place.code16 ? "16-bit" : "32-bit", f->what, f->detail);
     sequence_shrink(s, still_fails, f);
     for (unsigned turns = 1; turns < f->turns; turns++) { /* the fewest turns that do */
         unsigned all = f->turns;
