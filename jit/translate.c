@@ -572,6 +572,7 @@ static bool pick(const struct translation *t, struct uop *u, const struct insn *
     u->fuse = row->flags_read & FLAGS_ARITHMETIC;
     u->lock = locked;
     if (row->attributes & ATTR_CPL0) return false;
+    if ((row->attributes & ATTR_PROTECTED) && !(t->mode_key & MODE_PROTECTED)) return false;
     if (row->attributes & ATTR_REP) return pick_repeat(t, u, i);
     if ((row->attributes & ATTR_X87) || i->op == OP_EMMS) {
         u8 pp, rex;

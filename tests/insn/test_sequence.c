@@ -80,22 +80,24 @@ static void test_based32(void **state)
 #define STACK16 0x7000u
 #define DATA16 0x8000u
 
-static void map16(u8 *ram, unsigned page, u64 to, unsigned rights)
+/* From linear address BASE on. */
+static void map16(u8 *ram, u64 base)
 {
-    st64(ram + TABLE16 + ((FLAT_CODE >> 12) + page) * 8, to | rights);
+    for (u64 i = 0; i < 512; i++) st64(ram + TABLE16 + i * 8, i << 12 | 7);
+    st64(ram + 0x3000, TABLE16 | 7);
+    u8 *entry = ram + TABLE16 + (base >> 12) * 8;
+    for (unsigned n = 0; n < 4; n++) st64(entry + n * 8, (FLAT_CODE + n * 0x1000) | 7);
+    st64(entry + (COUNTERS16 >> 12) * 8, 0x2f0000 | 7);
+    for (unsigned n = 0; n < 3; n++) st64(entry + ((STACK16 >> 12) - 2 + n) * 8, (FLAT_STACK - 0x2000 + n * 0x1000) | 7);
+    for (unsigned n = 0; n < FIELD_DATA_PAGES; n++)
+        st64(entry + ((DATA16 >> 12) + n) * 8, (FLAT_DATA + n * 0x1000) | (n == 4 ? 0 : n == 5 ? 5 : 7));
 }
 
 static void code16(struct flat *flat, u64 seed, bool code64)
 {
     struct vcpu *cpu = flat->cpu;
-    u8 *ram = flat->ram;
     (void)code64;
-    for (u64 i = 0; i < 512; i++) st64(ram + TABLE16 + i * 8, i << 12 | 7);
-    st64(ram + 0x3000, TABLE16 | 7);
-    map16(ram, COUNTERS16 >> 12, 0x2f0000, 7);
-    for (unsigned n = 0; n < 3; n++) map16(ram, (STACK16 >> 12) - 2 + n, FLAT_STACK - 0x2000 + n * 0x1000, 7);
-    for (unsigned n = 0; n < FIELD_DATA_PAGES; n++)
-        map16(ram, (DATA16 >> 12) + n, FLAT_DATA + n * 0x1000, n == 4 ? 0 : n == 5 ? 5 : 7);
+    map16(flat->ram, FLAT_CODE);
     for (unsigned seg = ES; seg <= GS; seg++) segment(cpu, seg, FLAT_CODE, 0xffff, 0);
     switch (seed_bits(seed, 30, 8)) {
     case 0: segment(cpu, DS, FLAT_CODE, 0xc000 + seed_bits(seed, 33, 0x3000), 0); break;
@@ -133,16 +135,67 @@ static void piece16(struct rng *rng, bool code64, struct piece *p)
     if (pieces[n].bytes[0] == 0xc8) p->bytes[p->length++] = 0xc9;
 }
 
-static void test_16(void **state)
+static void campaign16(void (*lay_out)(struct flat *, u64, bool), void (*piece)(struct rng *, bool, struct piece *))
 {
-    (void)state;
-    struct field *f = field_new(flat_new, code16);
+    struct field *f = field_new(flat_new, lay_out);
     struct sequence_place *place = field_place(f);
     place->code16 = true;
     place->code = 0, place->data = DATA16, place->counters = COUNTERS16;
-    place->piece = piece16;
+    place->piece = piece;
     assert_int_equal(campaign(f, wanted.seed, wanted.programs, false), 0);
     field_free(f);
+}
+
+static void test_16(void **state)
+{
+    (void)state;
+    campaign16(code16, piece16);
+}
+
+/* --- virtual-8086 mode: segment registers are loaded, too --- */
+
+#define BASE86 0x20000u
+#define TSS 0xb000u
+
+static void vm86(struct flat *flat, u64 seed, bool code64)
+{
+    struct vcpu *cpu = flat->cpu;
+    (void)code64;
+    (void)seed;
+    map16(flat->ram, BASE86);
+    memset(flat->ram + BASE86 - 0x1000, 0, 0x1000); /* what other selectors reach besides */
+    memset(flat->ram + BASE86 + 0x10000, 0, 0x1000);
+    for (unsigned seg = ES; seg <= GS; seg++)
+        cpu->seg[seg] = (struct segment){.base = BASE86, .limit = 0xffff, .selector = BASE86 >> 4,
+                                         .attr = SEG_P | SEG_DPL | SEG_S | SEG_WRITABLE | SEG_ACCESSED};
+    cpu->seg[TR] = (struct segment){.base = TSS, .limit = 0x67, .attr = SEG_P | 11};
+    st32(flat->ram + TSS + 4, 0xd000);
+    st32(flat->ram + TSS + 8, 16);
+    cpu->eflags |= FLAG_VM | FLAG_IOPL;
+    cpu->cpl = 3;
+    cpu->rip -= FLAT_CODE;
+    cpu->regs[RSP] = STACK16;
+}
+
+static void piece86(struct rng *rng, bool code64, struct piece *p)
+{
+    static const u16 selectors[] = {0x2000, 0x2000, 0x2001, 0x1ff7, 0x2100};
+    static const u8 ways[][4] = {{0x8e, 0xd8}, {0x8e, 0xc0}, {0x50, 0x1f}, {0x50, 0x07}, {0x50, 0x0f, 0xa1}};
+    const u8 *way = ways[rng_below(rng, ARRAY_SIZE(ways))];
+    u16 selector = selectors[rng_below(rng, ARRAY_SIZE(selectors))];
+    if (!rng_below(rng, 3)) {
+        piece16(rng, code64, p);
+        return;
+    }
+    *p = (struct piece){.kind = PIECE_PLAIN, .bytes = {0xb8, (u8)selector, (u8)(selector >> 8)}}; /* mov ax, selector */
+    p->length = 3;
+    while (*way) p->bytes[p->length++] = *way++; /* mov ds or es, ax; push ax; pop ds, es or fs */
+}
+
+static void test_vm86(void **state)
+{
+    (void)state;
+    campaign16(vm86, piece86);
 }
 
 /* A made-up failure: any program with a BSWAP in it. */
@@ -179,7 +232,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shrinker), cmocka_unit_test(test_64), cmocka_unit_test(test_32),
-        cmocka_unit_test(test_based32), cmocka_unit_test(test_16),
+        cmocka_unit_test(test_based32), cmocka_unit_test(test_16), cmocka_unit_test(test_vm86),
     };
     const char *length = getenv("LENGTH");
     if (length && strcmp(length, "quick")) wanted.programs = 20000;
