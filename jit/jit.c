@@ -230,12 +230,19 @@ static const u8 *stop(struct jit_cpu *j, enum engine_result result)
 
 static const u8 *go_on(struct jit_cpu *j, struct jsite *site);
 
+/* An interrupt that is masked waits for what unmasks it: all that may set IF ends its block. */
+static bool request_due(const struct vcpu *cpu)
+{
+    u32 requests = atomic_load_explicit(&cpu->requests, memory_order_relaxed);
+    return requests & ~(cpu->eflags & FLAG_IF ? 0u : (u32)REQUEST_INTR);
+}
+
 /* At a boundary: something else than the block at rip may be due. */
 static bool boundary_busy(const struct vcpu *cpu)
 {
     return cpu->shadow || cpu->pending_db || cpu->activity != CPU_RUNNING ||
            (unlikely(cpu->stops != NULL) && stops_pending(cpu)) ||
-           atomic_load_explicit(&cpu->requests, memory_order_relaxed) || !mode_possible(cpu);
+           request_due(cpu) || !mode_possible(cpu);
 }
 
 /* The exception of SITE's instruction, and on to its handler. */

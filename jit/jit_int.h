@@ -148,7 +148,7 @@ struct jit_cpu {
     unsigned area_count, area;
     u8 *hot, *hot_end, *cold, *cold_end; /* writable addresses not yet used, of the area being filled */
     const u8 *enter, *leave, *slow, *light; /* thunks, executable addresses */
-    const u8 *refill[TLB_MODES * 2], *second;
+    const u8 *refill[TLB_MODES * 2], *refill_at, *second;
     const u8 *x87_save, *x87_restore;
     struct jblock *blocks;
     struct jsite *sites;

@@ -533,7 +533,7 @@ static void memory_access(struct uop *u, const struct insn *i)
 }
 
 /* High bytes need an encoding without REX; registers in memory need one of two scratch registers. */
-static bool registers_ok(const struct uop *u, const struct insn *i)
+static bool registers_ok(const struct translation *t, const struct uop *u, const struct insn *i)
 {
     unsigned slots = 0, high = 0, rex = 0;
     for (unsigned n = 0; n < 4; n++) {
@@ -545,7 +545,8 @@ static bool registers_ok(const struct uop *u, const struct insn *i)
         high += is_high(&i->operand[n]);
         rex += is_gpr(&i->operand[n]) && (i->operand[n].reg >= 8 || i->operand[n].reg == RSP);
     }
-    if (high && (rex || u->access || (u->op != UOP_RM && u->op != UOP_NOP))) return false;
+    bool at_memory = u->access && t->code_size == CODE64; /* through R10; elsewhere rm_lower has a way */
+    if (high && (rex || at_memory || (u->op != UOP_RM && u->op != UOP_NOP))) return false;
     return slots <= (u->access ? 1u : 2u);
 }
 
@@ -590,7 +591,7 @@ static bool pick(const struct translation *t, struct uop *u, const struct insn *
     if (u->op == UOP_RM && u->access && !u->msize) return false;
     if (u->op == UOP_RM && u->rm != NO && !u->vex && is_mem(&i->operand[u->rm]) != (u->access != 0))
         return false;
-    return registers_ok(u, i);
+    return registers_ok(t, u, i);
 }
 
 /* Not of SS, behind which interrupts wait; nor where segments might become flat. */

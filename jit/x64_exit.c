@@ -50,6 +50,17 @@ void cold_refill(struct lower *l, u8 *patch, unsigned how, u32 site)
     call_c(l, &l->cold, site);
 }
 
+/* The same with the linear address in scratch[2]. */
+void cold_refill_at(struct lower *l, u8 *patch, unsigned how, unsigned size, u32 site)
+{
+    x64_patch(patch, l->cold.p);
+    x64_mov_imm32(&l->cold, H_R9, size << 8 | how);
+    x64_call_to(&l->cold, l->j->code.rw + (l->j->refill_at - l->j->code.rx));
+    x64_patch(x64_jcc(&l->cold, CC_NE), l->hot.p);
+    flags_cold(l);
+    call_c(l, &l->cold, site);
+}
+
 /* Else a unit without shared checks goes on from U. */
 void cold_plain(struct lower *l, u8 *patch, int how, const struct uop *u)
 {

@@ -101,7 +101,7 @@ void lea_lower(struct lower *l, const struct uop *u);
 /* The check of what lies from r10 to r9, both included and less than the TLB's reach apart: r10 is the
  * addend behind it, r9 free. */
 void span_check(struct lower *l, bool write, u32 site);
-/* r10, a linear address, and r9, that of its last byte, are looked up in the TLB as mem_check does. */
+/* r10, a linear address that scratch[2] holds, too, is looked up in the TLB as mem_check does: r10 is the addend. */
 void linear_check(struct lower *l, unsigned size, unsigned align, bool write, u32 site);
 void groups_after(struct lower *l, const struct uop *u); /* U has been lowered */
 void groups_forget(struct lower *l);
@@ -121,6 +121,7 @@ u32 site_new(struct lower *l, enum site_kind kind, const struct uop *u);
 void site_resume(struct lower *l, u32 site);
 void cold_call(struct lower *l, u8 *patch, u32 site); /* the jump at PATCH goes to C */
 void cold_refill(struct lower *l, u8 *patch, unsigned how, u32 site); /* HOW: tlb_refill's */
+void cold_refill_at(struct lower *l, u8 *patch, unsigned how, unsigned size, u32 site);
 /* Without one shared check, when the jump at PATCH is taken: HOW as above, or -1 not to fill the TLB. */
 void cold_plain(struct lower *l, u8 *patch, int how, const struct uop *u);
 void call_c(struct lower *l, struct x64 *e, u32 site);

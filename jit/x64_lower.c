@@ -62,6 +62,19 @@ static struct x64_rm value_keep(struct lower *l, unsigned size, struct x64_rm rm
     return x64_reg(H_R9);
 }
 
+/* AH.. can't be encoded beside R10: with AL and AH exchanged the low byte is. The address is in R10 whole, then. */
+static bool swap_high(struct lower *l, const struct uop *u, struct places *p)
+{
+    for (unsigned n = 0; n < 4 && u->access; n++) {
+        const struct operand *o = &u->insn->operand[n];
+        if (o->kind != OPERAND_GPR8H) continue;
+        p->host[n] = o->reg;
+        x64_u8(&l->hot, 0x86), x64_u8(&l->hot, 0xc0u | (o->reg + 4u) << 3 | o->reg); /* xchg al, ah */
+        return true;
+    }
+    return false;
+}
+
 static void rm_lower(struct lower *l, const struct uop *u)
 {
     struct x64 *e = &l->hot;
@@ -80,6 +93,7 @@ static void rm_lower(struct lower *l, const struct uop *u)
     places_load(l, u, &p);
     if (!u->access) rm = x64_reg(p.host[u->rm]);
     else if (value) rm = value_keep(l, u->msize, rm, site);
+    bool swapped = swap_high(l, u, &p);
     if (recipe == RECIPE_SAVED) x64_mov_store(e, 8, AT_STATE(flag_operand), p.host[0]);
     unsigned reg = u->digit != 0xff ? u->digit : p.host[u->reg];
     if (u->lock) x64_u8(e, 0xf0);
@@ -91,6 +105,7 @@ static void rm_lower(struct lower *l, const struct uop *u)
     }
     if (u->imm_size) x64_imm(e, u->imm, u->imm_size);
     places_store(l, u, &p);
+    if (swapped) swap_high(l, u, &p);
     flags_written(l, u, recipe);
     if (site != NO_SITE && !value) site_resume(l, site);
 }

@@ -177,7 +177,12 @@ void linear_check(struct lower *l, unsigned size, unsigned align, bool write, u3
     x64_alu_imm(&l->hot, X64_AND, 8, x64_reg(H_R9), (i32)(0xfffff000u | (align > 1 ? align - 1 : 0)));
     emit_slot(&l->hot);
     emit_compare(l, write);
-    unless_met(l, write, site);
+    if (write && align <= 1 && !l->j->jit->options.force_cold) {
+        l->cold_before = true;
+        cold_refill_at(l, x64_jcc(&l->hot, CC_NE), tlb_mode(l) * 2 + 1, size, site);
+    } else {
+        unless_met(l, write, site);
+    }
     load_addend(l);
 }
 

@@ -110,6 +110,7 @@ static void code16(struct flat *flat, u64 seed, bool code64)
     cpu->rip -= FLAT_CODE;
     cpu->regs[RSP] = STACK16 | (seed_bits(seed, 40, 2) ? 0x1230000 : 0);
     if (cpu->seg[SS].attr & SEG_DB) cpu->regs[RSP] = STACK16;
+    if (seed_bits(seed, 44, 2)) cpu->regs[RSP] = 0x1f00; /* in a page with code */
 }
 
 /* Loops by CX, jumps by its being zero, segment registers read. */
