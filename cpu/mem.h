@@ -87,6 +87,10 @@ void tlb_learn(struct vcpu *cpu, u64 physical); /* notes the memory around it, i
  */
 bool tlb_refill(struct vcpu *cpu, u64 tag, u64 at, unsigned how);
 
+/* The same where the address is known. True, too, for a write of SIZE bytes beside the decoded code of a page,
+ * by the only processor there is: the tag stays void, this access may go on. */
+bool tlb_refill_at(struct vcpu *cpu, u64 linear, u64 at, unsigned how, unsigned size);
+
 /* The entries a walk for LINEAR reads, highest first, as far as there are any: physical addresses and, in
  * *SIZE, the bytes of each. Looks only. */
 unsigned mmu_entries(struct vcpu *cpu, u64 linear, u64 place[4], unsigned *size);

@@ -474,6 +474,31 @@ bool tlb_refill(struct vcpu *cpu, u64 tag, u64 at, unsigned how)
                          : atomic_load_explicit(&e->tag_read, memory_order_relaxed));
 }
 
+static bool beside_code(struct vcpu *cpu, const struct tlb_entry *e, u64 linear, unsigned size)
+{
+    const u32 other = TLB_IO | TLB_ROM | TLB_WATCH | TLB_APIC, want = TLB_PRESENT | TLB_WRITABLE;
+    if ((e->slow & (other | want)) != want) return false;
+    unsigned first = linear & (PAGE_SIZE - 1);
+    struct code_page *page = &cpu->memory->code_pages[arena_page(cpu->memory, entry_host(e, linear))];
+    u64 hit = ~0ull >> (63 - ((first + size - 1) >> 6) + (first >> 6)) << (first >> 6);
+    u64 granules = atomic_load_explicit(&page->granules, memory_order_relaxed);
+    return granules && !(granules & hit);
+}
+
+bool tlb_refill_at(struct vcpu *cpu, u64 linear, u64 at, unsigned how, unsigned size)
+{
+    u64 tag = (linear + size - 1) & PAGE_MASK;
+    enum tlb_mode mode = (enum tlb_mode)(how >> 1);
+    unsigned slot = (unsigned)(at / sizeof(struct tlb_entry));
+    if ((how & 1) && cpu->count == 1 && cpu->tlb->slow_tag[mode][slot] == tag && (linear & PAGE_MASK) == tag &&
+        likely(!cpu->undo && !cpu->stress.tlb_entries && !(mode == TLB_USER && cpu->align_check)) &&
+        beside_code(cpu, &cpu->tlb->entry[mode][slot], linear, size)) {
+        COUNT(cpu, BESIDE);
+        return true;
+    }
+    return tlb_refill(cpu, tag, at, how);
+}
+
 static struct tlb_entry *tlb_find(struct vcpu *cpu, u64 linear, enum access access,
                                   enum tlb_mode mode)
 {

@@ -1,8 +1,8 @@
 /*
  * Code memory, the block index, and the jump cache.
  *
- * Code memory is one anonymous file mapped twice: writable here, executable there, never both. When it
- * is full everything is forgotten and begun anew.
+ * Code memory is one anonymous file mapped twice: writable here, executable there, never both. What
+ * happens when it is full is in areas.c.
  *
  * The jump cache leads from a linear address to code without asking the TLB. Its entries carry the
  * sign of the space they are of: a mode, and for user code a process context. A flush gives the spaces
@@ -50,11 +50,7 @@ void cache_reset(struct jit_cpu *j)
     memset(j->hash, 0, sizeof(j->hash));
     memset(j->counters, 0, sizeof(j->counters));
     for (unsigned i = 0; i < HEAT_SLOTS; i++) j->state->heat[i] = (i32)j->jit->options.hot;
-    j->block_count = 1; /* 0 ends chains */
-    j->site_count = j->straddle_count = 0;
-    j->hot = j->hot_start;
-    j->cold = j->cold_start;
-    j->flushes++;
+    areas_reset(j);
     jumps_clear(j);
 }
 
@@ -69,7 +65,7 @@ static bool fresh(const struct jblock *block)
 }
 
 /* Void blocks met on the way are taken out of their chain. */
-struct jblock *cache_find(struct jit_cpu *j, u64 key)
+struct jblock *cache_find(struct jit_cpu *j, u64 key, struct code_place place)
 {
     for (u32 *link = bucket(j, key); *link;) {
         struct jblock *block = &j->blocks[*link];
@@ -78,7 +74,7 @@ struct jblock *cache_find(struct jit_cpu *j, u64 key)
             *link = block->next;
             continue;
         }
-        if (block->key == key) return block;
+        if (block->key == key && block->place.start == place.start && block->place.last == place.last) return block;
         link = &block->next;
     }
     return NULL;
@@ -90,6 +86,15 @@ void cache_add(struct jit_cpu *j, u32 number)
     u32 *link = bucket(j, block->key);
     block->next = *link;
     *link = number;
+}
+
+void cache_remove(struct jit_cpu *j, u32 number)
+{
+    for (u32 *link = bucket(j, j->blocks[number].key); *link; link = &j->blocks[*link].next)
+        if (*link == number) {
+            *link = j->blocks[number].next;
+            return;
+        }
 }
 
 /* --- the jump cache --- */
@@ -120,13 +125,11 @@ static void forget_spaces(struct jit_cpu *j)
 {
     for (unsigned i = 0; i < SPACES; i++) j->state->spaces[i].key = NO_SPACE;
     for (unsigned i = SPACE_SUPERVISOR; i <= SPACE_AC; i++) {
+        j->state->spaces[i].segment = 0;
         j->state->spaces[i].key = SPACE_KEY | (i == SPACE_AC ? MODE_AC : 0);
         space_forget(j, &j->state->spaces[i]);
     }
 }
-
-/* No address meets it but by guessing a sign. */
-static void jump_void(struct jump *jump) { jump->key = jump->sign = 0; }
 
 static u64 page_bit(u64 page) { return (page >> 12) * 0x9e3779b97f4a7c15ull >> 48 & (JUMP_PAGE_BITS - 1); }
 
@@ -151,11 +154,11 @@ void jumps_clear(struct jit_cpu *j)
 
 static bool space_is_user(const struct jump_space *s) { return s->key & MODE_USER; }
 
-static struct jump_space *space_of(struct jit_cpu *j, u32 key)
+static struct jump_space *space_of(struct jit_cpu *j, u32 key, u64 segment)
 {
     if (key == SPACE_KEY) return &j->state->spaces[SPACE_SUPERVISOR];
     if (key == (SPACE_KEY | MODE_AC)) return &j->state->spaces[SPACE_AC];
-    return &j->state->spaces[SPACE_OTHERS + (key * JUMP_HASH >> 26)];
+    return &j->state->spaces[SPACE_OTHERS + ((key + (u32)(segment >> 36)) * JUMP_HASH >> 26)];
 }
 
 void jumps_mode(struct jit_cpu *j)
@@ -163,9 +166,15 @@ void jumps_mode(struct jit_cpu *j)
     const struct vcpu *cpu = j->cpu;
     u32 key = cpu->mode_key & ~(u32)MODE_NO_FPU;
     if (key & MODE_USER) key |= cpu_pcid(cpu) << 16;
-    struct jump_space *s = space_of(j, key);
-    if (unlikely(s->key != key)) {
+    u64 segment = 0;
+    if (unlikely(cpu->code_size != CODE64)) {
+        segment = segment_key(cpu);
+        segments_look(j);
+    }
+    struct jump_space *s = space_of(j, key, segment);
+    if (unlikely(s->key != key || s->segment != segment)) {
         s->key = key;
+        s->segment = segment;
         space_forget(j, s);
     }
     j->space_now = s;

@@ -37,8 +37,6 @@
 
 #define TB_SIZE_DEFAULT MIB(64)
 #define TB_SIZE_MIN KIB(64)
-#define BLOCK_HOT_MOST ((ptrdiff_t)KIB(36))  /* what a block may take (x64_unit.c), with its exits */
-#define BLOCK_COLD_MOST ((ptrdiff_t)KIB(20))
 #define THRESHOLD_DEFAULT 3u
 #define HOT_DEFAULT 1000u
 #define THRESHOLD_MODIFIED 200u /* for pages whose code keeps being written */
@@ -51,8 +49,7 @@ _Static_assert(sizeof(struct jit_state) + 64 <= CPU_ROOM_BEHIND, "room behind st
 
 static bool mode_possible(const struct vcpu *cpu)
 {
-    if (!(cpu->mode_key & MODE_FLAT) || (cpu->mode_key & MODE_STEP)) return false;
-    return cpu->code_size == CODE64 || (cpu->code_size == CODE32 && !cpu_vm86(cpu));
+    return !(cpu->mode_key & MODE_STEP);
 }
 
 /* Its code is written so often that translating it doesn't pay. Forgiven when that stops. */
@@ -76,6 +73,8 @@ static bool hot_enough(struct jit_cpu *j, u64 key, u64 number)
 {
     unsigned wanted = j->jit->options.threshold;
     if (often_modified(j, number, &j->cpu->memory->code_pages[number])) wanted = THRESHOLD_MODIFIED;
+    else if (wanted > 1) wanted <<= j->pressure;
+    if (wanted > THRESHOLD_MODIFIED) wanted = THRESHOLD_MODIFIED;
     u8 *counter = &j->counters[key * 0x9e3779b97f4a7c15ull >> 48 & (COUNTER_SLOTS - 1)];
     if (++*counter < wanted) return false;
     *counter = 0;
@@ -89,24 +88,17 @@ static bool may_translate(struct jit_cpu *j)
     return !cpu->group || smp_protected(cpu, atomic_load(&cpu->group->protect_epoch));
 }
 
-static bool is_full(struct jit_cpu *j, bool count)
+/* The tables' parts of the area being filled are used up. */
+static bool slots_gone(const struct jit_cpu *j)
 {
-    bool blocks = j->block_count + ROOT_MAX >= j->block_limit;
-    bool sites = j->site_count + 2 * BLOCK_MAX + 8 > j->site_limit;
-    bool hot = j->hot_end - j->hot < BLOCK_HOT_MOST, cold = j->cold_end - j->cold < BLOCK_COLD_MOST;
-    if (likely(!(blocks | sites | hot | cold))) return false;
-    if (!count) return true;
-    j->stats.flushes++;
-    j->stats.flush_blocks += blocks;
-    j->stats.flush_sites += sites;
-    j->stats.flush_hot += hot;
-    j->stats.flush_cold += cold;
-    return true;
+    return j->block_count + ROOT_MAX > j->block_end || j->site_count + 2 * BLOCK_MAX + 8 > j->site_end ||
+           j->straddle_count == j->straddle_end;
 }
 
 /* Translates the code at POS of PAGE: one block, or (LOOPS, so many instructions) one for each way into
  * the unit. */
-static struct jblock *unit_make(struct jit_cpu *j, u64 key, const u8 *page, unsigned pos, unsigned loops)
+static struct jblock *unit_make(struct jit_cpu *j, u64 key, struct code_place place, const u8 *page, unsigned pos,
+                                unsigned loops)
 {
     struct memory *memory = j->cpu->memory;
     struct jit_stats *stats = &j->stats;
@@ -115,11 +107,12 @@ static struct jblock *unit_make(struct jit_cpu *j, u64 key, const u8 *page, unsi
     struct translation *t = &j->work;
     u32 generation = atomic_load(&code_page->generation);
     u64 began = jit_time();
+    j->crowded = false;
     t->stops = key & STOPS_KEY ? j->cpu->stops : NULL;
-    if (!unit_discover(j, t, page, pos, loops, key & KEY_PLAIN)) return NULL;
+    if (!unit_discover(j, t, place, page, pos, loops, key & KEY_PLAIN)) return NULL;
     for (unsigned n = 0; n < t->root_count; n++)
         blocks[n] = (struct jblock){
-            .key = (key & ~(u64)0xfff0000) | (u64)t->nodes[t->roots[n]].pos << 16,
+            .place = place, .key = (key & ~(u64)0xfff0000) | (u64)t->nodes[t->roots[n]].pos << 16,
             .page_generation = &code_page->generation, .generation = generation};
     if (t->straddle) page = t->bytes;
     if (!x64_lower(j, blocks, t)) return NULL;
@@ -135,30 +128,45 @@ static struct jblock *unit_make(struct jit_cpu *j, u64 key, const u8 *page, unsi
     return blocks;
 }
 
-static struct jblock *block_make(struct jit_cpu *j, u64 key, const u8 *page, unsigned pos)
+static struct jblock *block_make(struct jit_cpu *j, u64 key, struct code_place place, const u8 *page, unsigned pos)
 {
     if (!may_translate(j)) return NULL;
-    if (is_full(j, true)) cache_reset(j);
-    struct jblock *block = unit_make(j, key, page, pos, 0);
+    if (slots_gone(j)) area_next(j);
+    struct jblock *block = unit_make(j, key, place, page, pos, 0);
+    if (!block && j->crowded) {
+        area_next(j);
+        block = unit_make(j, key, place, page, pos, 0);
+    }
     if (block) cache_add(j, j->block_count++);
     return block;
 }
 
-/* A tier 2 unit that KEY, the code at POS of PAGE, is a way into, in place of tier 1's. */
-static bool loops_make(struct jit_cpu *j, u64 key, const u8 *page, unsigned pos)
+/* Smaller where the whole is too much. */
+static struct jblock *loops_fit(struct jit_cpu *j, u64 key, struct code_place place, const u8 *page, unsigned pos)
 {
-    if (is_full(j, false) || !may_translate(j)) return false;
-    struct jblock *blocks = unit_make(j, key, page, pos, UNIT_MAX);
-    if (!blocks) blocks = unit_make(j, key, page, pos, UNIT_MAX / 4);
-    if (!blocks) return false;
+    struct jblock *blocks = unit_make(j, key, place, page, pos, UNIT_MAX);
+    return blocks ? blocks : unit_make(j, key, place, page, pos, UNIT_MAX / 4);
+}
+
+/* A tier 2 unit in place of the block with KEY and of those it leads through. */
+static struct jblock *loops_make(struct jit_cpu *j, u64 key, struct code_place place, const u8 *page, unsigned pos)
+{
+    if (!may_translate(j)) return NULL;
+    if (slots_gone(j)) area_next(j);
+    struct jblock *blocks = loops_fit(j, key, place, page, pos);
+    if (!blocks && j->crowded && area_is_half_full(j)) {
+        area_next(j);
+        blocks = loops_fit(j, key, place, page, pos);
+    }
+    if (!blocks) return NULL;
     for (unsigned n = 0; n < j->work.root_count; n++) {
-        const struct jblock *old = cache_find(j, blocks[n].key);
+        struct jblock *old = cache_find(j, blocks[n].key, place);
         if (old && old->loops && n) continue; /* has one of its own */
         if (old && !old->loops) x64_redirect(j, old, &blocks[n]);
         cache_add(j, (u32)(&blocks[n] - j->blocks));
     }
     j->block_count += j->work.root_count;
-    return true;
+    return blocks;
 }
 
 /* The block at rip, or NULL: the interpreter's turn. */
@@ -166,8 +174,9 @@ static struct jblock *block_as(struct jit_cpu *j, unsigned plain)
 {
     struct vcpu *cpu = j->cpu;
     bool faulted;
-    u64 physical, linear = cpu->rip;
-    if (unlikely(!mode_possible(cpu))) return NULL;
+    u64 physical, linear;
+    struct code_place place;
+    if (unlikely(!mode_possible(cpu)) || unlikely(!code_place(cpu, &linear, &place))) return NULL;
     if (unlikely(cpu->trace != NULL) && trace_covers(cpu->trace, linear)) return NULL;
     const u8 *host = tlb_fetch(cpu, linear, &faulted, &physical);
     if (faulted || !host) return NULL;
@@ -177,10 +186,10 @@ static struct jblock *block_as(struct jit_cpu *j, unsigned plain)
     u64 number = arena_page(cpu->memory, host);
     u64 key = number << 28 | (u64)pos << 16 | (cpu->mode_key & ~(unsigned)MODE_NO_FPU) | plain;
     if (unlikely(stops != NULL)) key |= stops->key;
-    struct jblock *block = cache_find(j, key);
+    struct jblock *block = cache_find(j, key, place);
     if (!block && (plain || hot_enough(j, key, number)))
-        block = block_make(j, key, host - pos, pos);
-    if (block) cpu->regs[REG_IP_BASE] = linear & PAGE_MASK;
+        block = block_make(j, key, place, host - pos, pos);
+    if (block) cpu->regs[REG_IP_BASE] = cpu->rip - pos;
     return block;
 }
 
@@ -210,12 +219,19 @@ static const u8 *stop(struct jit_cpu *j, enum engine_result result)
 
 static const u8 *go_on(struct jit_cpu *j, struct jsite *site);
 
+/* An interrupt that is masked waits for what unmasks it: all that may set IF ends its block. */
+static bool request_due(const struct vcpu *cpu)
+{
+    u32 requests = atomic_load_explicit(&cpu->requests, memory_order_relaxed);
+    return requests & ~(cpu->eflags & FLAG_IF ? 0u : (u32)REQUEST_INTR);
+}
+
 /* At a boundary: something else than the block at rip may be due. */
 static bool boundary_busy(const struct vcpu *cpu)
 {
     return cpu->shadow || cpu->pending_db || cpu->activity != CPU_RUNNING ||
            (unlikely(cpu->stops != NULL) && stops_pending(cpu)) ||
-           atomic_load_explicit(&cpu->requests, memory_order_relaxed) || !mode_possible(cpu);
+           request_due(cpu) || !mode_possible(cpu);
 }
 
 /* The exception of SITE's instruction, and on to its handler. */
@@ -260,6 +276,7 @@ static const u8 *run_and_resume(struct jit_cpu *j, const struct jsite *site)
         return fault(j, site);
     if (site->kind == SITE_HELPER) j->state->vectors_live = 0;
     x87_forbidden(j);
+    if (unlikely(insn->flags & INSN_ENDS_BLOCK)) jumps_mode(j); /* a segment register */
     bool lost = x87 && site->kind == SITE_ACCESS && !x87_load(j); /* the block goes on with it */
     if (unlikely(must_leave(cpu) || lost)) {
         cpu->rip = cpu_next_ip(cpu, insn);
@@ -300,23 +317,20 @@ static const u8 *go_on(struct jit_cpu *j, struct jsite *site)
     struct vcpu *cpu = j->cpu;
     tlb_boundary(cpu);
     if (unlikely(hurried(cpu)) || must_leave(cpu)) return stop(j, ENGINE_RAN);
-    u32 flushes = j->flushes;
+    u32 evictions = j->evictions;
     u64 from = cpu->regs[REG_IP_BASE];
     const struct jblock *block = block_at(j);
     if (!block) return stop(j, ENGINE_RAN);
-    bool valid = flushes == j->flushes;
-    if (!j->jit->options.no_link && site && valid && site->patch) {
+    if (site && evictions == j->evictions && site->patch) {
         const struct jblock *own = &j->blocks[site->block];
         /* The page must still be what it was when the branch was made. */
         if (from == cpu->regs[REG_IP_BASE] && own->generation == block->generation &&
-            own->key >> 28 == block->key >> 28 && site->mode == (u16)block->key) {
-            const u8 *to = block->pos <= own->pos || own->loops ? block->checked : block->entry;
-            st32(site->patch, (u32)(to - (code_rx(j, site->patch) + 4)));
-            site->patch = NULL;
+            own->key >> 28 == block->key >> 28 && site->mode == (u16)block->key && link_may(j, site)) {
+            link_make(j, site, block, block->pos <= own->pos || own->loops ? block->checked : block->entry);
             j->stats.linked++;
         }
     } else if (!j->jit->options.no_link) {
-        jumps_add(j, cpu->rip, block->checked);
+        jumps_add(j, code_linear(cpu), block->checked);
     }
     jumps_mode(j);
     flags_to_native(cpu, j->state);
@@ -408,7 +422,7 @@ static const u8 *second_page(struct jit_cpu *j, const struct jsite *site)
 static const u8 *go_plain(struct jit_cpu *j, struct jsite *site)
 {
     struct vcpu *cpu = j->cpu;
-    u32 flushes = j->flushes;
+    u32 evictions = j->evictions;
     j->cpu->rip = cpu->regs[REG_IP_BASE] + site->target;
     if (unlikely(hurried(cpu)) || must_leave(cpu)) return stop(j, ENGINE_RAN);
     const struct jblock *block = block_as(j, KEY_PLAIN);
@@ -416,10 +430,7 @@ static const u8 *go_plain(struct jit_cpu *j, struct jsite *site)
         j->refused = true; /* another unit here would only come back */
         return stop(j, ENGINE_RAN);
     }
-    if (flushes == j->flushes && site->patch && !j->jit->options.no_link) {
-        st32(site->patch, (u32)(block->checked - (code_rx(j, site->patch) + 4)));
-        site->patch = NULL;
-    }
+    if (evictions == j->evictions && link_may(j, site)) link_make(j, site, block, block->checked);
     jumps_mode(j);
     flags_to_native(cpu, j->state);
     return block->checked;
@@ -430,19 +441,23 @@ static const u8 *go_plain(struct jit_cpu *j, struct jsite *site)
 static const u8 *warm(struct jit_cpu *j, struct jsite *site)
 {
     struct vcpu *cpu = j->cpu;
-    const struct jblock *block = &j->blocks[site->block];
-    u64 key = (block->key & ~(u64)0xfff0000) | (u64)site->target << 16;
+    struct code_place place = j->blocks[site->block].place;
+    u64 key = (j->blocks[site->block].key & ~(u64)0xfff0000) | (u64)site->target << 16, linear;
+    u32 evictions = j->evictions;
     bool faulted;
     u64 physical;
-    const u8 *host = tlb_fetch(cpu, cpu->regs[REG_IP_BASE] + site->target, &faulted, &physical);
+    cpu->rip = cpu->regs[REG_IP_BASE] + site->target;
+    linear = code_linear(cpu);
+    const u8 *host = tlb_fetch(cpu, linear, &faulted, &physical);
     flags_to_native(cpu, j->state);
     j->state->heat[site->block % HEAT_SLOTS] = (i32)j->jit->options.hot;
-    const struct jblock *there = cache_find(j, key);
-    if (faulted || !host || arena_page(cpu->memory, host) != block->key >> 28 || (there && there->loops) ||
-        !loops_make(j, key, host - site->target, site->target)) {
-        j->stats.loop_failed++;
-        x64_cool(j, site);
-    }
+    const struct jblock *there = cache_find(j, key, place);
+    if (!faulted && host && arena_page(cpu->memory, host) == key >> 28 && !(there && there->loops) &&
+        loops_make(j, key, place, host - site->target, site->target))
+        return evictions == j->evictions ? site->resume : go_on(j, NULL);
+    j->stats.loop_failed++;
+    if (evictions != j->evictions) return go_on(j, NULL); /* where it came from may be gone */
+    x64_cool(j, site);
     return site->resume;
 }
 
@@ -508,7 +523,7 @@ enum engine_result jit_enter(struct jit_cpu *j, const struct jblock *block)
     struct vcpu *cpu = j->cpu;
     j->stats.entries++;
     jumps_mode(j);
-    if (!j->jit->options.no_link) jumps_add(j, cpu->rip, block->checked); /* a void one may be there */
+    if (!j->jit->options.no_link) jumps_add(j, code_linear(cpu), block->checked); /* a void one may be there */
     flags_to_native(cpu, j->state);
     j->state->vectors_live = 0;
     j->result = ENGINE_RAN;
@@ -594,10 +609,10 @@ static bool make_memory(struct jit_cpu *j, struct error *error)
         return error_set(error, "no executable memory on this host; interpreting");
     j->blocks = reserve(j->block_limit * sizeof(*j->blocks));
     j->sites = reserve(j->site_limit * sizeof(*j->sites));
-    if (!j->blocks || !j->sites) return error_set(error, "no memory for the translator; interpreting");
-    j->hot = j->code.rw;
-    j->hot_end = j->cold = j->code.rw + size / 4 * 3;
-    j->cold_end = j->code.rw + size;
+    j->links = reserve(j->site_limit * sizeof(*j->links));
+    if (!j->blocks || !j->sites || !j->links) return error_set(error, "no memory for the translator; interpreting");
+    j->hot = j->code.rw; /* for the thunks; then see areas_make */
+    j->hot_end = j->code.rw + size;
     return true;
 }
 
@@ -622,11 +637,9 @@ bool jit_attach(struct vcpu *cpu, struct jit *jit, struct error *error)
         return error_set(error, "no memory for the translator; interpreting");
     }
     signs_start(j);
-    j->hot_start = j->hot;
-    j->cold_start = j->cold;
-    cache_reset(j);
-    j->flushes = 0;
     if (jit->perf) perf_code(jit->perf, j->enter, (size_t)(j->hot - j->code.rw), "lyrebird thunks");
+    areas_make(j);
+    cache_reset(j);
     for (unsigned i = 0; i < JIT_CPUS; i++)
         if (!jit->cpus[i]) {
             jit->cpus[i] = j;
@@ -651,6 +664,7 @@ void jit_detach(struct vcpu *cpu)
     lockstep_free(j);
     if (j->blocks) munmap(j->blocks, j->block_limit * sizeof(*j->blocks));
     if (j->sites) munmap(j->sites, j->site_limit * sizeof(*j->sites));
+    if (j->links) munmap(j->links, j->site_limit * sizeof(*j->links));
     x64_stop(j);
     free(j);
     cpu->jit = NULL;

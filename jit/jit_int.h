@@ -32,6 +32,7 @@ struct jump_space {
     u64 sign;           /* what they carry */
     u32 key;
     bool local;         /* there are some of pages that are not global */
+    u64 segment;        /* segment_key() */
 };
 /* The usual supervisor mode and the same with EFLAGS.AC have fixed places. */
 #define SPACE_KEY (MODE_CODE64 | MODE_FLAT | MODE_STACK32 | MODE_PROTECTED)
@@ -42,6 +43,7 @@ struct jit_state {
     u64 host_rsp;       /* C stack of the thread that runs the processor */
     u64 resume;         /* where translated code goes on */
     u64 scratch[3];
+    struct { u64 read, write; } reach[6]; /* offsets below are translated code's (segments.c) */
     u64 jump_sign;      /* what entries of `jumps` must carry to be good now */
     struct jump_space spaces[SPACES];
     u32 pauses;         /* PAUSEs until others may have the host's processor */
@@ -64,8 +66,13 @@ struct jit_state {
 #define KEY_PLAIN 0x8000u /* beside the mode: no shared checks */
 _Static_assert(MODE_RING12 < KEY_PLAIN && !(STOPS_KEY & KEY_PLAIN), "a bit of its own");
 
+/* Where in a code segment that is not flat a page lies: offset of its first byte, negative when the segment
+ * begins in it; the last offset of the segment. */
+struct code_place { u32 start, last; };
+
 struct jblock {
     u64 key;
+    struct code_place place; /* zero: flat */
     _Atomic u32 *page_generation;
     u32 generation;
     u32 next;           /* in its hash chain; 0: none */
@@ -73,6 +80,9 @@ struct jblock {
     const u8 *checked;  /* in front of it */
     u16 pos;            /* in the page */
     bool loops;         /* tier 2 */
+    u32 redirected;     /* of tier 1: the block that is entered instead, or 0 */
+    u32 instead_of;     /* of tier 2: the block that leads here, if it still does */
+    u8 was[10];         /* what its entries were before they were redirected */
     u32 code_bytes, cold_bytes;
     struct code_straddle *straddle; /* of a unit that is one instruction in two pages, else NULL */
 };
@@ -99,13 +109,19 @@ enum site_kind {
 struct jsite {
     struct insn insn;
     const u8 *resume;   /* executable address */
-    u8 *patch;          /* SITE_LINK: writable address of the jump's displacement */
+    u8 *patch;          /* SITE_LINK, SITE_PLAIN: writable address of the jump's displacement */
     u32 block;
     u16 target;         /* SITE_LINK: offset in the page. SITE_VECTORS and behind: of the instruction */
     u16 mode;           /* SITE_LINK: the mode it leads to, as in a block's key */
     u16 index;          /* instructions in front that icount does not yet have */
     u8 kind;
     u8 want;            /* SITE_VECTORS: vectors_live wanted */
+};
+
+/* A site's jump was patched to lead to a block. */
+struct link {
+    u32 block;          /* or 0 */
+    u32 unlinked;       /* the displacement before */
 };
 
 #define BLOCK_HASH_BITS 16
@@ -117,24 +133,39 @@ struct code_memory {
     size_t size;
 };
 
+/* A part of code memory and of the tables: what is evicted together (areas.c). */
+#define AREAS_MOST 16u
+struct code_area {
+    u8 *hot, *hot_end, *cold_end; /* writable addresses; cold parts from hot_end on */
+    u32 block, block_end, site, site_end, straddle, straddle_end;
+    u32 block_used, site_used; /* up to which; and bytes, while another one is being filled */
+    u64 used, began;    /* at this icount */
+};
+
 struct jit_cpu {
     struct jit *jit;
     struct vcpu *cpu;
     struct jit_state *state;
     struct code_memory code;
-    u8 *hot, *hot_end, *cold, *cold_end; /* writable addresses not yet used */
-    u8 *hot_start, *cold_start;
+    struct code_area areas[AREAS_MOST];
+    unsigned area_count, area;
+    u8 *hot, *hot_end, *cold, *cold_end; /* writable addresses not yet used, of the area being filled */
     const u8 *enter, *leave, *slow, *light; /* thunks, executable addresses */
-    const u8 *refill[TLB_MODES * 2], *second;
+    const u8 *refill[TLB_MODES * 2], *refill_at, *second;
     const u8 *x87_save, *x87_restore;
     struct jblock *blocks;
     struct jsite *sites;
-    u32 block_count, block_limit, site_count, site_limit, straddle_count;
+    struct link *links;  /* by site */
+    u32 block_limit, site_limit; /* of all areas */
+    u32 block_count, block_end, site_count, site_end, straddle_count, straddle_end; /* of the one being filled:
+                            the next one free; where its part ends */
+    u8 pressure;         /* doublings of the threshold, as room is short */
+    bool crowded;        /* the area's rest was too small for the last unit */
     struct code_straddle straddles[STRADDLE_LIMIT]; /* what blocks in two pages compare on the way in */
     u32 hash[1u << BLOCK_HASH_BITS];
     u8 counters[COUNTER_SLOTS];
     struct { u64 page, icount; u32 writes; } modified[256]; /* pages whose code was written lately */
-    u32 flushes;
+    u32 evictions;       /* code has gone: pointers into it and to blocks and sites may be void */
     struct host_features host;
     enum engine_result result;
     /* Jump cache validity: each mode, and for user code each process context, has a sign. */
@@ -166,7 +197,8 @@ struct jit {
 
 /* x64_unit.c, x64_thunks.c. Code for unit T; blocks[n] is for its root n. False: it does not fit. */
 bool x64_lower(struct jit_cpu *j, struct jblock *blocks, const struct translation *t);
-void x64_redirect(struct jit_cpu *j, const struct jblock *from, const struct jblock *to);
+void x64_redirect(struct jit_cpu *j, struct jblock *from, struct jblock *to);
+void x64_redirect_undo(struct jit_cpu *j, const struct jblock *from);
 void x64_cool(struct jit_cpu *j, struct jsite *site);
 bool x64_start(struct jit_cpu *j);
 void x64_stop(struct jit_cpu *j);
@@ -188,14 +220,41 @@ bool x87_concerns(const struct insn *insn);
 bool code_memory_new(struct code_memory *code, size_t size);
 void code_memory_free(struct code_memory *code);
 void cache_reset(struct jit_cpu *j);
-struct jblock *cache_find(struct jit_cpu *j, u64 key);
+struct jblock *cache_find(struct jit_cpu *j, u64 key, struct code_place place);
 void cache_add(struct jit_cpu *j, u32 block);
+void cache_remove(struct jit_cpu *j, u32 block); /* if it is there */
 void signs_start(struct jit_cpu *j);     /* once, before cache_reset */
 void jumps_mode(struct jit_cpu *j);      /* state->jump_sign for the processor's mode now */
 void jumps_add(struct jit_cpu *j, u64 linear, const u8 *code);
 const struct jump *jumps_find(struct jit_cpu *j, u64 linear); /* good now, or NULL */
+/* No address meets it but by guessing a sign. */
+static inline void jump_void(struct jump *jump) { jump->key = jump->sign = 0; }
 void jumps_clear(struct jit_cpu *j);
 void jumps_unmapped(struct vcpu *cpu, enum unmapped what, u64 which);
+
+/* segments.c */
+void segments_look(struct jit_cpu *j);           /* state->reach for the segment registers now */
+u64 segment_key(const struct vcpu *cpu);         /* what the jump cache's entries of segmented code depend on */
+/* Linear address of rip, and its page's place; false: not for translated code. */
+bool code_place(const struct vcpu *cpu, u64 *linear, struct code_place *place);
+static inline bool cpu_segmented(const struct vcpu *cpu)
+{
+    return cpu->code_size != CODE64 && (cpu->code_size == CODE16 || !(cpu->mode_key & MODE_FLAT));
+}
+static inline u64 code_linear(const struct vcpu *cpu)
+{
+    return cpu_segmented(cpu) ? (u32)(cpu->seg[CS].base + cpu->rip) : cpu->rip;
+}
+
+/* areas.c */
+void areas_make(struct jit_cpu *j);
+void areas_reset(struct jit_cpu *j);
+u64 areas_used(const struct jit_cpu *j); /* bytes */
+bool area_is_half_full(const struct jit_cpu *j);
+void area_next(struct jit_cpu *j);       /* evicts what is there; from C that returns to no code of it */
+bool link_may(const struct jit_cpu *j, const struct jsite *site);
+/* SITE's jump leads to TO, in BLOCK, until that is evicted. */
+void link_make(struct jit_cpu *j, const struct jsite *site, const struct jblock *block, const u8 *to);
 
 /* perf.c: telling Linux perf what lies where. NAME: of code that no block is. */
 struct jit_perf *perf_new(const struct jit_options *options, struct error *error);

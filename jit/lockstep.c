@@ -300,11 +300,12 @@ static enum engine_result sample(struct jit_cpu *j, const struct jblock *block)
     struct lockstep *l = j->lockstep;
     struct vcpu *cpu = j->cpu;
     struct outcome first, t;
+    u32 evictions = j->evictions;
     save(cpu, &l->begin);
     undo_start(cpu, &l->undo);
     run_translated(j, block, &first);
     t = first;
-    if (cpu->undo->pages && !undo_code_written(cpu)) {
+    if (cpu->undo->pages && !undo_code_written(cpu) && evictions == j->evictions) {
         bool refused = cpu->undo->refused;
         take_back(j);
         cpu->undo->publish = true;

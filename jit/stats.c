@@ -101,7 +101,7 @@ void jit_statistics_print(const struct jit *jit, void (*sink)(void *opaque, cons
     for (unsigned i = 0; i < JIT_CPUS; i++) {
         const struct jit_cpu *j = jit->cpus[i];
         if (!j) continue;
-        used += (u64)(j->hot - j->hot_start) + (u64)(j->cold - j->cold_start);
+        used += areas_used(j);
         size += j->code.size;
         icount += j->cpu->icount;
     }

@@ -2,8 +2,8 @@
  * Decoded instructions to uops. An instruction that finds no uop becomes a HELPER: coverage is the
  * interpreter's by construction.
  *
- * Code of flat 32-bit and of 64-bit segments only; addresses of 16 bits, segments with a base or a
- * limit outside 64-bit mode, and the stack where its width is not the code's, are helpers.
+ * In flat 32-bit and in 64-bit code the stack must have the code's width; other combinations, and what is
+ * rare in 16-bit code, are helpers.
  */
 #include "jit/jit_int.h"
 #include "jit/x64_emit.h"
@@ -21,7 +21,8 @@ static bool in_memory(const struct operand *o) { return is_gpr(o) && o->reg >= R
 /* Addresses the back end can make. */
 static bool address_ok(const struct translation *t, const struct insn *i, bool write)
 {
-    if (i->address_size == 2 || i->disp != (i32)i->disp) return false;
+    if (i->disp != (i32)i->disp) return false;
+    if (access_checked(t, i->seg, i->address_size)) return true;
     if (t->code_size == CODE64)
         return i->address_size == 8 || (i->seg < FS && i->base != REG_IP_BASE && i->base < R8 &&
                                         (i->index < R8 || i->index == REG_ZERO));
@@ -30,6 +31,7 @@ static bool address_ok(const struct translation *t, const struct insn *i, bool w
 
 static bool stack_ok(const struct translation *t, const struct insn *i)
 {
+    if (t->segmented) return i->size == 2 || i->size == 4;
     return i->size == (t->code_size == CODE64 ? 8 : 4) && t->stack_size == i->size;
 }
 
@@ -280,10 +282,14 @@ static bool bare(struct uop *u, unsigned pp, bool w, unsigned map, unsigned opco
 static bool pick_stack(const struct translation *t, struct uop *u, const struct insn *i)
 {
     if (!stack_ok(t, i)) return false;
-    if (i->op == OP_LEAVE) u->op = UOP_LEAVE;
-    else if (i->op == OP_POP) {
+    if (i->op == OP_LEAVE) {
+        u->op = UOP_LEAVE;
+        return i->size == t->stack_size;
+    }
+    if (i->op == OP_POP) {
         if (!is_gpr(&i->operand[0])) return false;
         u->op = UOP_POP;
+        return i->operand[0].reg != RSP || i->size >= t->stack_size;
     } else if (is_mem(&i->operand[0])) {
         u->op = UOP_PUSHM;
         u->access = UOP_READ;
@@ -297,18 +303,21 @@ static bool pick_stack(const struct translation *t, struct uop *u, const struct 
 
 static bool pick_branch(const struct translation *t, struct uop *u, const struct insn *i)
 {
-    unsigned natural = t->code_size == CODE64 ? 8 : 4;
+    unsigned natural = ip_size(t);
     if (i->size != natural) return false;
     switch (i->op) {
     case OP_JMP: u->op = UOP_JMP; break;
     case OP_Jcc: u->op = UOP_JCC; break;
+    case OP_LOOP:
+    case OP_JCXZ: u->op = UOP_LOOP; break;
     case OP_CALL: u->op = UOP_CALL; break;
     case OP_RET: u->op = UOP_RET; break;
     case OP_JMP_INDIRECT: u->op = UOP_JMPI; break;
     case OP_CALL_INDIRECT: u->op = UOP_CALLI; break;
     default: return false;
     }
-    if (u->op >= UOP_CALL && u->op != UOP_JMPI && t->stack_size != natural) return false;
+    bool stack = u->op == UOP_CALL || u->op == UOP_RET || u->op == UOP_CALLI;
+    if (stack && t->stack_size != natural && !t->segmented) return false;
     if (u->op == UOP_RET) return !is_imm(&i->operand[0]) || (u16)i->imm == i->imm;
     if (u->op == UOP_JMPI || u->op == UOP_CALLI) {
         if (!is_mem(&i->operand[0])) return is_gpr(&i->operand[0]);
@@ -317,6 +326,7 @@ static bool pick_branch(const struct translation *t, struct uop *u, const struct
         return true;
     }
     i64 off = (i64)(i->imm + i->pos + i->length);
+    if (t->segmented) return unit_ip(t, off) <= t->last; /* else it faults */
     return off == (i32)off;
 }
 
@@ -344,13 +354,19 @@ static bool pick_integer(const struct translation *t, struct uop *u, const struc
         if (is_mem(&i->operand[1])) return rm_form(u, X64_0F38, 0xf0, i->size), fields(u, 0, 1, 2, 1);
         return rm_form(u, X64_0F38, 0xf1, i->size), fields(u, 1, 0, 2, 1);
     case OP_MOVNTI: return rm_form(u, X64_0F, 0xc3, i->size), fields(u, 1, 0, 2, 1);
-    case OP_LEA: u->op = UOP_LEA; return i->size >= 4;
+    case OP_LEA: u->op = UOP_LEA; return i->size >= 4 || t->code_size != CODE64;
     case OP_BSWAP: u->op = UOP_BSWAP; return i->size >= 4;
     case OP_CBW: return bare(u, i->size == 2, i->size == 8, X64_ONE, 0x98, 0);
     case OP_CWD: return bare(u, i->size == 2, i->size == 8, X64_ONE, 0x99, 0);
     case OP_CMOVcc: return rm_form(u, X64_0F, 0x40 | i->cc, i->size), fields(u, 0, 1, 3, 1);
     case OP_SETcc: return rm_form(u, X64_0F, 0x90 | i->cc, 1), digit(u, 0, 0, 0, 1);
     case OP_PUSH: case OP_POP: case OP_LEAVE: return pick_stack(t, u, i);
+    case OP_PUSH_SEG: u->op = UOP_PUSH; return stack_ok(t, i) && t->segmented;
+    case OP_POP_SEG: u->op = UOP_LOAD_SEG; return loads_segment(t, i);
+    case OP_MOV_SEG:
+        if (i->operand[0].kind == OPERAND_SEGMENT) return u->op = UOP_LOAD_SEG, loads_segment(t, i);
+        u->op = UOP_READ_SEG;
+        return t->code_size != CODE64 && is_gpr(&i->operand[0]) && i->operand[1].reg <= GS;
     case OP_PUSHF: u->op = UOP_PUSHF; return stack_ok(t, i) && t->code_size == CODE64;
     case OP_CLI: u->op = UOP_CLI; return t->code_size == CODE64;
     case OP_STI: u->op = UOP_STI; return t->code_size == CODE64; /* never a node's last */
@@ -517,7 +533,7 @@ static void memory_access(struct uop *u, const struct insn *i)
 }
 
 /* High bytes need an encoding without REX; registers in memory need one of two scratch registers. */
-static bool registers_ok(const struct uop *u, const struct insn *i)
+static bool registers_ok(const struct translation *t, const struct uop *u, const struct insn *i)
 {
     unsigned slots = 0, high = 0, rex = 0;
     for (unsigned n = 0; n < 4; n++) {
@@ -529,16 +545,19 @@ static bool registers_ok(const struct uop *u, const struct insn *i)
         high += is_high(&i->operand[n]);
         rex += is_gpr(&i->operand[n]) && (i->operand[n].reg >= 8 || i->operand[n].reg == RSP);
     }
-    if (high && (rex || u->access || (u->op != UOP_RM && u->op != UOP_NOP))) return false;
+    bool at_memory = u->access && t->code_size == CODE64; /* through R10; elsewhere rm_lower has a way */
+    if (high && (rex || at_memory || (u->op != UOP_RM && u->op != UOP_NOP))) return false;
     return slots <= (u->access ? 1u : 2u);
 }
 
 static bool pick_repeat(const struct translation *t, struct uop *u, const struct insn *i)
 {
-    if ((i->op != OP_MOVS && i->op != OP_STOS) || (i->flags & INSN_REPNE)) return false;
+    if ((i->op != OP_MOVS && i->op != OP_STOS && i->op != OP_LODS) || (i->flags & INSN_REPNE)) return false;
     u->op = i->flags & INSN_REP ? UOP_REPEAT : UOP_STRING;
     u->access = 0; /* two, through registers that it moves: no uop_address */
-    return t->code_size == CODE64 && i->address_size == 8 && i->seg < FS;
+    if (i->op == OP_LODS && u->op == UOP_REPEAT) return false;
+    if (t->code_size != CODE64) return u->op == UOP_STRING;
+    return i->address_size == 8 && i->seg < FS;
 }
 
 static bool pick(const struct translation *t, struct uop *u, const struct insn *i, const u8 *bytes,
@@ -554,6 +573,7 @@ static bool pick(const struct translation *t, struct uop *u, const struct insn *
     u->fuse = row->flags_read & FLAGS_ARITHMETIC;
     u->lock = locked;
     if (row->attributes & ATTR_CPL0) return false;
+    if ((row->attributes & ATTR_PROTECTED) && !(t->mode_key & MODE_PROTECTED)) return false;
     if (row->attributes & ATTR_REP) return pick_repeat(t, u, i);
     if ((row->attributes & ATTR_X87) || i->op == OP_EMMS) {
         u8 pp, rex;
@@ -566,13 +586,21 @@ static bool pick(const struct translation *t, struct uop *u, const struct insn *
         return false;
     }
     if (u->access && !address_ok(t, i, u->access & UOP_WRITE)) return false;
-    if (u->op == UOP_LEA && (i->address_size == 2 || i->disp != (i32)i->disp ||
-                             (i->address_size == 4 && t->code_size == CODE64)))
+    if (u->op == UOP_LEA && (i->disp != (i32)i->disp || (i->address_size == 4 && t->code_size == CODE64)))
         return false;
     if (u->op == UOP_RM && u->access && !u->msize) return false;
     if (u->op == UOP_RM && u->rm != NO && !u->vex && is_mem(&i->operand[u->rm]) != (u->access != 0))
         return false;
-    return registers_ok(u, i);
+    return registers_ok(t, u, i);
+}
+
+/* Not of SS, behind which interrupts wait; nor where segments might become flat. */
+bool loads_segment(const struct translation *t, const struct insn *i)
+{
+    const struct operand *to = &i->operand[0];
+    if (!t->segmented || (t->mode_key & MODE_PROTECTED) || t->last == 0xffffffff) return false;
+    if (to->kind != OPERAND_SEGMENT || to->reg == CS || to->reg == SS || to->reg > GS) return false;
+    return i->op == OP_POP_SEG ? i->size == 2 || i->size == 4 : i->op == OP_MOV_SEG && is_gpr(&i->operand[1]);
 }
 
 /* --- registers written --- */
@@ -601,6 +629,7 @@ static u16 kills(const struct uop *u)
     case UOP_LEA:
     case UOP_BSWAP:
     case UOP_READ_CR:
+    case UOP_READ_SEG:
     case UOP_MOVI64: return general(&i->operand[0]);
     case UOP_X87: return i->op == OP_FNSTSW ? BIT(RAX) : 0;
     case UOP_BARE:
@@ -613,7 +642,9 @@ static u16 kills(const struct uop *u)
     case UOP_CALL:
     case UOP_CALLI:
     case UOP_RET: return BIT(RSP);
-    case UOP_STRING: return BIT(RSI) | BIT(RDI);
+    case UOP_LOAD_SEG: return i->op == OP_POP_SEG ? BIT(RSP) : 0;
+    case UOP_LOOP: return BIT(RCX);
+    case UOP_STRING: return BIT(RSI) | BIT(RDI) | (i->op == OP_LODS ? BIT(RAX) : 0);
     case UOP_REPEAT: return BIT(RCX) | BIT(RSI) | BIT(RDI);
     case UOP_TRANSFER:
     case UOP_HELPER:

@@ -11,17 +11,22 @@
 enum { LEADER = 1, ROOT = 2 };
 #define NODE_INSNS 100u
 
-static bool ends_straight(const struct insn *insn)
+static bool is_conditional(const struct insn *i) { return i->op == OP_Jcc || i->op == OP_LOOP || i->op == OP_JCXZ; }
+
+static bool ends_straight(const struct translation *t, const struct insn *insn)
 {
-    return (insn->flags & INSN_ENDS_BLOCK) && insn->op != OP_CLI && insn->op != OP_STI;
+    return (insn->flags & INSN_ENDS_BLOCK) && insn->op != OP_CLI && insn->op != OP_STI && !loads_segment(t, insn);
 }
 
 static bool direct(const struct insn *i)
 {
-    return i->op == OP_Jcc || i->op == OP_JMP || i->op == OP_CALL;
+    return i->op == OP_JMP || i->op == OP_CALL || is_conditional(i);
 }
 
-static i64 target_of(const struct insn *i) { return (i64)(i->pos + i->length + i->imm); }
+static i64 target_of(const struct translation *t, const struct insn *i)
+{
+    return unit_place(t, (i64)(i->pos + i->length + i->imm));
+}
 
 struct walk_state {
     struct jit_cpu *j;
@@ -69,6 +74,8 @@ static const struct insn *decode_at(struct walk_state *w, unsigned pos)
     if (t->count >= t->limit || unlikely(stops_at(t->stops, pos))) return NULL;
     struct insn *insn = &t->insns[t->count];
     if (!code_decode(w->j->cpu, insn, w->page, pos)) return NULL;
+    i64 ip = t->start + (i64)pos;
+    if (t->segmented && (ip < 0 || ip + insn->length - 1 > t->last)) return NULL;
     t->at[pos] = (u16)++t->count;
     return insn;
 }
@@ -81,14 +88,14 @@ static void follow(struct walk_state *w, unsigned pos)
         const struct insn *i = decode_at(w, pos);
         if (!i) return;
         pos += i->length;
-        if (i->op == OP_Jcc) {
-            if (t->loops) lead(w, target_of(i), LEADER);
+        if (is_conditional(i)) {
+            if (t->loops) lead(w, target_of(t, i), LEADER);
             if (pos < PAGE_SIZE) mark(t, pos, LEADER);
             continue;
         }
-        if (!ends_straight(i)) continue;
+        if (!ends_straight(t, i)) continue;
         if (!t->loops) return;
-        if (direct(i)) lead(w, target_of(i), LEADER);
+        if (direct(i)) lead(w, target_of(t, i), LEADER);
         if (i->op == OP_CALL || i->op == OP_CALL_INDIRECT) lead(w, pos, ROOT);
         return;
     }
@@ -119,7 +126,7 @@ static bool node_make(struct walk_state *w, unsigned pos)
         uop_select(t, u, w->page, &w->j->host, w->j->jit->options.no_vectors, last);
         node->count++;
         pos = after;
-        if (u->op == UOP_JCC || !goes_on(u)) return true;
+        if (u->op == UOP_JCC || u->op == UOP_LOOP || !goes_on(u)) return true;
         if (!last && t->uop_count + 2 <= ARRAY_SIZE(t->uops) && node->count < NODE_INSNS) continue;
         t->uops[t->uop_count++] = (struct uop){.op = UOP_FALL, .index = (u8)node->count, .insn = i};
         node->count++;
@@ -147,9 +154,9 @@ static void edges_make(struct translation *t)
         struct node *node = &t->nodes[n];
         const struct uop *u = &t->uops[node->first + node->count - 1];
         const struct insn *i = u->insn;
-        bool branch = u->op == UOP_JCC || u->op == UOP_JMP || u->op == UOP_CALL;
-        if (branch && t->loops) link(t, &node->taken, target_of(i));
-        if (u->op == UOP_JCC || u->op == UOP_FALL) link(t, &node->next, (i64)i->pos + i->length);
+        bool conditional = u->op == UOP_JCC || u->op == UOP_LOOP;
+        if ((conditional || u->op == UOP_JMP || u->op == UOP_CALL) && t->loops) link(t, &node->taken, target_of(t, i));
+        if (conditional || u->op == UOP_FALL) link(t, &node->next, (i64)i->pos + i->length);
     }
 }
 
@@ -189,7 +196,7 @@ static void nodes_make(struct walk_state *w)
 /* The instruction at t->pos, which goes on in the next page. */
 static bool straddle_decode(struct jit_cpu *j, struct translation *t, const u8 *page)
 {
-    if (j->straddle_count == STRADDLE_LIMIT) return false;
+    if (t->segmented || j->straddle_count == j->straddle_end) return false;
     struct code_straddle *s = &j->straddles[j->straddle_count];
     u64 next = (j->cpu->rip & PAGE_MASK) + PAGE_SIZE;
     if (j->cpu->code_size != CODE64) next = (u32)next;
@@ -209,8 +216,8 @@ static bool any_head(const struct translation *t)
     return false;
 }
 
-bool unit_discover(struct jit_cpu *j, struct translation *t, const u8 *page, unsigned pos, unsigned loops,
-                   bool plain)
+bool unit_discover(struct jit_cpu *j, struct translation *t, struct code_place place, const u8 *page, unsigned pos,
+                   unsigned loops, bool plain)
 {
     struct walk_state w = {.j = j, .t = t, .page = page};
     marks_clear(t);
@@ -222,6 +229,9 @@ bool unit_discover(struct jit_cpu *j, struct translation *t, const u8 *page, uns
     t->code_size = j->cpu->code_size;
     t->stack_size = j->cpu->stack_size;
     t->mode_key = j->cpu->mode_key;
+    t->segmented = cpu_segmented(j->cpu);
+    t->start = place.start > 0xfffff000u ? (i64)place.start - (1ll << 32) : place.start;
+    t->last = place.last;
     t->alone = j->cpu->count == 1;
     lead(&w, pos, ROOT);
     for (unsigned n = 0; n < w.queued; n++) follow(&w, w.queue[n]);
@@ -235,6 +245,6 @@ bool unit_discover(struct jit_cpu *j, struct translation *t, const u8 *page, uns
     if (loops && !any_head(t) && !j->jit->options.all_loops) return false; /* no turn would be the cheaper for what another established */
     unit_flags(t);
     t->key_count = 0;
-    if (!plain) unit_groups(t);
+    if (!plain && !t->segmented) unit_groups(t);
     return true;
 }

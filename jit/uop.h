@@ -80,6 +80,8 @@ struct translation {
     unsigned code_size;  /* enum code_size */
     unsigned stack_size;
     unsigned mode_key;
+    bool segmented;      /* its segments are not flat, or it is 16-bit code */
+    i64 start, last;     /* segmented: code_place */
     bool loops;          /* tier 2 */
     bool alone;          /* the machine has one processor */
     bool plain;          /* no shared checks: one failed here */
@@ -93,17 +95,44 @@ struct translation {
     unsigned mark_count;
 };
 
+/* Accesses through SEG with addresses of SIZE bytes are compared with the segment's reach. */
+static inline bool access_checked(const struct translation *t, unsigned seg, unsigned size)
+{
+    return t->code_size != CODE64 && (t->segmented || seg >= FS || size == 2);
+}
+/* Bytes of an instruction pointer, and of the operands of near branches. */
+static inline unsigned ip_size(const struct translation *t)
+{
+    return t->code_size == CODE64 ? 8 : t->code_size == CODE32 ? 4 : 2;
+}
+/* The offset in the segment of what lies TARGET from the page's start. */
+static inline u32 unit_ip(const struct translation *t, i64 target)
+{
+    return (u32)(t->start + target) & (t->code_size == CODE16 ? 0xffffu : 0xffffffffu);
+}
+/* Where from the page's start a branch to TARGET leads; not in the page where the segment ends before. */
+static inline i64 unit_place(const struct translation *t, i64 target)
+{
+    if (!t->segmented) return target;
+    u32 ip = unit_ip(t, target);
+    return ip <= t->last ? (i64)ip - t->start : -1;
+}
+
 struct host_features;
 /* Finds the unit's code from POS on, makes nodes and uops of it (unit.c). LOOPS: up to so many
  * instructions of tier 2; 0: tier 1. */
 struct jit_cpu;
-bool unit_discover(struct jit_cpu *j, struct translation *t, const u8 *page, unsigned pos, unsigned loops,
-                   bool plain);
+struct code_place;
+bool unit_discover(struct jit_cpu *j, struct translation *t, struct code_place place, const u8 *page, unsigned pos,
+                   unsigned loops, bool plain);
 /* The uop for the instruction; HELPER or HELPER_END when it has none (translate.c). LAST: of its node. */
 void uop_select(const struct translation *t, struct uop *u, const u8 *bytes,
                 const struct host_features *host, bool no_vectors, bool last);
 /* System instructions (pick_system.c). */
 bool pick_system(const struct translation *t, struct uop *u, const struct insn *insn);
+/* A load of a data segment register as in real and virtual-8086 mode, which changes nothing but where accesses
+ * through it lead: its block goes on. */
+bool loads_segment(const struct translation *t, const struct insn *insn);
 /* x87 instructions (pick_x87.c); BYTES behind the prefixes. */
 bool pick_x87(struct uop *u, const struct insn *insn, const u8 *bytes);
 /* Backward pass: flive and what partial writers must preserve (flags.c). */

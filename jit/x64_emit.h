@@ -110,14 +110,14 @@ static inline void x64_vex(struct x64 *e, unsigned pp, bool w, bool l, unsigned 
     x64_modrm(e, reg, rm);
 }
 
-/* --- common instructions; SIZE 4 or 8 --- */
+/* --- common instructions; SIZE 4 or 8, of the first three 2, too: then registers keep their upper bits --- */
 static inline void x64_mov_load(struct x64 *e, unsigned size, unsigned reg, struct x64_rm rm)
 {
-    x64_op(e, 0, size == 8, false, X64_ONE, 0x8b, reg, &rm);
+    x64_op(e, size == 2 ? 1 : 0, size == 8, false, X64_ONE, 0x8b, reg, &rm);
 }
 static inline void x64_mov_store(struct x64 *e, unsigned size, struct x64_rm rm, unsigned reg)
 {
-    x64_op(e, 0, size == 8, false, X64_ONE, 0x89, reg, &rm);
+    x64_op(e, size == 2 ? 1 : 0, size == 8, false, X64_ONE, 0x89, reg, &rm);
 }
 static inline void x64_mov(struct x64 *e, unsigned to, unsigned from)
 {
@@ -125,7 +125,7 @@ static inline void x64_mov(struct x64 *e, unsigned to, unsigned from)
 }
 static inline void x64_lea(struct x64 *e, unsigned size, unsigned reg, struct x64_rm rm)
 {
-    x64_op(e, 0, size == 8, false, X64_ONE, 0x8d, reg, &rm);
+    x64_op(e, size == 2 ? 1 : 0, size == 8, false, X64_ONE, 0x8d, reg, &rm);
 }
 static inline void x64_mov_imm32(struct x64 *e, unsigned reg, u32 v) /* zero-extended */
 {

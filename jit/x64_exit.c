@@ -7,7 +7,7 @@ u32 site_new(struct lower *l, enum site_kind kind, const struct uop *u)
 {
     struct jit_cpu *j = l->j;
     u32 number = j->site_count++;
-    if (j->site_count + 8 > j->site_limit) j->site_count--, l->failed = true;
+    if (j->site_count + 8 > j->site_end) j->site_count--, l->failed = true;
     j->sites[number] = (struct jsite){.kind = (u8)kind, .index = (u16)(l->c.pending + u->index),
                                       .block = l->number};
     if (u->insn) j->sites[number].insn = *u->insn;
@@ -46,6 +46,17 @@ static void refill(struct lower *l, u8 *patch, unsigned how)
 void cold_refill(struct lower *l, u8 *patch, unsigned how, u32 site)
 {
     refill(l, patch, how);
+    flags_cold(l);
+    call_c(l, &l->cold, site);
+}
+
+/* The same with the linear address in scratch[2]. */
+void cold_refill_at(struct lower *l, u8 *patch, unsigned how, unsigned size, u32 site)
+{
+    x64_patch(patch, l->cold.p);
+    x64_mov_imm32(&l->cold, H_R9, size << 8 | how);
+    x64_call_to(&l->cold, l->j->code.rw + (l->j->refill_at - l->j->code.rx));
+    x64_patch(x64_jcc(&l->cold, CC_NE), l->hot.p);
     flags_cold(l);
     call_c(l, &l->cold, site);
 }
@@ -138,6 +149,7 @@ static void jump_there(struct lower *l, unsigned count)
 {
     struct x64 *e = &l->hot;
     x64_mov_load(e, 8, H_R10, AT_JUMP(page));
+    if (l->t->segmented) x64_alu(e, X64_SUB, 8, H_R10, AT_SEG(CS, base));
     x64_mov_store(e, 8, AT_REG(REG_IP_BASE), H_R10);
     count_insns(e, count);
     struct x64_rm code = AT_JUMP(code);
@@ -167,8 +179,10 @@ static bool goes_back(const struct lower *l, const struct uop *u, i64 target)
 void exit_direct(struct lower *l, const struct uop *u, i64 target, unsigned count)
 {
     struct x64 *e = &l->hot;
+    u32 ip = unit_ip(l->t, target);
     flags_memory(l);
     count_insns(e, l->c.pending + count);
+    target = unit_place(l->t, target);
     if (target >= 0 && target < (i64)PAGE_SIZE) {
         if (goes_back(l, u, target)) heat_check(l, u, (unsigned)target);
         u32 site = site_new(l, SITE_LINK, u);
@@ -181,9 +195,14 @@ void exit_direct(struct lower *l, const struct uop *u, i64 target, unsigned coun
         return;
     }
     u32 site = site_new(l, SITE_LOOKUP, u);
-    x64_mov_load(e, 8, H_R10, AT_REG(REG_IP_BASE));
-    x64_lea(e, address_size(l), H_R10, x64_mem(H_R10, target));
+    if (l->t->segmented) {
+        x64_mov_imm32(e, H_R10, ip);
+    } else {
+        x64_mov_load(e, 8, H_R10, AT_REG(REG_IP_BASE));
+        x64_lea(e, address_size(l), H_R10, x64_mem(H_R10, target));
+    }
     x64_mov_store(e, 8, AT_CPU(rip), H_R10);
+    linear_target(l);
     probe(l, site);
     jump_there(l, 0);
 }
@@ -196,11 +215,15 @@ i64 branch_target(const struct uop *u)
 
 static void move_stack(struct lower *l, i64 by)
 {
-    x64_lea(&l->hot, address_size(l), H_R11, x64_mem(H_R11, by));
+    x64_lea(&l->hot, stack_width(l), H_R11, x64_mem(H_R11, by));
 }
 
 static void emit_next_ip(struct lower *l, unsigned reg, const struct insn *i)
 {
+    if (l->t->segmented) {
+        x64_mov_imm32(&l->hot, reg, unit_ip(l->t, i->pos + i->length));
+        return;
+    }
     x64_mov_load(&l->hot, 8, reg, AT_REG(REG_IP_BASE));
     x64_lea(&l->hot, address_size(l), reg, x64_mem(reg, i->pos + i->length));
 }
@@ -216,13 +239,20 @@ static void call_lower(struct lower *l, const struct uop *u)
     move_stack(l, -(i64)size);
 }
 
+static void load_ip(struct lower *l, struct x64_rm from)
+{
+    if (address_size(l) > 2) x64_mov_load(&l->hot, address_size(l), H_R10, from);
+    else x64_op(&l->hot, 0, false, false, X64_0F, 0xb7, H_R10, &from);
+}
+
 static void ret_lower(struct lower *l, const struct uop *u)
 {
     unsigned size = address_size(l);
     struct address a = stack_at(l, 0);
     u32 site = site_new(l, SITE_END, u);
     struct x64_rm from = mem_check(l, &a, size, 0, false, site);
-    x64_mov_load(&l->hot, size, H_R10, from);
+    load_ip(l, from);
+    linear_target(l);
     probe(l, site);
     bool extra = u->insn->operand[0].kind == OPERAND_IMMEDIATE;
     move_stack(l, (i64)size + (extra ? (u16)u->insn->imm : 0));
@@ -235,10 +265,11 @@ static void load_target(struct lower *l, const struct uop *u, u32 site)
     unsigned size = address_size(l), reg = u->insn->operand[0].reg;
     if (u->access) {
         struct address a = address_of(u->insn);
-        x64_mov_load(&l->hot, size, H_R10, mem_check(l, &a, size, 0, false, site));
+        load_ip(l, mem_check(l, &a, size, 0, false, site));
     } else {
-        x64_mov_load(&l->hot, size, H_R10, home(reg) == H_NONE ? AT_REG(reg) : x64_reg(home(reg)));
+        load_ip(l, home(reg) == H_NONE ? AT_REG(reg) : x64_reg(home(reg)));
     }
+    linear_target(l);
 }
 
 /* The target is looked up before anything changes: a miss, as an operand that is not there, runs the
@@ -255,6 +286,7 @@ static void call_indirect_lower(struct lower *l, const struct uop *u)
     load_target(l, u, site);
     probe(l, site);
     x64_mov_load(e, 8, H_R10, AT_JUMP(page));
+    if (l->t->segmented) x64_alu(e, X64_SUB, 8, H_R10, AT_SEG(CS, base));
     x64_mov_load(e, 8, H_R9, AT_JUMP(code));
     x64_mov_store(e, 8, code, H_R9);
     emit_next_ip(l, H_R9, u->insn);
@@ -270,6 +302,10 @@ static void call_indirect_lower(struct lower *l, const struct uop *u)
 void branch_lower(struct lower *l, const struct uop *u)
 {
     if (u->op == UOP_JCC || u->op == UOP_JMP) return;
+    if (u->op == UOP_LOOP) {
+        loop_lower(l, u);
+        return;
+    }
     if (u->op == UOP_CALL) {
         call_lower(l, u);
         return;

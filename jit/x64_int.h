@@ -72,6 +72,8 @@ struct address { u8 base, index, scale, seg, size; i64 disp; };
 
 #define AT_CPU(member) x64_mem(H_RSP, (i64)offsetof(struct vcpu, member))
 #define AT_REG(reg) x64_mem(H_RSP, (i64)(offsetof(struct vcpu, regs) + (reg) * 8))
+#define AT_SEG(number, member) \
+    x64_mem(H_RSP, (i64)(offsetof(struct vcpu, seg) + (number) * sizeof(struct segment) + offsetof(struct segment, member)))
 #define STATE_AT ((i64)((sizeof(struct vcpu) + 63) & ~(size_t)63))
 #define AT_STATE(member) x64_mem(H_RSP, STATE_AT + (i64)offsetof(struct jit_state, member))
 
@@ -83,7 +85,8 @@ static inline unsigned home(unsigned reg)
     return table[reg];
 }
 
-static inline unsigned address_size(const struct lower *l) { return l->t->code_size == CODE64 ? 8 : 4; }
+static inline unsigned address_size(const struct lower *l) { return ip_size(l->t); }
+static inline unsigned stack_width(const struct lower *l) { return l->t->code_size == CODE64 ? 8 : l->t->stack_size; }
 
 /* x64_mem.c */
 struct address address_of(const struct insn *insn);
@@ -98,6 +101,8 @@ void lea_lower(struct lower *l, const struct uop *u);
 /* The check of what lies from r10 to r9, both included and less than the TLB's reach apart: r10 is the
  * addend behind it, r9 free. */
 void span_check(struct lower *l, bool write, u32 site);
+/* r10, a linear address that scratch[2] holds, too, is looked up in the TLB as mem_check does: r10 is the addend. */
+void linear_check(struct lower *l, unsigned size, unsigned align, bool write, u32 site);
 void groups_after(struct lower *l, const struct uop *u); /* U has been lowered */
 void groups_forget(struct lower *l);
 
@@ -120,6 +125,7 @@ u32 site_new(struct lower *l, enum site_kind kind, const struct uop *u);
 void site_resume(struct lower *l, u32 site);
 void cold_call(struct lower *l, u8 *patch, u32 site); /* the jump at PATCH goes to C */
 void cold_refill(struct lower *l, u8 *patch, unsigned how, u32 site); /* HOW: tlb_refill's */
+void cold_refill_at(struct lower *l, u8 *patch, unsigned how, unsigned size, u32 site);
 /* Without one shared check, when the jump at PATCH is taken: HOW as above, or -1 not to fill the TLB. */
 void cold_plain(struct lower *l, u8 *patch, int how, const struct uop *u);
 void call_c(struct lower *l, struct x64 *e, u32 site);
@@ -141,6 +147,14 @@ void pause_lower(struct lower *l, const struct uop *u);
 void read_cr_lower(struct lower *l, const struct uop *u);
 void access_lower(struct lower *l, const struct uop *u);
 void transfer_lower(struct lower *l, const struct uop *u);
+
+/* x64_segments.c: code that is not flat */
+struct x64_rm checked_access(struct lower *l, const struct address *a, unsigned size, unsigned align, bool write, u32 site);
+void segment_read_lower(struct lower *l, const struct uop *u);
+void segment_load_lower(struct lower *l, const struct uop *u);
+void linear_target(struct lower *l);   /* r10, an offset in the code segment, becomes a linear address */
+void loop_lower(struct lower *l, const struct uop *u); /* RFLAGS: see loop_cc */
+static inline unsigned loop_cc(const struct uop *u) { return u->insn->op == OP_JCXZ ? CC_E : CC_NE; }
 
 /* x64_straddle.c */
 void straddle_guard(struct lower *l, const struct code_straddle *straddle);

@@ -62,6 +62,19 @@ static struct x64_rm value_keep(struct lower *l, unsigned n, unsigned size, stru
     return x64_reg(H_R9);
 }
 
+/* AH.. can't be encoded beside R10: with AL and AH exchanged the low byte is. The address is in R10 whole, then. */
+static bool swap_high(struct lower *l, const struct uop *u, struct places *p)
+{
+    for (unsigned n = 0; n < 4 && u->access; n++) {
+        const struct operand *o = &u->insn->operand[n];
+        if (o->kind != OPERAND_GPR8H) continue;
+        p->host[n] = o->reg;
+        x64_u8(&l->hot, 0x86), x64_u8(&l->hot, 0xc0u | (o->reg + 4u) << 3 | o->reg); /* xchg al, ah */
+        return true;
+    }
+    return false;
+}
+
 static void rm_lower(struct lower *l, const struct uop *u)
 {
     struct x64 *e = &l->hot;
@@ -81,6 +94,7 @@ static void rm_lower(struct lower *l, const struct uop *u)
     places_load(l, u, &p);
     if (!u->access) rm = x64_reg(p.host[u->rm]);
     else if (value) rm = value_keep(l, u->insn->operand[0].kind != OPERAND_MEMORY, u->msize, rm, site);
+    bool swapped = swap_high(l, u, &p);
     if (recipe == RECIPE_SAVED) x64_mov_store(e, 8, AT_STATE(flag_operand[0]), p.host[0]);
     unsigned reg = u->digit != 0xff ? u->digit : p.host[u->reg];
     if (u->lock) x64_u8(e, 0xf0);
@@ -92,6 +106,7 @@ static void rm_lower(struct lower *l, const struct uop *u)
     }
     if (u->imm_size) x64_imm(e, u->imm, u->imm_size);
     places_store(l, u, &p);
+    if (swapped) swap_high(l, u, &p);
     flags_written(l, u, recipe);
     if (site != NO_SITE && !value) site_resume(l, site);
 }
@@ -131,13 +146,13 @@ static void bare_lower(struct lower *l, const struct uop *u)
 
 static void move_stack(struct lower *l, i64 by)
 {
-    x64_lea(&l->hot, address_size(l), H_R11, x64_mem(H_R11, by));
+    x64_lea(&l->hot, stack_width(l), H_R11, x64_mem(H_R11, by));
 }
 
 static void push_lower(struct lower *l, const struct uop *u)
 {
     struct x64 *e = &l->hot;
-    unsigned size = address_size(l);
+    unsigned size = u->insn->size;
     const struct operand *o = &u->insn->operand[0];
     struct address at = stack_at(l, -(i64)size);
     u32 site = site_new(l, SITE_ACCESS, u);
@@ -151,8 +166,12 @@ static void push_lower(struct lower *l, const struct uop *u)
         x64_mov_load(e, 8, H_R9, AT_STATE(scratch[0]));
         x64_mov_store(e, size, to, H_R9);
     } else if (o->kind == OPERAND_IMMEDIATE) {
-        x64_op(e, 0, size == 8, false, X64_ONE, 0xc7, 0, &to);
-        x64_u32(e, (u32)u->insn->imm);
+        x64_op(e, size == 2 ? X64_66 : 0, size == 8, false, X64_ONE, 0xc7, 0, &to);
+        x64_imm(e, u->insn->imm, size == 2 ? 2 : 4);
+    } else if (o->kind == OPERAND_SEGMENT) {
+        struct x64_rm selector = AT_SEG(o->reg, selector);
+        x64_op(e, 0, false, false, X64_0F, 0xb7, H_R9, &selector);
+        x64_mov_store(e, size, to, H_R9);
     } else if (home(o->reg) == H_NONE) {
         x64_mov_load(e, 8, H_R9, AT_REG(o->reg));
         x64_mov_store(e, size, to, H_R9);
@@ -166,7 +185,7 @@ static void push_lower(struct lower *l, const struct uop *u)
 static void pop_lower(struct lower *l, const struct uop *u)
 {
     struct x64 *e = &l->hot;
-    unsigned size = address_size(l), reg = u->insn->operand[0].reg;
+    unsigned size = u->insn->size, reg = u->insn->operand[0].reg;
     struct address at = stack_at(l, 0);
     u32 site = site_new(l, SITE_ACCESS, u);
     struct x64_rm from = mem_check(l, &at, size, 0, false, site);
@@ -180,14 +199,14 @@ static void pop_lower(struct lower *l, const struct uop *u)
 static void leave_lower(struct lower *l, const struct uop *u)
 {
     struct x64 *e = &l->hot;
-    unsigned size = address_size(l);
+    unsigned size = u->insn->size;
     struct address at = stack_at(l, 0);
     at.base = RBP;
     u32 site = site_new(l, SITE_ACCESS, u);
     struct x64_rm from = mem_check(l, &at, size, 0, false, site);
     x64_mov_load(e, size, H_R9, from);
     x64_lea(e, size, H_R11, x64_mem(H_RBP, size));
-    x64_mov(e, H_RBP, H_R9);
+    x64_mov_load(e, size == 2 ? 2 : 8, H_RBP, x64_reg(H_R9));
     site_resume(l, site);
 }
 
@@ -285,11 +304,19 @@ static void string_lower(struct lower *l, const struct uop *u)
 {
     struct x64 *e = &l->hot;
     unsigned size = u->insn->size, pp = size == 2 ? X64_66 : 0, wide = size != 1, value = H_RAX;
+    unsigned width = u->insn->address_size;
     bool moves = u->insn->op == OP_MOVS;
-    struct address from = stack_at(l, 0), to = from;
+    struct address from = {RSI, REG_ZERO, 0, u->insn->seg, (u8)width, 0};
+    struct address to = {RDI, REG_ZERO, 0, ES, (u8)width, 0};
     u32 site = site_new(l, SITE_ACCESS, u);
-    from.base = RSI, to.base = RDI;
     upward_only(l, site);
+    if (u->insn->op == OP_LODS) {
+        struct x64_rm rm = mem_check(l, &from, size, 0, false, site);
+        x64_op(e, pp, size == 8, false, X64_ONE, 0x8a + wide, H_RAX, &rm);
+        x64_lea(e, width, H_RSI, x64_mem(H_RSI, size));
+        site_resume(l, site);
+        return;
+    }
     if (moves) {
         struct x64_rm rm = mem_check(l, &from, size, 0, false, site);
         value = H_R9;
@@ -300,8 +327,8 @@ static void string_lower(struct lower *l, const struct uop *u)
     struct x64_rm rm = mem_check(l, &to, size, 0, true, site);
     if (moves) x64_mov_load(e, 8, H_R9, AT_STATE(scratch[0]));
     x64_op(e, pp, size == 8, false, X64_ONE, 0x88 + wide, value, &rm);
-    if (moves) x64_lea(e, 8, H_RSI, x64_mem(H_RSI, size));
-    x64_lea(e, 8, H_RDI, x64_mem(H_RDI, size));
+    if (moves) x64_lea(e, width, H_RSI, x64_mem(H_RSI, size));
+    x64_lea(e, width, H_RDI, x64_mem(H_RDI, size));
     site_resume(l, site);
 }
 
@@ -379,6 +406,8 @@ static void operation_lower(struct lower *l, const struct uop *u)
     case UOP_PUSHF: pushf_lower(l, u); break;
     case UOP_CLI:
     case UOP_STI: interrupts_lower(l, u); break;
+    case UOP_READ_SEG: segment_read_lower(l, u); break;
+    case UOP_LOAD_SEG: segment_load_lower(l, u); break;
     case UOP_SWAPGS: swapgs_lower(l); break;
     case UOP_DF: direction_lower(l, u); break;
     case UOP_PAUSE: pause_lower(l, u); break;
@@ -393,6 +422,7 @@ static void operation_lower(struct lower *l, const struct uop *u)
     case UOP_HELPER_END:
     case UOP_COUNT: helper_lower(l, u); break;
     case UOP_JCC:
+    case UOP_LOOP:
     case UOP_JMP:
     case UOP_CALL:
     case UOP_RET:

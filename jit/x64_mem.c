@@ -17,7 +17,7 @@ struct address address_of(const struct insn *i)
 
 struct address stack_at(const struct lower *l, i64 disp)
 {
-    return (struct address){RSP, REG_ZERO, 0, SS, (u8)address_size(l), disp};
+    return (struct address){RSP, REG_ZERO, 0, SS, (u8)stack_width(l), disp};
 }
 
 static bool at_home(unsigned reg) { return reg < 16 && home(reg) != H_NONE; }
@@ -26,6 +26,12 @@ void emit_ea(struct lower *l, const struct address *a, unsigned to, unsigned siz
 {
     struct x64 *e = &l->hot;
     unsigned base = H_NONE, index = H_NONE;
+    if (size == 2) {
+        struct x64_rm low = x64_reg(to);
+        emit_ea(l, a, to, 4);
+        x64_op(e, 0, false, false, X64_0F, 0xb7, to, &low);
+        return;
+    }
     if (at_home(a->base)) base = home(a->base);
     else if (a->base != REG_ZERO) x64_mov_load(e, 8, base = to, AT_REG(a->base));
     if (at_home(a->index)) index = home(a->index);
@@ -163,13 +169,30 @@ void span_check(struct lower *l, bool write, u32 site)
     load_addend(l);
 }
 
+void linear_check(struct lower *l, unsigned size, unsigned align, bool write, u32 site)
+{
+    unsigned more = align > 1 ? 0 : size - 1;
+    if (more) x64_lea(&l->hot, 8, H_R9, x64_mem(H_R10, more));
+    else x64_mov(&l->hot, H_R9, H_R10);
+    x64_alu_imm(&l->hot, X64_AND, 8, x64_reg(H_R9), (i32)(0xfffff000u | (align > 1 ? align - 1 : 0)));
+    emit_slot(&l->hot);
+    emit_compare(l, write);
+    if (write && align <= 1 && !l->j->jit->options.force_cold) {
+        l->cold_before = true;
+        cold_refill_at(l, x64_jcc(&l->hot, CC_NE), tlb_mode(l) * 2 + 1, size, site);
+    } else {
+        unless_met(l, write, site);
+    }
+    load_addend(l);
+}
+
 /* --- checks shared by a group of accesses --- */
 
 static int group_of(const struct lower *l, const struct address *a)
 {
     struct group_key key = {.base = a->base, .index = a->index, .scale = a->scale,
                             .seg = a->seg >= FS ? a->seg : 0, .size = a->size};
-    if (l->j->jit->options.force_cold) return -1;
+    if (l->j->jit->options.force_cold || access_checked(l->t, a->seg, a->size)) return -1;
     if (a->index == REG_ZERO) {
         key.scale = 0;
         if (a->base == REG_ZERO || a->base == REG_IP_BASE) key.page = (i32)a->disp & ~(i32)4095;
@@ -246,6 +269,7 @@ void groups_after(struct lower *l, const struct uop *u)
 struct x64_rm mem_check(struct lower *l, const struct address *a, unsigned size, unsigned align,
                         bool write, u32 site)
 {
+    if (access_checked(l->t, a->seg, a->size)) return checked_access(l, a, size, align, write, site);
     if (!group_access(l, a, size, align, write, site)) {
         compare_tag(l, a, size, align, write);
         unless_met(l, write, site);
@@ -258,6 +282,11 @@ void lea_lower(struct lower *l, const struct uop *u)
 {
     struct address a = address_of(u->insn);
     unsigned reg = u->insn->operand[0].reg, to = home(reg);
+    if (a.size == 2 || u->insn->size == 2) { /* all registers are at home */
+        emit_ea(l, &a, H_R10, a.size);
+        x64_mov_load(&l->hot, u->insn->size, to, x64_reg(H_R10));
+        return;
+    }
     /* A destination at home may be an index too: compute beside it when a base comes from memory. */
     bool direct = to != H_NONE && (at_home(a.base) || a.base == REG_ZERO) &&
                   (at_home(a.index) || a.index == REG_ZERO);

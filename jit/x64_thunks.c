@@ -148,6 +148,25 @@ static void emit_refill(struct x64 *e, unsigned how)
     x64_u8(e, 0xc3);
 }
 
+/* The same where the linear address is in scratch[2]: r9 is the access's size << 8 | tlb_refill_at's HOW. */
+static void emit_refill_at(struct x64 *e)
+{
+    static const u8 saved[] = {H_RAX, H_RCX, H_RDX, H_RSI, H_RDI, H_R8, H_R9, H_R10, H_R11};
+    struct x64_rm rax = x64_reg(H_RAX), r9 = x64_reg(H_R9);
+    for (unsigned n = 0; n < ARRAY_SIZE(saved); n++) push(e, saved[n]);
+    x64_lea(e, 8, H_RDI, x64_mem(H_RSP, (i64)(8 * (ARRAY_SIZE(saved) + 1))));
+    x64_mov_load(e, 8, H_RSI, x64_mem(H_RDI, AT_STATE(scratch[2]).disp));
+    x64_mov(e, H_RDX, H_R10);
+    x64_op(e, 0, false, false, X64_0F, 0xb6, H_RCX, &r9);
+    x64_mov(e, H_R8, H_R9);
+    x64_shift(e, 5, 4, H_R8, 8);
+    x64_mov_imm64(e, H_RAX, (u64)(uintptr_t)tlb_refill_at);
+    x64_op(e, 0, false, false, X64_ONE, 0xff, 2, &rax);
+    x64_op(e, 0, false, false, X64_ONE, 0x84, H_RAX, &rax); /* test al, al */
+    for (unsigned n = ARRAY_SIZE(saved); n-- > 0;) pop(e, saved[n]);
+    x64_u8(e, 0xc3);
+}
+
 /* r9: offset in the page. */
 static void emit_leave(struct x64 *e, bool avx)
 {
@@ -176,6 +195,8 @@ void x64_thunks(struct jit_cpu *j)
         j->refill[how] = code_rx(j, e.p);
         emit_refill(&e, how);
     }
+    j->refill_at = code_rx(j, e.p);
+    emit_refill_at(&e);
     x87_thunks(j, &e);
     j->hot = e.p;
 }

@@ -11,12 +11,14 @@
  */
 #include "jit/x64_int.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #define ROOM_HOT KIB(24)       /* of a tier 1 unit */
 #define ROOM_COLD KIB(8)
 #define ROOM_LOOPS_HOT KIB(192)
 #define ROOM_LOOPS_COLD KIB(96)
+#define SLACK KIB(1)           /* more than is emitted between two looks at the room left */
 #define SAME_NODE_MAX 3u       /* contexts a node is emitted for */
 #define PENDING_MAX 128u
 
@@ -160,7 +162,7 @@ static void edge_jump(struct lower *l, unsigned node)
 static void branch_taken(struct lower *l, const struct node *node, const struct uop *u)
 {
     struct x64 *e = &l->hot;
-    unsigned cc = u->insn->cc & 15;
+    unsigned cc = u->op == UOP_LOOP ? loop_cc(u) : u->insn->cc & 15u;
     if (node->taken >= 0 && !joins(l, (unsigned)node->taken)) {
         version_patch(l, x64_jcc(e, cc), version_new(l, (unsigned)node->taken, &l->c));
         return;
@@ -190,8 +192,9 @@ static int node_end(struct lower *l, const struct node *node, const struct uop *
     unsigned count = u->index + (u->op != UOP_FALL);
     i16 next = node->next;
     switch (u->op) {
+    case UOP_LOOP:
     case UOP_JCC:
-        flags_want(l, u->fuse == FLAG_CF ? FLAG_CF : FLAGS_ARITHMETIC, u);
+        if (u->op == UOP_JCC) flags_want(l, u->fuse == FLAG_CF ? FLAG_CF : FLAGS_ARITHMETIC, u);
         l->c.pending = (u16)(l->c.pending + count);
         branch_taken(l, node, u);
         count = 0;
@@ -336,6 +339,9 @@ static void begin(struct lower *l, struct jit_cpu *j, const struct translation *
     j->mark_count = 0;
     l->hot.end = l->hot.p + (t->loops ? ROOM_LOOPS_HOT : ROOM_HOT);
     l->cold.end = l->cold.p + (t->loops ? ROOM_LOOPS_COLD : ROOM_COLD);
+    j->crowded = l->hot.end > j->hot_end - SLACK || l->cold.end > j->cold_end - SLACK;
+    if (l->hot.end > j->hot_end - SLACK) l->hot.end = j->hot_end - SLACK;
+    if (l->cold.end > j->cold_end - SLACK) l->cold.end = j->cold_end - SLACK;
 }
 
 bool x64_lower(struct jit_cpu *j, struct jblock *blocks, const struct translation *t)
@@ -343,7 +349,6 @@ bool x64_lower(struct jit_cpu *j, struct jblock *blocks, const struct translatio
     struct lower *l = j->lower;
     u32 sites = j->site_count;
     begin(l, j, t);
-    if (j->hot_end - l->hot.end < (ptrdiff_t)KIB(8) || j->cold_end - l->cold.end < (ptrdiff_t)KIB(8)) return false;
     for (unsigned n = 0; n < t->root_count && room(l); n++) {
         unsigned first = l->version_count;
         way_in(l, &blocks[n], &t->nodes[t->roots[n]]);
@@ -356,7 +361,9 @@ bool x64_lower(struct jit_cpu *j, struct jblock *blocks, const struct translatio
         }
         versions_emit(l, first);
     }
+    assert(l->hot.p <= j->hot_end && l->cold.p <= j->cold_end);
     if (l->failed) {
+        j->crowded |= j->site_count + 16 > j->site_end;
         j->site_count = sites;
         return false;
     }
@@ -375,12 +382,22 @@ void x64_cool(struct jit_cpu *j, struct jsite *site)
 }
 
 /* Whoever comes to FROM goes to TO instead. */
-void x64_redirect(struct jit_cpu *j, const struct jblock *from, const struct jblock *to)
+void x64_redirect(struct jit_cpu *j, struct jblock *from, struct jblock *to)
 {
     struct x64 checked = {.p = j->code.rw + (from->checked - j->code.rx)};
     struct x64 entry = {.p = j->code.rw + (from->entry - j->code.rx)};
+    memcpy(from->was, checked.p, 5);
+    memcpy(from->was + 5, entry.p, 5);
     x64_jmp_to(&checked, j->code.rw + (to->checked - j->code.rx));
     x64_jmp_to(&entry, j->code.rw + (to->entry - j->code.rx));
+    from->redirected = (u32)(to - j->blocks);
+    to->instead_of = (u32)(from - j->blocks);
+}
+
+void x64_redirect_undo(struct jit_cpu *j, const struct jblock *from)
+{
+    memcpy(j->code.rw + (from->checked - j->code.rx), from->was, 5);
+    memcpy(j->code.rw + (from->entry - j->code.rx), from->was + 5, 5);
 }
 
 bool x64_start(struct jit_cpu *j)

@@ -24,6 +24,7 @@ static const struct engine {
     {"tier 2 with failing groups", &(const struct jit_options){.threshold = 1, .hot = 1, .fail_groups = true}, 0},
     {"all checks cold", &(const struct jit_options){.threshold = 1, .hot = 3, .force_cold = true}, 0},
     {"little memory, no links", &(const struct jit_options){.threshold = 1, .hot = 3, .no_link = true, .tb_size = KIB(64)}, 0},
+    {"little memory", &(const struct jit_options){.threshold = 1, .hot = 2, .tb_size = KIB(64)}, 0},
 };
 #define ENGINES ARRAY_SIZE(engines)
 
@@ -243,7 +244,7 @@ static bool still_fails(void *opaque, const struct sequence *s)
 static void show(struct field *f, struct sequence *s)
 {
     fprintf(stderr, "# seed %llu, %s, %s code: %s: %s\n", (unsigned long long)f->seed, engines[f->engine].name,
-            s->code64 ? "64-bit" : "32-bit", f->what, f->detail);
+            s->code64 ? "64-bit" : f->place.code16 ? "16-bit" : "32-bit", f->what, f->detail);
     sequence_shrink(s, still_fails, f);
     for (unsigned turns = 1; turns < f->turns; turns++) { /* the fewest turns that do */
         unsigned all = f->turns;

@@ -35,7 +35,7 @@ static bool among(const u16 *list, unsigned count, unsigned op)
 struct maker {
     struct rng *rng;
     const struct sequence_place *place;
-    bool code64;
+    bool code64, code16;
     u32 known;     /* registers that hold an address of the data pages, a bit each */
     u32 small;     /* that hold a small number */
 };
@@ -47,10 +47,11 @@ static void put(struct piece *p, const void *bytes, unsigned n)
     p->length = (u8)(p->length + n);
 }
 
-static void put_mov(struct piece *p, unsigned reg, u64 value)
+static void put_mov(const struct maker *m, struct piece *p, unsigned reg, u64 value)
 {
-    u8 bytes[10];
+    u8 bytes[12];
     unsigned n = 0, wide = value >> 32 != 0;
+    if (m->code16) bytes[n++] = 0x66;
     if (reg >= 8 || wide) bytes[n++] = (u8)(0x40 | wide << 3 | (reg >= 8));
     bytes[n++] = (u8)(0xb8 | (reg & 7));
     st64(bytes + n, value);
@@ -89,13 +90,50 @@ static void narrow(struct encoded *code)
 }
 
 /* A prefix in front that means little, or nothing: a segment, a second operand size, a REX that is void. */
-static void decorate(struct maker *m, struct encoded *code)
+static void decorate_with(struct encoded *code, u8 prefix)
 {
-    static const u8 wide[] = {0x26, 0x2e, 0x36, 0x3e, 0x66, 0x67, 0x40, 0x48, 0x4f, 0x64, 0x65};
-    u8 prefix = wide[rng_below(m->rng, sizeof wide - (m->code64 ? 0 : 5))]; /* FS and GS have bases to reckon with */
     memmove(code->bytes + 1, code->bytes, sizeof(code->bytes) - 1);
     code->bytes[0] = prefix;
     if (code->disp_at >= 0) code->disp_at++;
+}
+
+static void decorate(struct maker *m, struct encoded *code)
+{
+    static const u8 wide[] = {0x26, 0x2e, 0x36, 0x3e, 0x66, 0x67, 0x40, 0x48, 0x4f, 0x64, 0x65};
+    decorate_with(code, wide[rng_below(m->rng, sizeof wide - (m->code64 ? 0 : 5))]); /* FS and GS have bases to reckon with */
+}
+
+/* A 16-bit displacement is changed where it is found. */
+static bool set_displacement(struct maker *m, const struct insn *i, struct encoded *code, u16 to)
+{
+    struct insn changed;
+    for (unsigned k = 1; k + 2 <= i->length; k++) {
+        if (ld16(code->bytes + k) != (u16)i->disp) continue;
+        st16(code->bytes + k, to);
+        if (decode_insn(&changed, code->bytes, 15, CODE16, 0, m->place->features) == DECODE_OK && (u16)changed.disp == to &&
+            changed.length == i->length && changed.op == i->op)
+            return true;
+        st16(code->bytes + k, (u16)i->disp);
+    }
+    return false;
+}
+
+/* An address of 16 bits: its registers add up to a good one. */
+static bool make_address16(struct maker *m, struct piece *p, const struct insn *i, struct encoded *code, bool aligned)
+{
+    u16 address = (u16)some_address(m, aligned), small = (u16)(rng_below(m->rng, 4) ? rng_below(m->rng, 48) : rng_next(m->rng));
+    if (i->base == REG_ZERO && i->index == REG_ZERO) return set_displacement(m, i, code, address);
+    unsigned first = i->base != REG_ZERO ? i->base : i->index;
+    bool both = i->base != REG_ZERO && i->index != REG_ZERO;
+    if (first == RSP || i->index == RSP) return false;
+    m->known &= ~(1u << first);
+    m->small &= ~(1u << first);
+    put_mov(m, p, first, (u16)(address - (u16)i->disp - (both ? small : 0)) | (u64)(rng_below(m->rng, 2) * 0xabc0000));
+    if (!both) return true;
+    put_mov(m, p, i->index, small);
+    m->known &= ~(1u << i->index);
+    m->small &= ~(1u << i->index);
+    return true;
 }
 
 static bool has_memory(const struct insn *i, bool *aligned)
@@ -119,22 +157,23 @@ static bool make_addresses(struct maker *m, struct piece *p, const struct insn *
     bool aligned, memory = has_memory(i, &aligned);
     u32 attributes = insn_row(i->row)->attributes;
     if ((attributes & ATTR_REP) || i->op == OP_MASKMOVQ || i->op == OP_MASKMOVDQU) {
-        if (i->address_size != (m->code64 ? 8 : 4)) return false;
-        put_mov(p, RSI, some_address(m, false));
-        put_mov(p, RDI, some_address(m, false));
-        put_mov(p, RCX, rng_below(m->rng, 40));
+        if (i->address_size != (m->code64 ? 8 : 4) && !m->code16) return false;
+        put_mov(m, p, RSI, some_address(m, false));
+        put_mov(m, p, RDI, some_address(m, false));
+        put_mov(m, p, RCX, rng_below(m->rng, 40));
         m->known &= ~(1u << RSI | 1u << RDI | 1u << RCX);
         return true;
     }
     if (!memory) return true;
-    if (i->address_size == 2 || i->seg >= FS || (i->op >= OP_VGATHERDPS && i->op <= OP_VPGATHERQQ)) return false;
+    if ((i->address_size == 2 && !m->code16) || i->seg >= FS || (i->op >= OP_VGATHERDPS && i->op <= OP_VPGATHERQQ)) return false;
     if (i->op == OP_XLAT) {
-        put_mov(p, RBX, some_address(m, false));
+        put_mov(m, p, RBX, some_address(m, false));
         m->known |= 1u << RBX;
         return true;
     }
     bool bit_string = i->op >= OP_BT && i->op <= OP_BTC && i->operand[1].kind == OPERAND_GPR;
     if (bit_string) return false;
+    if (i->address_size == 2) return make_address16(m, p, i, code, aligned);
     if (i->base == REG_ZERO && i->index == REG_ZERO) {
         if (code->disp_at >= 0) st32(code->bytes + code->disp_at, (u32)some_address(m, aligned));
         return code->disp_at >= 0;
@@ -143,7 +182,7 @@ static bool make_addresses(struct maker *m, struct piece *p, const struct insn *
     if (i->base == i->index || i->index == RSP) return false;
     if (i->base == RSP && i->operand[0].kind == OPERAND_MEMORY) return false; /* a return address, perhaps */
     if (i->base != REG_ZERO && i->base != RSP && (!(m->known >> i->base & 1) || !rng_below(m->rng, 6))) {
-        put_mov(p, i->base, some_address(m, aligned));
+        put_mov(m, p, i->base, some_address(m, aligned));
         m->known |= 1u << i->base;
         m->small &= ~(1u << i->base);
     }
@@ -152,7 +191,7 @@ static bool make_addresses(struct maker *m, struct piece *p, const struct insn *
         st32(code->bytes + code->disp_at, i->base == REG_ZERO ? (u32)some_address(m, aligned) : disp);
     }
     if (i->index != REG_ZERO && !(m->small >> i->index & 1)) {
-        put_mov(p, i->index, rng_below(m->rng, 48) & (aligned ? ~15u : ~0u));
+        put_mov(m, p, i->index, rng_below(m->rng, 48) & (aligned ? ~15u : ~0u));
         m->small |= 1u << i->index;
         m->known &= ~(1u << i->index);
     }
@@ -176,7 +215,7 @@ static bool plain(struct maker *m, struct piece *p)
 {
     const struct encoding *e = &encodings[rng_below(m->rng, encodings_count)];
     const struct insn_row *row = insn_row(e->row);
-    enum code_size size = m->code64 ? CODE64 : CODE32;
+    enum code_size size = m->code64 ? CODE64 : m->code16 ? CODE16 : CODE32;
     struct encoded code;
     struct insn i;
     /* Half of them from what programs are made of. */
@@ -184,13 +223,15 @@ static bool plain(struct maker *m, struct piece *p)
     if ((row->attributes & ATTR_CPL0) || among(excluded, ARRAY_SIZE(excluded), row->op)) return false;
     encode_random(m->rng, e, &code);
     if (!m->code64) narrow(&code);
+    if (m->code16 && !rng_below(m->rng, 3)) decorate_with(&code, 0x67);
+    if (m->code16 && !rng_below(m->rng, 3)) decorate_with(&code, 0x66);
     while (!rng_below(m->rng, 12)) decorate(m, &code);
     if (decode_insn(&i, code.bytes, 15, size, 0, m->place->features) != DECODE_OK) return false;
     row = insn_row(i.row);
     if ((row->attributes & ATTR_CPL0) || among(excluded, ARRAY_SIZE(excluded), i.op)) return false;
     if (writes_stack_pointer(&i) || (i.op == OP_POP && i.operand[0].kind == OPERAND_MEMORY)) return false;
     *p = (struct piece){.kind = PIECE_PLAIN};
-    if (!make_addresses(m, p, &i, &code)) return false;
+    if (!make_addresses(m, p, &i, &code) || p->length + i.length > sizeof p->bytes) return false;
     if (decode_insn(&i, code.bytes, 15, size, 0, m->place->features) != DECODE_OK) return false;
     put(p, code.bytes, i.length);
     note_writes(m, &i);
@@ -223,14 +264,15 @@ static void random_flags(struct sequence *s, struct maker *m)
     struct piece *p = &s->piece[s->count++];
     u8 bytes[6] = {0x68};
     *p = (struct piece){.kind = PIECE_PLAIN};
+    unsigned n = m->code16 ? 3 : 5;
     st32(bytes + 1, (u32)rng_next(m->rng) & FLAGS_ARITHMETIC);
-    bytes[5] = 0x9d;
-    put(p, bytes, 6);
+    bytes[n] = 0x9d;
+    put(p, bytes, n + 1);
 }
 
 void sequence_random(struct sequence *s, struct rng *rng, const struct sequence_place *place, bool code64, unsigned count)
 {
-    struct maker m = {.rng = rng, .place = place, .code64 = code64};
+    struct maker m = {.rng = rng, .place = place, .code64 = code64, .code16 = !code64 && place->code16};
     if (count > SEQUENCE_MAX - 4) count = SEQUENCE_MAX - 4;
     s->code64 = code64;
     s->count = 0;
@@ -249,7 +291,7 @@ void sequence_random(struct sequence *s, struct rng *rng, const struct sequence_
 struct assembler {
     u8 *code;
     unsigned at, counters;
-    bool code64;
+    bool code64, code16;
     const struct sequence_place *place;
     struct { u8 kind, cc; unsigned patch, top, counter; } open[SEQUENCE_MAX];
     unsigned depth;
@@ -267,11 +309,25 @@ static void emit_u32(struct assembler *a, u32 v)
     st32(bytes, v);
     emit(a, bytes, 4);
 }
-static void patch(struct assembler *a, unsigned at) { st32(a->code + at, a->at - (at + 4)); }
+/* Relative and absolute targets have the code's width. */
+static void emit_target(struct assembler *a, u32 v)
+{
+    if (a->code16) emit(a, (const u8[]){(u8)v, (u8)(v >> 8)}, 2);
+    else emit_u32(a, v);
+}
+static void set_target(struct assembler *a, unsigned at, u32 v)
+{
+    if (a->code16) st16(a->code + at, (u16)v);
+    else st32(a->code + at, v);
+}
+static void patch(struct assembler *a, unsigned at) { set_target(a, at, a->at - (at + (a->code16 ? 2 : 4))); }
+/* Operands and addresses of 32 bits. */
+static void emit_wide(struct assembler *a) { emit(a, "\x66\x67", a->code16 ? 2 : 0); }
 
 /* mov dword [counter], n */
 static void counter_set(struct assembler *a, unsigned counter, u32 n)
 {
+    emit_wide(a);
     emit(a, "\xc7\x04\x25", 3);
     emit_u32(a, a->place->counters + counter * 8);
     emit_u32(a, n);
@@ -279,22 +335,24 @@ static void counter_set(struct assembler *a, unsigned counter, u32 n)
 /* dec dword [counter]; jnz top */
 static void counter_loop(struct assembler *a, unsigned counter, unsigned top)
 {
+    emit_wide(a);
     emit(a, "\xff\x0c\x25", 3);
     emit_u32(a, a->place->counters + counter * 8);
     emit(a, "\x0f\x85", 2);
-    emit_u32(a, top - (a->at + 4));
+    emit_target(a, top - (a->at + (a->code16 ? 2 : 4)));
 }
 
 /* mov r, imm32: what is changed. Returns where its immediate is. */
 static unsigned changed(struct assembler *a, const u8 *p)
 {
-    emit(a, (const u8[]){(u8)(0xb8 | (*p & 3))}, 1);
+    emit(a, (const u8[]){0x66, (u8)(0xb8 | (*p & 3))} + !a->code16, 1u + a->code16);
     emit_u32(a, 0x12345678);
     return a->at - 4;
 }
 /* inc byte [code + TO] */
 static unsigned change(struct assembler *a, unsigned to)
 {
+    emit_wide(a);
     emit(a, "\xfe\x04\x25", 3);
     emit_u32(a, a->place->code + to);
     return a->at - 4;
@@ -303,6 +361,7 @@ static unsigned change(struct assembler *a, unsigned to)
 /* mov [counter], rSP (89), or back (8B): what is inside may push and pop. */
 static void stack_pointer(struct assembler *a, u8 opcode, unsigned counter)
 {
+    emit_wide(a);
     if (a->code64) emit(a, "\x48", 1);
     emit(a, (const u8[]){opcode, 0x24, 0x25}, 3);
     emit_u32(a, a->place->counters + counter * 8);
@@ -317,19 +376,21 @@ static void open_bracket(struct assembler *a, const struct piece *p)
     case PIECE_SKIP:
         emit(a, (const u8[]){0x0f, (u8)(0x80 | p->cc)}, 2);
         o->patch = a->at;
-        emit_u32(a, 0);
+        emit_target(a, 0);
         break;
     case PIECE_CALL: /* call inside; jmp behind */
-        emit(a, "\xe8\x05\0\0\0\xe9", 6);
+        emit(a, "\xe8", 1);
+        emit_target(a, a->code16 ? 3 : 5);
+        emit(a, "\xe9", 1);
         o->patch = a->at;
-        emit_u32(a, 0);
+        emit_target(a, 0);
         o->counter = a->counters++ & 63;
         stack_pointer(a, 0x89, o->counter);
         break;
     case PIECE_INDIRECT: /* mov esi, behind; jmp rsi */
         emit(a, "\xbe", 1);
         o->patch = a->at;
-        emit_u32(a, 0);
+        emit_target(a, 0);
         emit(a, "\xff\xe6", 2);
         break;
     case PIECE_AHEAD: o->patch = change(a, 0); break;
@@ -349,13 +410,13 @@ static void close_bracket(struct assembler *a)
     if (o->kind == PIECE_LOOP) counter_loop(a, o->counter, o->top);
     else if (o->kind == PIECE_BACK) change(a, o->top);
     else if (o->kind == PIECE_AHEAD) st32(a->code + o->patch, a->place->code + changed(a, &o->cc));
-    else if (o->kind == PIECE_INDIRECT) st32(a->code + o->patch, a->place->code + a->at);
+    else if (o->kind == PIECE_INDIRECT) set_target(a, o->patch, a->place->code + a->at);
     else patch(a, o->patch);
 }
 
 unsigned sequence_assemble(const struct sequence *s, const struct sequence_place *place, unsigned turns, u8 *code)
 {
-    struct assembler a = {.code = code, .at = s->start, .code64 = s->code64, .place = place};
+    struct assembler a = {.code = code, .at = s->start, .code64 = s->code64, .code16 = !s->code64 && place->code16, .place = place};
     memset(code, 0xf4, SEQUENCE_CODE);
     unsigned counter = a.counters++;
     counter_set(&a, counter, turns);
@@ -378,7 +439,7 @@ void sequence_print(const struct sequence *s, const struct sequence_place *place
     cs_insn *insn;
     unsigned start = sequence_assemble(s, place, turns, code), end = SEQUENCE_CODE;
     while (end > start && code[end - 1] == 0xf4) end--;
-    if (cs_open(CS_ARCH_X86, s->code64 ? CS_MODE_64 : CS_MODE_32, &handle) != CS_ERR_OK) return;
+    if (cs_open(CS_ARCH_X86, s->code64 ? CS_MODE_64 : place->code16 ? CS_MODE_16 : CS_MODE_32, &handle) != CS_ERR_OK) return;
     cs_option(handle, CS_OPT_SKIPDATA, CS_OPT_ON);
     size_t count = cs_disasm(handle, code + start, end - start, place->code + start, 0, &insn);
     for (size_t i = 0; i < count; i++) {

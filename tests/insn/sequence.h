@@ -1,7 +1,7 @@
 /*
  * Random guest programs as lists of pieces, so that a failing one can be made smaller: any row of
  * insns.def that a program may run, memory operands aimed at test pages (some of which fault), branches,
- * calls, loops as brackets around pieces. For 64-bit and for flat 32-bit code.
+ * calls, loops as brackets around pieces. For 64-bit, 32-bit and 16-bit code.
  */
 #ifndef TESTS_INSN_SEQUENCE_H
 #define TESTS_INSN_SEQUENCE_H
@@ -36,6 +36,7 @@ struct sequence {
 
 /* Where code, data and counters lie in the guest. */
 struct sequence_place {
+    bool code16;         /* what is not 64-bit is 16-bit code, all of it below 64 KiB */
     u32 code, data, data_size, counters; /* counters: room for 64 quadwords */
     const struct feature_set *features;
     /* Or NULL: other addresses for half of the memory operands; a piece of its own now and then. */

@@ -731,35 +731,36 @@ static void compare(struct pair *p, u64 seed, i64 budget)
 }
 
 enum { INTEGER, VECTORS, X87 };
-static void campaign(const struct jit_options *options, unsigned kind, unsigned programs, u64 seed)
+static struct jit_stats campaign(const struct jit_options *options, unsigned kind, unsigned programs, u64 seed)
 {
+    struct jit_stats sum = {0}, *s = &sum;
     struct pair *p = pair_new(options);
     if (!p) {
         skip();
-        return;
+        return sum;
     }
     const char *one = getenv("JIT_SEED"), *many = getenv("JIT_PROGRAMS");
     if (many) programs = (unsigned)atoi(many);
     p->simd = kind == VECTORS;
     p->x87 = kind == X87;
     for (unsigned n = one ? (unsigned)(strtoull(one, NULL, 0) - seed) : 0; n < programs; n++) {
-        u64 s = seed + n;
-        p->random = s * 0x9e3779b97f4a7c15ull | 1;
+        u64 number = seed + n;
+        p->random = number * 0x9e3779b97f4a7c15ull | 1;
         for (unsigned i = 0; i < 4; i++) rnd(p);
         generate(p, 5 + below(p, n & 1 ? 12 : 80));
-        compare(p, s, below(p, 4) ? 30000 : 200 + below(p, 1000));
+        compare(p, number, below(p, 4) ? 30000 : 200 + below(p, 1000));
         if (one && !getenv("JIT_ON")) break;
     }
-    struct jit_stats sum, *s = &sum;
     jit_statistics(p->jit, s);
     fprintf(stderr, "# %llu blocks, %llu instructions, %llu bytes; %llu accesses %llu helpers %llu ends "
-            "%llu links %llu lookups %llu vectors %llu entries %llu refused %llu flushes; loops %llu %llu insns %llu bytes\n",
+            "%llu links %llu lookups %llu vectors %llu entries %llu refused %llu evictions; loops %llu %llu insns %llu bytes\n",
             (unsigned long long)s->blocks, (unsigned long long)s->insns, (unsigned long long)s->host_bytes,
             (unsigned long long)s->accesses, (unsigned long long)s->helpers, (unsigned long long)s->ends,
             (unsigned long long)s->links, (unsigned long long)s->lookups, (unsigned long long)s->vectors,
-            (unsigned long long)s->entries, (unsigned long long)s->refused, (unsigned long long)s->flushes,
+            (unsigned long long)s->entries, (unsigned long long)s->refused, (unsigned long long)s->evictions,
             (unsigned long long)s->loop_units, (unsigned long long)s->loop_insns, (unsigned long long)s->loop_bytes);
     pair_free(p);
+    return sum;
 }
 
 static void test_integer(void **state)
@@ -811,6 +812,15 @@ static void test_unlinked_small(void **state)
 {
     (void)state;
     campaign(&(struct jit_options){.threshold = 3, .no_link = true, .tb_size = KIB(256)}, VECTORS, 500, 10000);
+}
+
+/* Code that is linked to, redirected and in the jump cache goes all the time. */
+static void test_evictions(void **state)
+{
+    (void)state;
+    struct jit_stats s = campaign(&(struct jit_options){.threshold = 1, .hot = 2, .all_loops = true, .tb_size = KIB(64)},
+                                  INTEGER, 2000, 40000);
+    assert_true(!s.blocks || (s.evictions > 100 && s.unlinked > 10));
 }
 
 /* A loop that patches an instruction ahead of itself, and one in its own block. */
@@ -890,7 +900,7 @@ int main(void)
         cmocka_unit_test(test_loops),
         cmocka_unit_test(test_loops_vectors), cmocka_unit_test(test_loops_x87),
         cmocka_unit_test(test_loops_groups_fail),
-        cmocka_unit_test(test_cold),         cmocka_unit_test(test_unlinked_small),
+        cmocka_unit_test(test_cold),         cmocka_unit_test(test_unlinked_small), cmocka_unit_test(test_evictions),
         cmocka_unit_test(test_self_modifying), cmocka_unit_test(test_x87),
         cmocka_unit_test(test_x87_cold),     cmocka_unit_test(test_straddling),
     };
