@@ -1,6 +1,7 @@
 #!/usr/bin/perl
 # A thousand single steps by the stub and the instruction trace of the same run say the same: addresses, registers,
-# flags, through calls, a fault and its handler, STI, port, MSR and APIC writes. Each engine.
+# flags, through calls, a fault and its handler, STI, port, MSR and APIC writes. Then the timer's interrupt, kept off by
+# steps that mask and taken by those that don't. Each engine.
 use strict;
 use warnings;
 use FindBin;
@@ -22,7 +23,7 @@ sub state {
     return join ' ', sprintf('%x', $value[16]), (map { sprintf '%s=%x', $order[$_], $value[$_] } 0 .. 15), sprintf 'rflags=%x', $value[17];
 }
 
-# The same of the trace's last records.
+# The same of the trace's records from where work is run first.
 sub traced {
     my ($file) = @_;
     my (%now, @said);
@@ -30,8 +31,9 @@ sub traced {
     while (<$in>) {
         if (/^    /) { $now{$1} = $2 while /(\w+)=(\w+)/g; next }
         my ($ip) = /^\d+ 0*(\w+) / or next;
+        next unless @said || hex $ip == $address{work};
         push @said, join ' ', $ip, map { "$_=$now{$_}" } @order, 'rflags';
-        shift @said if @said > $steps;
+        last if @said == $steps;
     }
     close $in;
     return @said;
@@ -53,6 +55,19 @@ for my $engine ('jit', 'interp') {
         $odd //= $stop unless $stop =~ /\AT05thread:1;/;
     }
     is($odd, undef, "$engine: each a stop");
+    # In the loop behind STI: the timer is made to tick now.
+    my $flags = sub { state($gdb) =~ /rflags=(\w+)/ ? hex $1 : 0 };
+    my $steps_to = sub { # how many until PLACE is reached
+        my ($place, $most) = @_;
+        for (1 .. $most) { $gdb->ask('vCont;s:1'); return $_ if $gdb->reg(16) == $place }
+        return 0;
+    };
+    ok($flags->() & 0x200, "$engine: interrupts are on");
+    is($gdb->ask('Mfee00380,4:01000000'), 'OK', "$engine: the timer started by a client");
+    is($steps_to->($address{tick}, 100), 0, "$engine: masked: no interrupt");
+    is($gdb->ask('Qqemu.sstep=1'), 'OK', "$engine: not masked, time runs");
+    cmp_ok($steps_to->($address{tick}, 100), '>', 1, "$engine: into the interrupt's handler");
+    is($gdb->ask('Qqemu.sstep=7'), 'OK', "$engine: masked again");
     $gdb->put('k');
     is($gdb->guest->wait_exit(20), 0, "$engine: killed");
     my @traced = traced($file);
