@@ -91,6 +91,13 @@ bool tlb_refill(struct vcpu *cpu, u64 tag, u64 at, unsigned how);
  * by the only processor there is: the tag stays void, this access may go on. */
 bool tlb_refill_at(struct vcpu *cpu, u64 linear, u64 at, unsigned how, unsigned size);
 
+/*
+ * A debugger's access of up to 8 bytes, aligned, to what is no memory: as this processor would see it, its local
+ * APIC included; tells no stops. False: nobody is there. The processor parked, the machine lock not held.
+ */
+bool mem_device_read(struct vcpu *cpu, u64 physical, unsigned size, u64 *value);
+bool mem_device_write(struct vcpu *cpu, u64 physical, unsigned size, u64 value);
+
 /* The entries a walk for LINEAR reads, highest first, as far as there are any: physical addresses and, in
  * *SIZE, the bytes of each. Looks only. */
 unsigned mmu_entries(struct vcpu *cpu, u64 linear, u64 place[4], unsigned *size);

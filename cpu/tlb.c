@@ -643,6 +643,31 @@ static void io_write(struct vcpu *cpu, u64 slow, u64 physical, const u8 *from, u
     }
 }
 
+static bool has_device(const struct vcpu *cpu, u64 physical, bool *apic)
+{
+    u64 offset;
+    *apic = is_apic_page(cpu, physical & PAGE_MASK);
+    return *apic || bus_region_name(cpu->bus, physical, &offset);
+}
+
+bool mem_device_read(struct vcpu *cpu, u64 physical, unsigned size, u64 *value)
+{
+    bool apic;
+    if (!has_device(cpu, physical, &apic)) return false;
+    *value = apic ? apic_page_read(cpu, physical & (PAGE_SIZE - 1), size)
+                  : bus_memory_read_as(cpu->bus, physical, size, cpu_sees_smram(cpu));
+    return true;
+}
+
+bool mem_device_write(struct vcpu *cpu, u64 physical, unsigned size, u64 value)
+{
+    bool apic;
+    if (!has_device(cpu, physical, &apic)) return false;
+    if (apic) apic_page_write(cpu, physical & (PAGE_SIZE - 1), value, size);
+    else bus_memory_write_as(cpu->bus, physical, value, size, cpu_sees_smram(cpu));
+    return true;
+}
+
 static u64 entry_physical(const struct tlb_entry *e, u64 linear)
 {
     return (e->slow & ~(u64)0xfff & 0x000fffffffffffffull) | (linear & (PAGE_SIZE - 1));

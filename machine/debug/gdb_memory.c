@@ -5,6 +5,7 @@
 #define _GNU_SOURCE /* memmem */
 #include "machine/debug/gdb_int.h"
 
+#include "cpu/mem.h"
 #include "cpu/smm.h" /* cpu_sees_smram */
 #include "machine/debug/guest_memory.h"
 
@@ -28,14 +29,11 @@ static bool ram_piece(struct vcpu *cpu, u64 physical, u8 *bytes, unsigned n, boo
 /* Registers in the sizes their alignment has. Nobody there: false. */
 static bool device_piece(struct vcpu *cpu, u64 physical, u8 *bytes, unsigned n, bool write)
 {
-    bool smm = cpu_sees_smram(cpu);
     while (n) {
         unsigned size = !(physical & 3) && n >= 4 ? 4 : !(physical & 1) && n >= 2 ? 2 : 1;
-        u64 offset, value = 0;
-        if (!bus_region_name(cpu->bus, physical, &offset)) return false;
+        u64 value = 0;
         for (unsigned i = 0; write && i < size; i++) value |= (u64)bytes[i] << (i * 8);
-        if (write) bus_memory_write_as(cpu->bus, physical, value, size, smm);
-        else value = bus_memory_read_as(cpu->bus, physical, size, smm);
+        if (!(write ? mem_device_write(cpu, physical, size, value) : mem_device_read(cpu, physical, size, &value))) return false;
         for (unsigned i = 0; !write && i < size; i++) bytes[i] = (u8)(value >> (i * 8));
         bytes += size, physical += size, n -= size;
     }

@@ -2,6 +2,7 @@
 #include "machine/debug/monitor_int.h"
 
 #include "cpu/cpu.h"
+#include "cpu/mem.h"
 #include "machine/bus_host.h"
 #include "machine/debug/control.h"
 #include "machine/debug/disasm.h"
@@ -43,22 +44,26 @@ static void print_value(struct monitor *m, const struct format *f, u64 value, bo
 /* --- dumps --- */
 
 /* A processor that reads a chip takes the machine lock itself. Processors parked: nobody else does. */
-static u64 read_device(struct monitor *m, u64 address, unsigned size)
+static bool read_device(struct monitor *m, u64 address, unsigned size, u64 *value)
 {
     machine_unlock(m->machine);
-    u64 value = bus_memory_read(m->machine->bus, address, size);
+    bool there = !(address & (size - 1)) && mem_device_read(monitor_cpu(m), address, size, value);
     machine_lock(m->machine);
-    return value;
+    return there;
 }
 
 static bool read_value(struct monitor *m, bool physical, u64 address, unsigned size, u64 *value)
 {
     u8 bytes[8] = {0};
     struct vcpu *cpu = monitor_cpu(m);
-    if (physical && guest_read_physical(cpu, address, bytes, size) != size) *value = read_device(m, address, size);
-    else if (!physical && guest_read(cpu, address, bytes, size) != size) return false;
-    else *value = ld64(bytes);
-    return true;
+    if ((physical ? guest_read_physical : guest_read)(cpu, address, bytes, size) == size) {
+        *value = ld64(bytes);
+        return true;
+    }
+    if (!physical && !guest_translate(cpu, address, &address)) return false;
+    if (read_device(m, address, size, value)) return true;
+    *value = ~(u64)0; /* nobody drives the bus */
+    return physical;
 }
 
 static void dump_values(struct monitor *m, const struct format *f, u64 address, bool physical)

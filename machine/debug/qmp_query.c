@@ -6,6 +6,7 @@
 #include "devices/pci.h"
 #include "machine/debug/control.h"
 #include "machine/debug/registers.h"
+#include "machine/display_host.h"
 #include "machine/drive_host.h"
 #include "machine/pc.h"
 
@@ -91,6 +92,18 @@ json_t *query_machines(struct qmp *q, json_t *arguments, struct error *error)
                      "numa-mem-supported", 0, "deprecated", 0, "default-cpu-type", "max", "acpi", 1);
 }
 
+json_t *query_current_machine(struct qmp *q, json_t *arguments, struct error *error)
+{
+    UNUSED;
+    return json_pack("{s:b}", "wakeup-suspend-support", q->machine->options->acpi);
+}
+
+json_t *query_display_options(struct qmp *q, json_t *arguments, struct error *error)
+{
+    UNUSED;
+    return json_pack("{s:s}", "type", display_is_shown(q->machine) ? "sdl" : "none");
+}
+
 json_t *query_cpus_fast(struct qmp *q, json_t *arguments, struct error *error)
 {
     json_t *list = json_array();
@@ -98,8 +111,8 @@ json_t *query_cpus_fast(struct qmp *q, json_t *arguments, struct error *error)
     UNUSED;
     for (unsigned i = 0; i < q->machine->vcpu_count; i++) {
         snprintf(path, sizeof path, "/machine/cpu%u", i);
-        json_array_append_new(list, json_pack("{s:i,s:s,s:i,s:s}", "cpu-index", i, "qom-path", path, "thread-id",
-                                              q->machine->vcpu[i].host_id, "target", "x86_64"));
+        json_array_append_new(list, json_pack("{s:i,s:s,s:s,s:i,s:s}", "cpu-index", i, "qom-path", path, "qom-type",
+                                              "x86_64-cpu", "thread-id", q->machine->vcpu[i].host_id, "target", "x86_64"));
     }
     return list;
 }
@@ -167,6 +180,8 @@ static json_t *medium(struct machine *m, unsigned index)
     json_t *result = json_pack("{s:o,s:b,s:s,s:i,s:b,s:i,s:i,s:i,s:i,s:i,s:i,s:i}", "file", qmp_text(file), "ro", drive_read_only(d),
                                "drv", drive_format(d), "backing_file_depth", 0, "encrypted", 0, "bps", 0, "bps_rd", 0,
                                "bps_wr", 0, "iops", 0, "iops_rd", 0, "iops_wr", 0, "write_threshold", 0);
+    json_object_set_new(result, "node-name", json_string(drive_id(d)));
+    json_object_set_new(result, "detect_zeroes", json_string("off"));
     json_object_set_new(result, "image", json_pack("{s:o,s:s,s:I}", "filename", qmp_text(file), "format", drive_format(d),
                                                    "virtual-size", (json_int_t)drive_size(d)));
     json_object_set_new(result, "cache", json_pack("{s:b,s:b,s:b}", "writeback", !through, "direct", 0, "no-flush", unsafe));
@@ -186,6 +201,15 @@ json_t *query_block(struct qmp *q, json_t *arguments, struct error *error)
         if (drive_has_medium(m->drives[i])) json_object_set_new(info, "inserted", medium(m, i));
         json_array_append_new(list, info);
     }
+    return list;
+}
+
+json_t *query_named_block_nodes(struct qmp *q, json_t *arguments, struct error *error)
+{
+    json_t *list = json_array();
+    UNUSED;
+    for (unsigned i = 0; i < q->machine->drive_count; i++)
+        if (drive_has_medium(q->machine->drives[i])) json_array_append_new(list, medium(q->machine, i));
     return list;
 }
 

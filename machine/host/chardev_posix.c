@@ -8,8 +8,10 @@
 #define _GNU_SOURCE /* ptsname_r, accept4 */
 #include "machine/chardev_host.h"
 #include "machine/host/loop.h"
+#include "machine/options.h" /* parse_on_off */
 
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -283,16 +285,31 @@ static void can_accept(void *opaque, unsigned events)
     connected(c, fd);
 }
 
-static bool has_option(const char *options, const char *name)
+/* What follows an address, a comma in front of each word: who listens, and whether he waits for the other. */
+static bool parse_words(const char *words, bool *server, bool *wait, struct error *error)
 {
-    size_t n = strlen(name);
-    for (const char *p = options; p && *p; p = strchr(p, ',')) {
-        if (*p == ',') p++;
-        if (!strncmp(p, name, n) && (!p[n] || p[n] == ',' || !strcmp(p + n, "=on") ||
-                                     !strncmp(p + n, "=on,", 4)))
-            return true;
+    bool waits = true, does_not = false, passed_over;
+    const struct { const char *name; bool *value; } known[] = {
+        {"server", server}, {"wait", &waits}, {"nowait", &does_not}, {"nodelay", &passed_over},
+        {"ipv4", &passed_over}, {"ipv6", &passed_over}};
+    *server = false;
+    for (const char *p = words; p && *p; p += strcspn(p, ",")) {
+        char word[64];
+        bool good = false;
+        p++; /* the comma */
+        snprintf(word, sizeof word, "%.*s", (int)strcspn(p, ","), p);
+        char *value = strchr(word, '=');
+        if (value) *value++ = 0;
+        for (unsigned i = 0; i < ARRAY_SIZE(known) && !good; i++) {
+            if (strcmp(word, known[i].name)) continue;
+            if (!value) good = *known[i].value = true;
+            else good = parse_on_off(value, known[i].value);
+        }
+        if (!good)
+            return error_set(error, "%.*s: server, wait, nowait or nodelay expected, =on or =off", (int)strcspn(p, ","), p);
     }
-    return false;
+    *wait = *server && waits && !does_not;
+    return true;
 }
 
 /*
@@ -341,10 +358,9 @@ static struct chardev *open_unix(struct loop *loop, const char *text, struct err
     if (!length || length >= sizeof address.sun_path)
         return error_set(error, "unix:%s: bad path length", text), NULL;
     memcpy(address.sun_path, text, length);
-    bool server = has_option(comma, "server");
-    bool wait = server && !has_option(comma, "nowait") && !has_option(comma, "wait=off");
-    if (comma && strstr(comma, "wait=off")) wait = false;
     struct stat st;
+    bool server, wait;
+    if (!parse_words(comma, &server, &wait, error)) return error_prefix(error, "unix:%s", text), NULL;
     if (server && !lstat(address.sun_path, &st) && !S_ISSOCK(st.st_mode))
         return error_set(error, "%s: exists and is not a socket", address.sun_path), NULL;
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -356,6 +372,15 @@ static struct chardev *open_unix(struct loop *loop, const char *text, struct err
     return chardev;
 }
 
+/* getaddrinfo takes numbers modulo 65536, and some take none for 0. A server's 0 is any that is free. */
+static bool is_port(const char *port, bool server)
+{
+    char *end;
+    if (!isdigit((unsigned char)*port)) return isalpha((unsigned char)*port);
+    unsigned long n = strtoul(port, &end, 10);
+    return !*end && n <= 65535 && (n || server);
+}
+
 static struct chardev *open_tcp(struct loop *loop, const char *text, struct error *error)
 {
     char host[256] = "", port[32] = "";
@@ -365,8 +390,10 @@ static struct chardev *open_tcp(struct loop *loop, const char *text, struct erro
         return error_set(error, "tcp:%s: HOST:PORT expected", text), NULL;
     memcpy(host, text, (size_t)(colon - text));
     memcpy(port, colon + 1, (size_t)(end - colon - 1));
-    bool server = has_option(comma, "server");
-    bool wait = server && !has_option(comma, "nowait") && !(comma && strstr(comma, "wait=off"));
+    bool server, wait;
+    if (!parse_words(comma, &server, &wait, error)) return error_prefix(error, "tcp:%s", text), NULL;
+    if (!is_port(port, server))
+        return error_set(error, "tcp:%s: port '%s': %d to 65535 or a service's name expected", text, port, !server), NULL;
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = server ? AI_PASSIVE : 0}, *found;
     int failed = getaddrinfo(*host ? host : "127.0.0.1", port, &hints, &found);
     if (failed) return error_set(error, "tcp:%s: %s", text, gai_strerror(failed)), NULL;

@@ -56,6 +56,30 @@ unpacked() { # ARCH SUITE PACKAGE
     printf '%s\n' "$folder"
 }
 
+# Unpacks what matches PATTERN of the distribution's source package PACKAGE into a folder and prints its name.
+source_unpacked() { # PACKAGE PATTERN
+    folder=$LYREBIRD_CACHE/source/$1
+    if [ ! -e "$folder/.whole" ]; then
+        uri=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 2>/dev/null | grep -v security | head -n 1)
+        suite=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+        keys=$(ls /usr/share/keyrings/debian-archive-keyring.gpg 2>/dev/null || true)
+        lists=$LYREBIRD_CACHE/apt-source
+        mkdir -p "$folder" "$lists/lists/partial"
+        printf 'deb-src %s%s %s main\n' "${keys:+[signed-by=$keys] }" "$uri" "$suite" > "$lists/sources.list"
+        set -- "$1" "$2" -qq -o Dir::State::lists="$lists/lists" -o Dir::Etc::sourcelist="$lists/sources.list" \
+            -o Dir::Etc::sourceparts=/dev/null -o Debug::NoLocking=1 -o APT::Sandbox::User=root
+        package=$1 pattern=$2; shift 2
+        say "Fetching the source of $package…"
+        (cd "$folder" && apt-get "$@" update >&2 && apt-get "$@" --download-only source "$package" >&2) ||
+            give_up "the source of $package cannot be fetched"
+        archive=$(ls "$folder/${package}"_*.orig.tar.* | grep -v asc | head -n 1)
+        tar -xf "$archive" -C "$folder" --wildcards --strip-components=1 "$pattern"
+        rm -f "$folder/${package}"_*
+        : > "$folder/.whole"
+    fi
+    printf '%s\n' "$folder"
+}
+
 # Makes an initial RAM disk: busybox, the modules named (with what they need), and an init script.
 make_initrd() { # OUTPUT BUSYBOX-FOLDER KERNEL-FOLDER INIT-SCRIPT MODULE...
     out=$1 busybox=$2 kernel=$3 init=$4; shift 4

@@ -86,7 +86,7 @@ set $timer = 0
 while $k < 2000 && !$timer
 stepi
 set $k = $k + 1
-set $timer = $rip == (long)&asm_sysvec_apic_timer_interrupt
+set $timer = $rip == (long)&asm_sysvec_apic_timer_interrupt || $rip == (long)&asm_sysvec_reschedule_ipi || $rip == (long)&asm_sysvec_call_function_single
 end
 printf "stepped into an interrupt %d\n", $timer
 maintenance packet Qqemu.sstep=0x7

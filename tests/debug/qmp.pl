@@ -236,25 +236,4 @@ $stdio->send('{"execute":"qmp_capabilities"}{"execute":"quit"}');
 ok($stdio->expect(qr/"return".*"return".*"SHUTDOWN"/s, 20), '… and answers');
 is($stdio->wait_exit(20), 0, '… and leaves');
 
-# --- the client that QEMU's own tools use, where the host has it (Debian 12 does not package it) ---
-SKIP: {
-    skip 'no Python module qemu.qmp', 1 if system('python3 -c "import qemu.qmp" >/dev/null 2>&1');
-    my $path = "$files/python";
-    my $machine = Guest->start(args => ['-m', '16', '-nic', 'none', '-S', '-qmp', "unix:$path,server=on,wait=off"]);
-    for (1 .. 100) { last if -S $path; sleep 0.1 }
-    open my $script, '>', "$files/client.py";
-    print $script <<'PYTHON';
-import asyncio, sys
-from qemu.qmp import QMPClient
-async def main():
-    client = QMPClient('test')
-    await client.connect(sys.argv[1])
-    print((await client.execute('query-status'))['status'])
-    await client.disconnect()
-asyncio.run(main())
-PYTHON
-    close $script;
-    is(`python3 $files/client.py $path 2>&1`, "prelaunch\n", 'qemu.qmp');
-    $machine->stop;
-}
 done_testing();

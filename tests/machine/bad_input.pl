@@ -302,6 +302,12 @@ bad('-serial unknown', qr/-serial carrier: /, @plain, '-monitor', 'none', '-seri
 bad('-serial file: in a missing folder', qr/-serial .*\Q$dir\E\/no\/x: /, @plain, '-monitor', 'none', '-serial', "file:$dir/no/x");
 bad('-serial tcp: nobody there', qr/-serial tcp:.*refused/, @plain, '-monitor', 'none', '-serial', 'tcp:127.0.0.1:1');
 bad('-serial tcp: no port', qr/-serial tcp:localhost: /, @plain, '-monitor', 'none', '-serial', 'tcp:localhost');
+bad("-gdb, $_: a port that is none", qr/-gdb \Q$_\E: .*port '/, @quiet, '-gdb', $_) for 'tcp::99999', 'tcp::65536', 'tcp::-1', 'tcp::', 'tcp::1234x', 'tcp::0x50';
+bad("$_->[0] $_->[1]: a port that is none", qr/\Q$_->[1]\E: .*port '/, @quiet, @$_) for ['-serial', 'tcp::99999,server,nowait'],
+    ['-monitor', 'tcp:localhost:70000,server=on,wait=off'], ['-chardev', 'socket,id=c,host=localhost,port=99999,server=on,wait=off'],
+    ['-parallel', 'tcp:127.0.0.1:4294967376'], ['-serial', 'tcp:127.0.0.1:0'];
+bad("-serial $_: words behind the address", qr/-serial .*expected/, @plain, '-monitor', 'none', '-serial', $_) for "unix:$dir/s,sever", "unix:$dir/s,server=maybe",
+    'tcp:127.0.0.1:1,server=on,wait=', 'tcp:127.0.0.1:1,';
 bad('-serial tcp: a port in use', qr/-serial tcp:.*in use/, @plain, '-monitor', 'none', '-serial', "tcp:127.0.0.1:$port,server,nowait");
 bad('-serial unix: in a missing folder', qr/-serial unix:/, @plain, '-monitor', 'none', '-serial', "unix:$dir/no/socket,server,nowait");
 bad('-serial unix: name too long', qr/-serial unix:.*long|length/, @plain, '-monitor', 'none', '-serial', 'unix:' . 'x' x 200 . ',server,nowait');
