@@ -67,6 +67,13 @@ struct vcpu *cpu_new(unsigned index, struct bus *bus, struct log *log)
     return cpu;
 }
 
+void cpu_keep_code(struct vcpu *cpu, u64 bytes)
+{
+    u64 slots = bytes / sizeof(cpu->blocks->slots[0]);
+    cpu->blocks->limit = slots < BLOCK_SLOTS_LEAST ? BLOCK_SLOTS_LEAST
+                         : slots > BLOCK_SLOTS     ? BLOCK_SLOTS : (u32)slots;
+}
+
 void cpu_free(struct vcpu *cpu)
 {
     if (!cpu) return;

@@ -373,6 +373,8 @@ struct vcpu {
 struct error;
 struct vcpu *cpu_new(unsigned index, struct bus *bus, struct log *log);
 void cpu_free(struct vcpu *cpu);
+/* Before it runs: memory for decoded code that is kept, within what there is; 2 MiB when not said. */
+void cpu_keep_code(struct vcpu *cpu, u64 bytes);
 /* "max", "qemu64,+avx,-sse4.2"…; says which feature can't be given. */
 bool cpu_set_model(struct vcpu *cpu, const char *text, struct error *error);
 void cpu_reset(struct vcpu *cpu);                 /* power-on / RESET#; BSP runs, others wait for SIPI */

@@ -32,9 +32,12 @@ struct block_cache *block_cache_new(void)
 {
     void *memory;
     if (posix_memalign(&memory, 4096, sizeof(struct block_cache))) return NULL;
-    memset(memory, 0, sizeof(struct block_cache));
-    block_cache_flush(memory);
-    return memory;
+    /* The slots stay as they are: untouched, they take no memory. */
+    struct block_cache *cache = memory;
+    memset(cache->scratch, 0, sizeof(*cache) - offsetof(struct block_cache, scratch));
+    cache->limit = BLOCK_SLOTS_AT_START;
+    block_cache_flush(cache);
+    return cache;
 }
 
 void block_cache_unmapped(struct block_cache *cache)
@@ -58,7 +61,7 @@ static u64 block_key(u64 page, unsigned pos, unsigned mode_key)
 static u32 *block_bucket(struct block_cache *cache, u64 key)
 {
     u64 hash = key * 0x9e3779b97f4a7c15ull;
-    return &cache->hash[hash >> 51 & (BLOCK_HASH - 1)];
+    return &cache->hash[hash >> (64 - BLOCK_BUCKET_BITS)];
 }
 
 static struct block *slot_block(struct block_cache *cache, u32 slot)
@@ -271,7 +274,7 @@ static struct block *block_build(struct vcpu *cpu, u64 key, const u8 *host, unsi
     struct block_cache *cache = cpu->blocks;
     /* Whoever set the granules: some processor may still be storing under an old write tag. */
     if (cpu->group && !smp_protected(cpu, atomic_load(&cpu->group->protect_epoch))) return NULL;
-    if (cache->used + BLOCK_INSNS + 2 > BLOCK_SLOTS) block_cache_flush(cache);
+    if (cache->used + BLOCK_INSNS + 2 > cache->limit) block_cache_flush(cache);
 
     u64 number = arena_page(cpu->memory, host);
     struct code_page *page = &cpu->memory->code_pages[number];

@@ -27,9 +27,12 @@
 #endif
 #endif
 
-#define BLOCK_SLOTS 32768u   /* 64-byte slots: 2 MiB */
+#define BLOCK_SLOTS 131072u   /* 64-byte slots, touched as they are used: 8 MiB */
+#define BLOCK_SLOTS_AT_START 32768u
+#define BLOCK_SLOTS_LEAST 24576u
 #define BLOCK_INSNS 64u
-#define BLOCK_HASH 8192u
+#define BLOCK_BUCKET_BITS 14
+#define BLOCK_HASH (1u << BLOCK_BUCKET_BITS)
 #define BLOCK_JUMPS 2048u
 
 /* One slot in front of its instructions. Position independent, found by arena page. */
@@ -59,7 +62,7 @@ struct block_cache {
     struct insn scratch[2];            /* an instruction that is not kept */
     struct jump_entry jumps[BLOCK_JUMPS];
     u32 hash[BLOCK_HASH];
-    u32 used;                          /* slots; slot 0 is never handed out */
+    u32 used, limit;                   /* slots; slot 0 is never handed out */
     struct insn *link_from;            /* the branch that wants to be linked to what runs next */
 };
 

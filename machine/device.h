@@ -47,6 +47,8 @@ struct device_class {
     const struct property *properties; /* ends with name NULL; may be NULL */
     bool is_pci;           /* first member is struct pci_device; see devices/pci.h */
     bool user_creatable;   /* may be asked for with -device */
+    /* Before init, when asked for with -device: IRQ(board, n) is a wire to input n of the I/O APIC. May be NULL. */
+    void (*connect)(struct device *device, struct wire (*irq)(void *board, unsigned n), void *board);
     bool (*init)(struct device *device, struct error *error); /* properties are set; regions here */
     void (*reset)(struct device *device);     /* power-on values; drives its wires */
     void (*restored)(struct device *device);  /* after state_load: rebuild what is not saved */

@@ -214,7 +214,11 @@ static bool add_processors(struct pc *pc, struct error *error)
         if (!add_processor(pc, i, error)) return false;
     if (m->options->smp > 1 && !pc->lapic[0])
         return error_set(error, "-smp %u: -cpu %s has no local APIC", m->options->smp, m->options->cpu);
-    return add_translator(pc, error);
+    if (!add_translator(pc, error)) return false;
+    /* Few processors that interpret may keep more of their code than many: the whole stays the same. */
+    for (unsigned i = 0; i < m->options->smp; i++)
+        if (!m->vcpu[i].cpu->jit) cpu_keep_code(m->vcpu[i].cpu, MIB(8) / m->options->smp);
+    return true;
 }
 
 /* --- chips --- */

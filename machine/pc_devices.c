@@ -5,6 +5,7 @@
 #include "machine/pc_parts.h"
 
 #include "devices/i82077.h"
+#include "devices/lapic.h"
 #include "devices/ns16550.h"
 #include "devices/parallel.h"
 #include "devices/piix3_ide.h"
@@ -368,6 +369,14 @@ static bool set_user_property(struct machine *m, struct device *device, const ch
     return true;
 }
 
+/* Inputs 16 and up are the I/O APIC's own. */
+static struct wire input_wire(void *board, unsigned n)
+{
+    struct pc *pc = board;
+    if (n < 16) return pc_irq(pc, n);
+    return pc->ioapic ? (struct wire){ioapic_set_pin, pc->ioapic, n} : (struct wire){0};
+}
+
 static bool add_user_device(struct pc *pc, const char *text, struct error *error)
 {
     struct machine *m = pc->machine;
@@ -399,6 +408,7 @@ static bool add_user_device(struct pc *pc, const char *text, struct error *error
         snprintf(text_mac, sizeof text_mac, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
         if (!device_set_property(device, "mac", text_mac, error)) return false;
     }
+    if (class->connect) class->connect(device, input_wire, pc);
     if (!class->is_pci) return machine_add(m, device, error);
     return pci_bus_add(pc->pci, (struct pci_device *)device, devfn, error) && machine_add(m, device, error);
 }
