@@ -108,13 +108,20 @@ void link_make(struct jit_cpu *j, const struct jsite *site, const struct jblock 
     st32(site->patch, (u32)(to - (code_rx(j, site->patch) + 4)));
 }
 
+void link_unmake(struct jit_cpu *j, const struct jsite *site)
+{
+    struct link *link = &j->links[site - j->sites];
+    if (!link->block) return;
+    st32(site->patch, link->unlinked);
+    link->block = 0;
+}
+
 static void unlink_sites(struct jit_cpu *j, const struct code_area *from, const struct code_area *into)
 {
     for (u32 s = from->site; s < from->site_used; s++) {
         struct link *link = &j->links[s];
         if (link->block < into->block || link->block >= into->block_end) continue;
-        st32(j->sites[s].patch, link->unlinked);
-        link->block = 0;
+        link_unmake(j, &j->sites[s]);
         j->stats.unlinked++;
     }
 }

@@ -18,6 +18,7 @@
 
 #define NO_SPACE ~0u
 #define SEARCH_PERIOD 100000u /* instructions */
+#define CROSSED_MANY 8192u /* pages that links lead to */
 #define PAGES_MANY 4096u /* entries' pages noted since the notes were made anew */
 
 bool code_memory_new(struct code_memory *code, size_t size)
@@ -133,10 +134,12 @@ static void forget_spaces(struct jit_cpu *j)
 
 static u64 page_bit(u64 page) { return (page >> 12) * 0x9e3779b97f4a7c15ull >> 48 & (JUMP_PAGE_BITS - 1); }
 
+static bool page_noted(const u64 *pages, u64 bit) { return pages[bit >> 6] >> (bit & 63) & 1; }
+
 static void note_page(struct jit_cpu *j, u64 page)
 {
     u64 bit = page_bit(page);
-    if (j->pages[bit >> 6] >> (bit & 63) & 1) return;
+    if (page_noted(j->pages, bit)) return;
     j->pages[bit >> 6] |= 1ull << (bit & 63);
     j->page_count++;
 }
@@ -145,7 +148,8 @@ void jumps_clear(struct jit_cpu *j)
 {
     for (unsigned i = 0; i < ARRAY_SIZE(j->state->jumps); i++) jump_void(&j->state->jumps[i]);
     memset(j->pages, 0, sizeof(j->pages));
-    j->page_count = 0;
+    memset(j->crossed, 0, sizeof(j->crossed));
+    j->page_count = j->crossed_count = 0;
     j->low_supervisor = false;
     forget_spaces(j);
     jumps_mode(j);
@@ -214,12 +218,12 @@ const struct jump *jumps_find(struct jit_cpu *j, u64 linear)
     return jump->key == key ? jump : NULL;
 }
 
-void jumps_add(struct jit_cpu *j, u64 linear, const u8 *code)
+bool jumps_add(struct jit_cpu *j, u64 linear, const u8 *code)
 {
     const struct vcpu *cpu = j->cpu;
-    if (!cpu_is_canonical(linear)) return;
+    if (!cpu_is_canonical(linear)) return false;
     unsigned mode = tlb_fetch_mode(cpu), slot = linear >> 12 & (TLB_ENTRIES - 1);
-    if (cpu->tlb->slow_tag[mode][slot] != (linear & PAGE_MASK)) return;
+    if (cpu->tlb->slow_tag[mode][slot] != (linear & PAGE_MASK)) return false;
     jumps_mode(j);
     if (!(cpu->tlb->entry[mode][slot].slow & TLB_GLOBAL)) j->space_now->local = true;
     if (unlikely(j->page_count >= PAGES_MANY)) note_pages_anew(j);
@@ -229,6 +233,16 @@ void jumps_add(struct jit_cpu *j, u64 linear, const u8 *code)
     u64 key = linear ^ j->state->jump_sign;
     if (jump->sign && jump->key != key) *second_slot(j, jump->key) = *jump;
     *jump = (struct jump){.key = key, .sign = j->state->jump_sign, .page = linear & PAGE_MASK, .code = code};
+    return true;
+}
+
+/* Links are not found again by what they lead to: such pages' spaces are forgotten. */
+void jumps_crossed(struct jit_cpu *j, u64 page)
+{
+    u64 bit = page_bit(page);
+    if (page_noted(j->crossed, bit)) return;
+    j->crossed[bit >> 6] |= 1ull << (bit & 63);
+    if (++j->crossed_count > CROSSED_MANY) jumps_clear(j);
 }
 
 /* A page of the upper half is looked for, as what else is known of the supervisor's code is wanted
@@ -245,7 +259,8 @@ static bool forget_by_search(struct jit_cpu *j, u64 page)
 static void forget_page(struct jit_cpu *j, u64 page)
 {
     u64 bit = page_bit(page);
-    if (likely(!(j->pages[bit >> 6] >> (bit & 63) & 1)) || forget_by_search(j, page)) return;
+    bool crossed = page_noted(j->crossed, bit);
+    if (likely(!page_noted(j->pages, bit) && !crossed) || (!crossed && forget_by_search(j, page))) return;
     for (unsigned i = 0; i < SPACES; i++) {
         struct jump_space *s = &j->state->spaces[i];
         if (s->key == NO_SPACE) continue;

@@ -311,6 +311,17 @@ static const u8 *load_and_resume(struct jit_cpu *j, const struct jsite *site)
     return site->resume;
 }
 
+/* The page must still be what it was when the branch was made. */
+static void within_page(struct jit_cpu *j, const struct jsite *site, u64 from, const struct jblock *block)
+{
+    const struct jblock *own = &j->blocks[site->block];
+    if (from != j->cpu->regs[REG_IP_BASE] || own->generation != block->generation ||
+        own->key >> 28 != block->key >> 28 || site->mode != (u16)block->key || !link_may(j, site))
+        return;
+    link_make(j, site, block, block->pos <= own->pos || own->loops ? block->checked : block->entry);
+    j->stats.linked++;
+}
+
 /* On to rip; SITE may be linked to what is found. */
 static const u8 *go_on(struct jit_cpu *j, struct jsite *site)
 {
@@ -321,17 +332,11 @@ static const u8 *go_on(struct jit_cpu *j, struct jsite *site)
     u64 from = cpu->regs[REG_IP_BASE];
     const struct jblock *block = block_at(j);
     if (!block) return stop(j, ENGINE_RAN);
-    if (site && evictions == j->evictions && site->patch) {
-        const struct jblock *own = &j->blocks[site->block];
-        /* The page must still be what it was when the branch was made. */
-        if (from == cpu->regs[REG_IP_BASE] && own->generation == block->generation &&
-            own->key >> 28 == block->key >> 28 && site->mode == (u16)block->key && link_may(j, site)) {
-            link_make(j, site, block, block->pos <= own->pos || own->loops ? block->checked : block->entry);
-            j->stats.linked++;
-        }
-    } else if (!j->jit->options.no_link) {
-        jumps_add(j, code_linear(cpu), block->checked);
-    }
+    if (evictions != j->evictions) site = NULL;
+    if (site && site->kind == SITE_LINK) within_page(j, site, from, block);
+    else if (!j->jit->options.no_link && jumps_add(j, code_linear(cpu), block->checked) && site &&
+             site->kind == SITE_CROSS)
+        cross_link(j, site, block);
     jumps_mode(j);
     flags_to_native(cpu, j->state);
     return block->checked;
@@ -484,6 +489,7 @@ const u8 *jit_slow(struct vcpu *cpu, u32 number)
         stats->links++;
         cpu->rip = cpu->regs[REG_IP_BASE] + site->target;
         return go_on(j, site);
+    case SITE_CROSS:
     case SITE_LOOKUP: stats->lookups++; return lookup(j, site);
     case SITE_PLAIN: stats->plain++; return go_plain(j, site);
     case SITE_HOT: return warm(j, site);

@@ -59,6 +59,7 @@ struct jit_state {
     u64 flag_operand[2]; /* of the operation that wrote the flags: what redoing it takes and is not in
                            registers; all of it when flag_way says so */
     u64 groups[GROUP_MAX]; /* addends of checked pages, good within a unit */
+    i32 passes[HEAT_SLOTS]; /* of branches to other pages, until they are linked anew */
     i32 heat[HEAT_SLOTS]; /* ways back left until a loop is worth tier 2 */
     struct jump { u64 key, sign, page; const u8 *code; } jumps[JUMP_SLOTS + JUMP_SECOND];
 };
@@ -97,6 +98,7 @@ enum site_kind {
     SITE_LIGHT,    /* the same; jit_light did not do it. The next site is its LOOKUP */
     SITE_LINK,     /* direct branch within the page, counted: look up, then link */
     SITE_PLAIN,    /* a shared check failed, counted: on with a unit that has none, link */
+    SITE_CROSS,    /* the same, of a direct branch, which may be linked */
     SITE_LOOKUP,   /* branch done and counted, rip stored: look up */
     SITE_VECTORS,  /* vector registers are wanted in the host's */
     SITE_X87,      /* the x87's are */
@@ -108,14 +110,18 @@ enum site_kind {
 /* A place where translated code calls C. */
 struct jsite {
     struct insn insn;
-    const u8 *resume;   /* executable address */
-    u8 *patch;          /* SITE_LINK, SITE_PLAIN: writable address of the jump's displacement */
+    union {
+        const u8 *resume; /* executable address */
+        u8 *cell;         /* SITE_CROSS: writable address of what it is compared with (x64_cross.c) */
+    };
+    u8 *patch;          /* SITE_LINK, SITE_CROSS, SITE_PLAIN: writable address of the jump's displacement */
     u32 block;
     u16 target;         /* SITE_LINK: offset in the page. SITE_VECTORS and behind: of the instruction */
     u16 mode;           /* SITE_LINK: the mode it leads to, as in a block's key */
     u16 index;          /* instructions in front that icount does not yet have */
     u8 kind;
     u8 want;            /* SITE_VECTORS: vectors_live wanted */
+    i32 way;            /* SITE_CROSS: bytes from the page to the target's */
 };
 
 /* A site's jump was patched to lead to a block. */
@@ -176,6 +182,8 @@ struct jit_cpu {
     u32 page_count;
     u64 searched;        /* icount when the cache was searched for a page */
     u64 pages[JUMP_PAGE_BITS / 64]; /* hashed pages with entries */
+    u64 crossed[JUMP_PAGE_BITS / 64]; /* and that branches of other pages are linked to */
+    u32 crossed_count;
     struct translation work;
     struct lower *lower; /* the back end's */
     struct code_mark { u32 at; u16 uop; } marks[2048]; /* where uops' code begins, for the listing */
@@ -202,6 +210,8 @@ void x64_redirect_undo(struct jit_cpu *j, const struct jblock *from);
 void x64_cool(struct jit_cpu *j, struct jsite *site);
 bool x64_start(struct jit_cpu *j);
 void x64_stop(struct jit_cpu *j);
+/* x64_cross.c */
+void cross_link(struct jit_cpu *j, struct jsite *site, const struct jblock *block);
 typedef u64 (*x64_enter_fn)(struct vcpu *cpu, const u8 *code);
 
 /* jit.c: what translated code calls; entering it */
@@ -225,10 +235,11 @@ void cache_add(struct jit_cpu *j, u32 block);
 void cache_remove(struct jit_cpu *j, u32 block); /* if it is there */
 void signs_start(struct jit_cpu *j);     /* once, before cache_reset */
 void jumps_mode(struct jit_cpu *j);      /* state->jump_sign for the processor's mode now */
-void jumps_add(struct jit_cpu *j, u64 linear, const u8 *code);
+bool jumps_add(struct jit_cpu *j, u64 linear, const u8 *code); /* false: not now */
 const struct jump *jumps_find(struct jit_cpu *j, u64 linear); /* good now, or NULL */
 /* No address meets it but by guessing a sign. */
 static inline void jump_void(struct jump *jump) { jump->key = jump->sign = 0; }
+void jumps_crossed(struct jit_cpu *j, u64 page); /* a branch has been linked to code there */
 void jumps_clear(struct jit_cpu *j);
 void jumps_unmapped(struct vcpu *cpu, enum unmapped what, u64 which);
 
@@ -253,6 +264,7 @@ u64 areas_used(const struct jit_cpu *j); /* bytes */
 bool area_is_half_full(const struct jit_cpu *j);
 void area_next(struct jit_cpu *j);       /* evicts what is there; from C that returns to no code of it */
 bool link_may(const struct jit_cpu *j, const struct jsite *site);
+void link_unmake(struct jit_cpu *j, const struct jsite *site);
 /* SITE's jump leads to TO, in BLOCK, until that is evicted. */
 void link_make(struct jit_cpu *j, const struct jsite *site, const struct jblock *block, const u8 *to);
 

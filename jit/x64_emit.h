@@ -182,6 +182,6 @@ static inline void x64_call_to(struct x64 *e, const u8 *target)
     x64_patch(e->p - 4, target);
 }
 
-enum { CC_O, CC_NO, CC_B, CC_AE, CC_E, CC_NE, CC_BE, CC_A, CC_S, CC_NS, CC_P, CC_NP };
+enum { CC_O, CC_NO, CC_B, CC_AE, CC_E, CC_NE, CC_BE, CC_A, CC_S, CC_NS, CC_P, CC_NP, CC_LE = 14 };
 
 #endif

@@ -108,11 +108,7 @@ static struct x64_rm called(struct x64_rm at)
     return at;
 }
 
-#define AT_JUMP(member) \
-    x64_sib(H_RSP, H_R9, 0, STATE_AT + (i64)(offsetof(struct jit_state, jumps) + offsetof(struct jump, member)))
-
-/* r9 = REG's slot of 2^BITS, from the slot FIRST on. */
-static void probe_slot(struct x64 *e, unsigned reg, u32 hash, unsigned bits, u32 first)
+void probe_slot(struct x64 *e, unsigned reg, u32 hash, unsigned bits, u32 first)
 {
     struct x64_rm rm = x64_reg(reg);
     x64_op(e, 0, false, false, X64_ONE, 0x69, H_R9, &rm);
@@ -145,9 +141,9 @@ void emit_second(struct x64 *e)
     x64_u8(e, 0xc3);
 }
 
-static void jump_there(struct lower *l, unsigned count)
+/* To the code of slot r9. */
+void jump_there(struct lower *l, struct x64 *e, unsigned count)
 {
-    struct x64 *e = &l->hot;
     x64_mov_load(e, 8, H_R10, AT_JUMP(page));
     if (l->t->segmented) x64_alu(e, X64_SUB, 8, H_R10, AT_SEG(CS, base));
     x64_mov_store(e, 8, AT_REG(REG_IP_BASE), H_R10);
@@ -194,17 +190,16 @@ void exit_direct(struct lower *l, const struct uop *u, i64 target, unsigned coun
         cold_call(l, s->patch, site);
         return;
     }
-    u32 site = site_new(l, SITE_LOOKUP, u);
-    if (l->t->segmented) {
-        x64_mov_imm32(e, H_R10, ip);
-    } else {
-        x64_mov_load(e, 8, H_R10, AT_REG(REG_IP_BASE));
-        x64_lea(e, address_size(l), H_R10, x64_mem(H_R10, target));
+    if (!l->t->segmented) {
+        cross_lower(l, u, target);
+        return;
     }
+    u32 site = site_new(l, SITE_LOOKUP, u);
+    x64_mov_imm32(e, H_R10, ip);
     x64_mov_store(e, 8, AT_CPU(rip), H_R10);
     linear_target(l);
     probe(l, site);
-    jump_there(l, 0);
+    jump_there(l, e, 0);
 }
 
 i64 branch_target(const struct uop *u)
@@ -256,7 +251,7 @@ static void ret_lower(struct lower *l, const struct uop *u)
     probe(l, site);
     bool extra = u->insn->operand[0].kind == OPERAND_IMMEDIATE;
     move_stack(l, (i64)size + (extra ? (u16)u->insn->imm : 0));
-    jump_there(l, l->c.pending + u->index + 1u);
+    jump_there(l, &l->hot, l->c.pending + u->index + 1u);
 }
 
 /* r10 = where an indirect branch leads. */
@@ -318,7 +313,7 @@ void branch_lower(struct lower *l, const struct uop *u)
         u32 site = site_new(l, SITE_END, u);
         load_target(l, u, site);
         probe(l, site);
-        jump_there(l, l->c.pending + u->index + 1u);
+        jump_there(l, &l->hot, l->c.pending + u->index + 1u);
     }
     }
 }

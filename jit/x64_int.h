@@ -120,7 +120,16 @@ bool recipe_same(const struct recipe *a, const struct recipe *b);
 bool recipe_wants_value(const struct uop *u, enum recipe_kind kind);
 void flags_written(struct lower *l, const struct uop *u, enum recipe_kind kind);
 
+#define AT_JUMP(member) \
+    x64_sib(H_RSP, H_R9, 0, STATE_AT + (i64)(offsetof(struct jit_state, jumps) + offsetof(struct jump, member)))
+
+/* x64_cross.c: TARGET is an offset from the page's start, outside of it. */
+void cross_lower(struct lower *l, const struct uop *u, i64 target);
+
 /* x64_exit.c */
+/* r9 = REG's slot of 2^BITS in the jump cache, from the slot FIRST on. */
+void probe_slot(struct x64 *e, unsigned reg, u32 hash, unsigned bits, u32 first);
+void jump_there(struct lower *l, struct x64 *e, unsigned count);
 u32 site_new(struct lower *l, enum site_kind kind, const struct uop *u);
 void site_resume(struct lower *l, u32 site);
 void cold_call(struct lower *l, u8 *patch, u32 site); /* the jump at PATCH goes to C */

@@ -1,0 +1,84 @@
+/*
+ * Direct branches to other pages. Which code they lead to depends on the mapping: a link is good for one
+ * linear address of the branch in one space of the jump cache, and compares both in one word, the link's
+ * cell. What else comes by looks in the jump cache; now and then it becomes the link's owner.
+ */
+#include "jit/x64_int.h"
+
+#define PASSES 64u /* by the jump cache between two changes of owner, over all that share a counter */
+
+/* The pages from the branch's to the target's, in bytes. */
+static i32 way_to(i64 target) { return (i32)(target & ~(i64)(PAGE_SIZE - 1)); }
+
+/* In the cold part: the word a link is compared with. No address meets zero but by guessing a sign. */
+static u8 *cell_new(struct x64 *cold)
+{
+    while ((uintptr_t)cold->p & 7) x64_u8(cold, 0xcc);
+    u8 *cell = cold->p;
+    x64_u64(cold, 0);
+    return cell;
+}
+
+/* cmp r9, [rip + CELL] */
+static void compare_cell(struct x64 *e, const u8 *cell)
+{
+    x64_u8(e, 0x4c), x64_u8(e, 0x3b), x64_u8(e, 0x0d);
+    x64_u32(e, (u32)(cell - (e->p + 4)));
+}
+
+/* r10: where the branch's page is. */
+static void cold_way(struct lower *l, i64 target, u32 site)
+{
+    struct x64 *e = &l->cold;
+    x64_lea(e, address_size(l), H_R10, x64_mem(H_R10, target));
+    x64_mov_store(e, 8, AT_CPU(rip), H_R10);
+    x64_alu_imm(e, X64_SUB, 4, AT_STATE(passes[site % HEAT_SLOTS]), 1);
+    u8 *own = x64_jcc(e, CC_LE);
+    probe_slot(e, H_R10, JUMP_HASH, 14, 0);
+    x64_alu(e, X64_XOR, 8, H_R10, AT_STATE(jump_sign));
+    x64_alu(e, X64_CMP, 8, H_R10, AT_JUMP(key));
+    u8 *good = x64_jcc(e, CC_E);
+    x64_call_to(e, l->j->code.rw + (l->j->second - l->j->code.rx));
+    u8 *second = x64_jcc(e, CC_E);
+    x64_patch(own, e->p);
+    call_c(l, e, site);
+    x64_patch(good, e->p);
+    x64_patch(second, e->p);
+    jump_there(l, e, 0);
+}
+
+void cross_lower(struct lower *l, const struct uop *u, i64 target)
+{
+    struct x64 *e = &l->hot, *cold = &l->cold;
+    u32 site = site_new(l, SITE_CROSS, u);
+    struct jsite *s = &l->j->sites[site];
+    s->cell = cell_new(cold);
+    s->way = way_to(target);
+    x64_mov_load(e, 8, H_R10, AT_REG(REG_IP_BASE));
+    x64_mov_load(e, 8, H_R9, AT_STATE(jump_sign));
+    x64_alu(e, X64_XOR, 8, H_R9, x64_reg(H_R10));
+    compare_cell(e, s->cell);
+    x64_patch(x64_jcc(e, CC_NE), cold->p);
+    cold_way(l, target, site);
+    x64_alu_imm(e, X64_ADD, address_size(l), x64_reg(H_R10), s->way);
+    x64_mov_store(e, 8, AT_REG(REG_IP_BASE), H_R10);
+    s->patch = x64_jmp(e);
+    x64_patch(s->patch, cold->p); /* what it led to has been evicted */
+    x64_lea(cold, 8, H_R10, x64_mem(H_R10, target - s->way));
+    x64_mov_store(cold, 8, AT_CPU(rip), H_R10);
+    call_c(l, cold, site);
+}
+
+/* BLOCK is what SITE leads to from where it was just passed: rip is its start, and in the jump cache. */
+void cross_link(struct jit_cpu *j, struct jsite *site, const struct jblock *block)
+{
+    u64 page = j->cpu->rip & PAGE_MASK, from = page - (u64)(i64)site->way;
+    if (block->place.last) return;
+    if (j->cpu->code_size != CODE64) from = (u32)from;
+    j->state->passes[(u32)(site - j->sites) % HEAT_SLOTS] = PASSES;
+    jumps_crossed(j, page); /* which may change the sign */
+    link_unmake(j, site);
+    link_make(j, site, block, block->checked);
+    st64(site->cell, from ^ j->state->jump_sign);
+    j->stats.crossed++;
+}
