@@ -10,6 +10,7 @@ struct places {
     u8 reg[4];       /* the guest's, for those in scratch */
     bool scratch[4];
     bool force;      /* SPL.. need a REX prefix */
+    bool in_place;   /* the r/m operand stays in struct vcpu */
 };
 
 /* Registers that live in struct vcpu get scratch ones: r9, and r10 when no memory operand has it. */
@@ -34,10 +35,22 @@ static void places_find(struct lower *l, const struct uop *u, struct places *p)
     (void)l;
 }
 
+/* The r/m operand can be the guest register's place in struct vcpu. Not where that means another
+ * operation (bits beyond it, a lock), and not for a part of it: a later load would wait for the store. */
+static bool rm_in_place(const struct uop *u, const struct places *p, enum recipe_kind recipe)
+{
+    unsigned op = u->insn->op, n = u->rm;
+    if (u->access || n > 3 || !p->scratch[n] || recipe == RECIPE_SAVED) return false;
+    if (op == OP_BT || op == OP_BTS || op == OP_BTR || op == OP_BTC || op == OP_XCHG) return false;
+    for (unsigned m = 0; m < 4; m++)
+        if (m != n && p->scratch[m] && p->reg[m] == p->reg[n]) return false;
+    return !(u->writes >> n & 1) || u->insn->operand[n].size == 8;
+}
+
 static void places_load(struct lower *l, const struct uop *u, const struct places *p)
 {
     for (unsigned n = 0; n < 4; n++) {
-        if (!p->scratch[n]) continue;
+        if (!p->scratch[n] || (p->in_place && n == u->rm)) continue;
         bool partial = (u->writes >> n & 1) && u->insn->operand[n].size < 4;
         if ((u->reads >> n & 1) || partial) x64_mov_load(&l->hot, 8, p->host[n], AT_REG(p->reg[n]));
     }
@@ -46,7 +59,7 @@ static void places_load(struct lower *l, const struct uop *u, const struct place
 static void places_store(struct lower *l, const struct uop *u, const struct places *p)
 {
     for (unsigned n = 0; n < 4; n++)
-        if (p->scratch[n] && (u->writes >> n & 1)) x64_mov_store(&l->hot, 8, AT_REG(p->reg[n]), p->host[n]);
+        if (p->scratch[n] && (u->writes >> n & 1) && !(p->in_place && n == u->rm)) x64_mov_store(&l->hot, 8, AT_REG(p->reg[n]), p->host[n]);
 }
 
 /* The value of operand N, kept for who redoes the flags. Where C had to load it, it goes on from here, too. */
@@ -91,8 +104,10 @@ static void rm_lower(struct lower *l, const struct uop *u)
     }
     flags_want(l, u->fuse, u);
     places_find(l, u, &p);
+    p.in_place = rm_in_place(u, &p, recipe);
     places_load(l, u, &p);
-    if (!u->access) rm = x64_reg(p.host[u->rm]);
+    if (p.in_place) rm = AT_REG(p.reg[u->rm]);
+    else if (!u->access) rm = x64_reg(p.host[u->rm]);
     else if (value) rm = value_keep(l, u->insn->operand[0].kind != OPERAND_MEMORY, u->msize, rm, site);
     bool swapped = swap_high(l, u, &p);
     if (recipe == RECIPE_SAVED) x64_mov_store(e, 8, AT_STATE(flag_operand[0]), p.host[0]);
