@@ -119,11 +119,11 @@ $g->wait_exit(20);
 like(slurp("$dir/c"), qr/^0000000000101012 3 taken 2 not-taken 1$/m, 'a branch both ways');
 
 # Calls out of what is looked at, into a loop that is translated already and on to places seen for the first time.
-my $main = pack 'H*', 'bc00001800' . 'bb00301000' . 'e8e52f0000' . 'bf2c010000' . 'e8db0f0000' . '4f' . '75f8' . '81fb90311000' . '7502' . 'ebfe' . 'ebfe';
+my $caller = pack 'H*', 'bc00001800' . 'bb00301000' . 'e8e52f0000' . 'bf2c010000' . 'e8db0f0000' . '4f' . '75f8' . '81fb90311000' . '7502' . 'ebfe' . 'ebfe';
 my $callee = pack 'H*', 'b903000000' . '49' . '75fd' . 'ffd3' . '43' . 'c3';
 my $warm = pack 'H*', 'be64000000' . 'e8f6dfffff' . '4e' . '75f8' . 'c3';
 my $nop = "\x90";
-Tiny::kernel($kernel, $main . $nop x (0xff4 - length $main) . $callee . $nop x (0x1000 - length $callee) . "\xc3" x 0x1000 . $warm);
+Tiny::kernel($kernel, $caller . $nop x (0xff4 - length $caller) . $callee . $nop x (0x1000 - length $callee) . "\xc3" x 0x1000 . $warm);
 for my $engine ('jit', 'interp') {
     $g = Guest->start(args => [@machine, '-accel', $engine, '-coverage', "file=$dir/c,range=0x101000..0x101fff"], monitor => 1);
     my $at = '';
