@@ -365,7 +365,7 @@ static bool run_step(struct vcpu *cpu)
 static bool run_traced(struct vcpu *cpu, bool one)
 {
     one |= cpu->trace->each_insn;
-    if (!one) atomic_store(&cpu->run_until, 0);
+    atomic_store(&cpu->run_until, 0); /* no further: not behind a CALL or RET either */
     const struct insn *insn = interp_enter(cpu, one);
     if (insn) look(cpu, one ? insn : NULL);
     return (insn && insn->fn(cpu, insn)) || cpu_deliver_stopped(cpu);

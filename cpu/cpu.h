@@ -342,7 +342,7 @@ struct vcpu {
     bool exact;                  /* requests end the block behind the current instruction: for time that is
                                     counted instructions, when one thread runs everything */
     u32 watch_pages;             /* data breakpoints armed */
-    u64 watch_linear, watch_physical; /* their pages: a bit each, hashed */
+    u64 watch_linear[64], watch_physical[64]; /* their pages: a bit each of the number's lowest 12 bits */
     bool debug_step;             /* a debugger wants CPU_EXIT_DEBUG after each instruction */
     bool debug_masked;           /* and takes no interrupt meanwhile */
     u64 step_from, step_until;   /* goes on stepping while rip is in there */

@@ -34,11 +34,11 @@ bool debug_has_code_breakpoints(const struct vcpu *cpu)
     return false;
 }
 
-static void watch_bits(u64 *bits, u64 address, u64 length)
+static void watch_bits(u64 bits[64], u64 address, u64 length)
 {
     u64 first = address >> 12, count = ((address + length - 1) >> 12) - first + 1;
-    if (count > 64) count = 64;
-    for (u64 i = 0; i < count; i++) *bits |= 1ull << ((first + i) & 63);
+    if (count > 4096) count = 4096;
+    for (u64 i = first; i < first + count; i++) bits[i >> 6 & 63] |= 1ull << (i & 63);
 }
 
 /* Watched pages lose and get their direct tags by being filled anew: rare enough to drop everything. */
@@ -46,16 +46,17 @@ void debug_rearm(struct vcpu *cpu)
 {
     const struct stop_set *set = cpu->stops;
     u32 watch = 0;
-    cpu->watch_linear = cpu->watch_physical = 0;
+    memset(cpu->watch_linear, 0, sizeof cpu->watch_linear);
+    memset(cpu->watch_physical, 0, sizeof cpu->watch_physical);
     for (unsigned n = 0; n < 4; n++) {
         if (!bp_is_data(cpu, n)) continue;
-        watch_bits(&cpu->watch_linear, bp_address(cpu, n), bp_length(cpu, n));
+        watch_bits(cpu->watch_linear, bp_address(cpu, n), bp_length(cpu, n));
         watch++;
     }
     for (unsigned i = 0; set && i < set->count; i++) {
         const struct stop_point *p = &set->point[i];
         if (!stop_is_watch(p)) continue;
-        watch_bits(p->kind == STOP_TABLE ? &cpu->watch_physical : &cpu->watch_linear, p->address, p->length);
+        watch_bits(p->kind == STOP_TABLE ? cpu->watch_physical : cpu->watch_linear, p->address, p->length);
         watch++;
     }
     if (watch || cpu->watch_pages) tlb_flush_all(cpu);

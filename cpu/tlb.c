@@ -443,6 +443,9 @@ static struct tlb_entry *tlb_fill(struct vcpu *cpu, u64 linear, enum access acce
     return entry_set(cpu, page, mode, slow, host);
 }
 
+/* PAGE, linear or physical, may have a watchpoint. */
+static bool maybe_watched(const u64 bits[64], u64 page) { return bits[page >> 18 & 63] >> (page >> 12 & 63) & 1; }
+
 /* The rarer a case the sooner it is left to the slow path. */
 bool tlb_refill(struct vcpu *cpu, u64 tag, u64 at, unsigned how)
 {
@@ -452,7 +455,7 @@ bool tlb_refill(struct vcpu *cpu, u64 tag, u64 at, unsigned how)
     struct tlb_entry *e = &cpu->tlb->entry[mode][slot];
     if (unlikely(tag & (PAGE_SIZE - 1)) ||                        /* misaligned */
         unlikely((tag >> 12 & (TLB_ENTRIES - 1)) != slot) ||      /* in two pages */
-        unlikely(!cpu_is_canonical(tag)) || unlikely(cpu->watch_linear >> (tag >> 12 & 63) & 1) ||
+        unlikely(!cpu_is_canonical(tag)) || (unlikely(cpu->watch_pages) && maybe_watched(cpu->watch_linear, tag)) ||
         unlikely(cpu->undo != NULL) || unlikely(cpu->stress.tlb_entries) ||
         unlikely(mode == TLB_USER && cpu->align_check) ||
         unlikely(atomic_load_explicit(&cpu->memory->map_generation, memory_order_relaxed) !=
@@ -466,7 +469,7 @@ bool tlb_refill(struct vcpu *cpu, u64 tag, u64 at, unsigned how)
     u64 physical = walk.physical & cpu->a20_mask & PAGE_MASK;
     u8 *host = tlb_memory(cpu->tlb, physical);
     if (unlikely(!host) || unlikely(is_apic_page(cpu, physical)) ||
-        unlikely(cpu->watch_physical >> (physical >> 12 & 63) & 1))
+        (unlikely(cpu->watch_pages) && maybe_watched(cpu->watch_physical, physical)))
         return false;
     if (walk.flags & TLB_LARGE) tlb_note_large(cpu->tlb, tag, walk.large_shift);
     entry_set(cpu, tag, mode, physical | walk.flags, host);

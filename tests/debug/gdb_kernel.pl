@@ -94,6 +94,16 @@ detach
 END
 
 my $vmlinux = symbols();
+
+# What is looked at is interpreted, what it calls is not: the system call's way through the kernel.
+my ($entry) = map { /^(\w+) \w do_syscall_64$/ ? hex $1 : () } `nm $vmlinux`;
+my $covered = Guest->start(args => ['-m', 512, '-nic', 'none', @guest, '-coverage', sprintf('file=%s/coverage,range=%#x+0x60', $Gdb::dir, $entry)], monitor => 1);
+ok($covered->expect(qr/lyrebird:[^\n]*# |Kernel panic/, 600) && $covered->{text} !~ /Kernel panic/, 'coverage of the system call: the guest comes up') or diag $covered->tail;
+$covered->monitor('quit');
+$covered->wait_exit(20);
+open my $coverage, '<', "$Gdb::dir/coverage" or die;
+like(<$coverage>, qr/^@{[sprintf '%016x', $entry]} \d{3,}$/, '... every one of them');
+
 for my $engine ('jit', 'interp') {
     my $gdb = Gdb->start(args => ['-accel', $engine, '-S', @guest, '-m', 512]);
     my $said = $gdb->script($script, symbols => $vmlinux, limit => 1200);

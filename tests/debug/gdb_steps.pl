@@ -79,4 +79,34 @@ for my $engine ('jit', 'interp') {
     push @path, join "\n", map { /^(\w+)/ } @seen;
 }
 is($path[0], $path[1], 'both engines went the same way');
+
+# Real mode, CS 07C0: a loop that has run for long: inc bx; mov [100h], bx; call to a ret; jmp back.
+open my $disk, '>:raw', "$Gdb::dir/sector" or die;
+my $code = pack 'H*', 'ea0500c007' . '31db8cc88ed8' . '43' . '891e0001' . 'e80200' . 'ebf6' . 'c3';
+print $disk $code, "\0" x (510 - length $code), "\x55\xaa", "\0" x (1 << 20);
+close $disk;
+for my $engine ('jit', 'interp') {
+    my $gdb = Gdb->start(args => ['-accel', $engine, '-drive', "file=$Gdb::dir/sector,format=raw"]);
+    my $there = sub { sprintf '%x', $gdb->reg(16) };
+    for (1 .. 200) { # until it has gone round often
+        $gdb->connect;
+        my ($word) = unpack 'S<', pack 'H*', $gdb->ask('m7d00,2') || '0000';
+        last if $word > 20000 && $gdb->reg(16) < 0x20;
+        $gdb->hang_up;
+        select undef, undef, undef, 0.05;
+    }
+    is($gdb->ask('Z0,7c15,1'), 'OK', "$engine: a breakpoint at a linear address");
+    like($gdb->ask('vCont;c'), qr/\AT05/, "$engine: met");
+    is($there->(), '15', "$engine: there");
+    $gdb->ask('vCont;s:1');
+    is($there->(), '13', "$engine: a step behind it");
+    like($gdb->ask('vCont;c'), qr/\AT05/, "$engine: met again");
+    is($there->(), '15', "$engine: there again");
+    $gdb->ask('z0,7c15,1');
+    is($gdb->ask('Z2,7d00,2'), 'OK', "$engine: a watchpoint");
+    like($gdb->ask('vCont;c'), qr/watch:0*7d00/, "$engine: met");
+    is($there->(), '10', "$engine: behind the store");
+    $gdb->put('k');
+    is($gdb->guest->wait_exit(20), 0, "$engine: killed");
+}
 done_testing;

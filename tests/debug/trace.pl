@@ -21,7 +21,7 @@ sub slurp { my ($path) = @_; open my $f, '<:raw', $path or return ''; local $/; 
 sub run {
     my (@args) = @_;
     my $g = Guest->start(args => [@machine, @args], monitor => 1);
-    for (1 .. 300) { last if $g->monitor('p/x $pc') =~ /0x10104[bc]/; sleep 0.05 }
+    for (1 .. 300) { last if $g->monitor('p/x $pc') =~ /0x1010(?:4[bc]|18)/; sleep 0.05 }
     sleep 0.2;
     $g->monitor('quit');
     is($g->wait_exit(20), 0, "@args") or diag $g->{errors};
@@ -117,6 +117,30 @@ for (1 .. 300) { last if $g->monitor('p/x $pc') =~ /0x1010(1[4-9])/; sleep 0.05 
 $g->monitor('quit');
 $g->wait_exit(20);
 like(slurp("$dir/c"), qr/^0000000000101012 3 taken 2 not-taken 1$/m, 'a branch both ways');
+
+# mov byte [fee00380h], 1: the APIC takes 32 bits only.
+for my $engine ('jit', 'interp') {
+    Tiny::kernel($kernel, pack 'H*', 'c6058003e0fe01' . '90' x 5 . 'ebfe');
+    run('-accel', $engine, '-d', 'guest_errors,unimp', '-D', "$dir/errors");
+    $text = slurp("$dir/errors");
+    has($text, qr/^cpu0: 1-byte write to local APIC register 380 ignored$/m, "$engine: guest_errors");
+}
+
+# Calls out of what is looked at, into a loop that is translated already and on to places seen for the first time.
+my $caller = pack 'H*', 'bc00001800' . 'bb00301000' . 'e8e52f0000' . 'bf2c010000' . 'e8db0f0000' . '4f' . '75f8' . '81fb90311000' . '7502' . 'ebfe' . 'ebfe';
+my $callee = pack 'H*', 'b903000000' . '49' . '75fd' . 'ffd3' . '43' . 'c3';
+my $warm = pack 'H*', 'be64000000' . 'e8f6dfffff' . '4e' . '75f8' . 'c3';
+my $nop = "\x90";
+Tiny::kernel($kernel, $caller . $nop x (0xff4 - length $caller) . $callee . $nop x (0x1000 - length $callee) . "\xc3" x 0x1000 . $warm);
+for my $engine ('jit', 'interp') {
+    $g = Guest->start(args => [@machine, '-accel', $engine, '-coverage', "file=$dir/c,range=0x101000..0x101fff"], monitor => 1);
+    my $at = '';
+    for (1 .. 300) { last if ($at) = $g->monitor('p/x $pc') =~ /(0x10103[02])/; sleep 0.05 }
+    is($at, '0x101030', "$engine: as many rounds as there are");
+    $g->monitor('quit');
+    $g->wait_exit(20);
+    like(slurp("$dir/c"), qr/^0000000000101020 300\n0{10}101025 300$/m, "$engine: and as coverage has them");
+}
 
 # --- what is wrong ---
 refused(qr/5: FIRST\.\.LAST/, '-dfilter', '5');
