@@ -545,7 +545,8 @@ static bool registers_ok(const struct translation *t, const struct uop *u, const
         high += is_high(&i->operand[n]);
         rex += is_gpr(&i->operand[n]) && (i->operand[n].reg >= 8 || i->operand[n].reg == RSP);
     }
-    bool at_memory = u->access && t->code_size == CODE64; /* through R10; elsewhere rm_lower has a way */
+    /* Memory is reached through R10. In other code rm_lower has a way, unless AL is named by the operation. */
+    bool at_memory = u->access && (t->code_size == CODE64 || i->op == OP_CMPXCHG);
     if (high && (rex || at_memory || (u->op != UOP_RM && u->op != UOP_NOP))) return false;
     return slots <= (u->access ? 1u : 2u);
 }
