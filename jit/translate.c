@@ -21,7 +21,7 @@ static bool in_memory(const struct operand *o) { return is_gpr(o) && o->reg >= R
 /* Addresses the back end can make. */
 static bool address_ok(const struct translation *t, const struct insn *i, bool write)
 {
-    if (i->disp != (i32)i->disp) return false;
+    if (i->disp != (i32)i->disp && (t->code_size == CODE64 || i->disp != (u32)i->disp)) return false;
     if (access_checked(t, i->seg, i->address_size)) return true;
     if (t->code_size == CODE64)
         return i->address_size == 8 || (i->seg < FS && i->base != REG_IP_BASE && i->base < R8 &&
