@@ -347,7 +347,7 @@ static bool pick_integer(const struct translation *t, struct uop *u, const struc
     case OP_DIV: case OP_IDIV:
         u->op = UOP_DIV;
         u->fdef = 0; /* left alone, as by the interpreter */
-        return i->size >= 4;
+        return i->size >= 4 || (i->op == OP_DIV && !is_high(&i->operand[0]));
     case OP_MOV: return pick_mov(u, i);
     case OP_MOVZX: case OP_MOVSX: case OP_MOVSXD: return pick_extend(u, i);
     case OP_MOVBE:
