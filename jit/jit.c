@@ -409,7 +409,7 @@ static const u8 *second_page(struct jit_cpu *j, const struct jsite *site)
     struct jblock *block = &j->blocks[site->block];
     struct code_straddle now, *known = block->straddle;
     struct insn insn;
-    u64 base = cpu->regs[REG_IP_BASE], next = base + PAGE_SIZE;
+    u64 base = cpu->regs[REG_IP_BASE], next = base + PAGE_SIZE + (cpu_segmented(cpu) ? cpu->seg[CS].base : 0);
     if (cpu->code_size != CODE64) next = (u32)next;
     const u8 *host = cpu->memory->arena + (block->key >> 28) * PAGE_SIZE;
     if (!code_decode_straddle(cpu, &insn, host, site->target, next, &now)) return refuse(j, site);

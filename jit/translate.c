@@ -21,7 +21,7 @@ static bool in_memory(const struct operand *o) { return is_gpr(o) && o->reg >= R
 /* Addresses the back end can make. */
 static bool address_ok(const struct translation *t, const struct insn *i, bool write)
 {
-    if (i->disp != (i32)i->disp) return false;
+    if (i->disp != (i32)i->disp && (t->code_size == CODE64 || i->disp != (u32)i->disp)) return false;
     if (access_checked(t, i->seg, i->address_size)) return true;
     if (t->code_size == CODE64)
         return i->address_size == 8 || (i->seg < FS && i->base != REG_IP_BASE && i->base < R8 &&
@@ -347,7 +347,7 @@ static bool pick_integer(const struct translation *t, struct uop *u, const struc
     case OP_DIV: case OP_IDIV:
         u->op = UOP_DIV;
         u->fdef = 0; /* left alone, as by the interpreter */
-        return i->size >= 4;
+        return i->size >= 4 || (i->op == OP_DIV && !is_high(&i->operand[0]));
     case OP_MOV: return pick_mov(u, i);
     case OP_MOVZX: case OP_MOVSX: case OP_MOVSXD: return pick_extend(u, i);
     case OP_MOVBE:
@@ -545,7 +545,8 @@ static bool registers_ok(const struct translation *t, const struct uop *u, const
         high += is_high(&i->operand[n]);
         rex += is_gpr(&i->operand[n]) && (i->operand[n].reg >= 8 || i->operand[n].reg == RSP);
     }
-    bool at_memory = u->access && t->code_size == CODE64; /* through R10; elsewhere rm_lower has a way */
+    /* Memory is reached through R10. In other code rm_lower has a way, unless AL is named by the operation. */
+    bool at_memory = u->access && (t->code_size == CODE64 || i->op == OP_CMPXCHG);
     if (high && (rex || at_memory || (u->op != UOP_RM && u->op != UOP_NOP))) return false;
     return slots <= (u->access ? 1u : 2u);
 }

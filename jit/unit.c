@@ -67,6 +67,12 @@ static void lead(struct walk_state *w, i64 pos, u8 as)
     if (queue && !t->at[pos] && w->queued < NODE_MAX) w->queue[w->queued++] = (u16)pos;
 }
 
+static bool within_segment(const struct translation *t, const struct insn *i)
+{
+    i64 ip = t->start + (i64)i->pos;
+    return !t->segmented || (ip >= 0 && ip + i->length - 1 <= t->last);
+}
+
 static const struct insn *decode_at(struct walk_state *w, unsigned pos)
 {
     struct translation *t = w->t;
@@ -74,8 +80,7 @@ static const struct insn *decode_at(struct walk_state *w, unsigned pos)
     if (t->count >= t->limit || unlikely(stops_at(t->stops, pos))) return NULL;
     struct insn *insn = &t->insns[t->count];
     if (!code_decode(w->j->cpu, insn, w->page, pos)) return NULL;
-    i64 ip = t->start + (i64)pos;
-    if (t->segmented && (ip < 0 || ip + insn->length - 1 > t->last)) return NULL;
+    if (!within_segment(t, insn)) return NULL;
     t->at[pos] = (u16)++t->count;
     return insn;
 }
@@ -196,12 +201,12 @@ static void nodes_make(struct walk_state *w)
 /* The instruction at t->pos, which goes on in the next page. */
 static bool straddle_decode(struct jit_cpu *j, struct translation *t, const u8 *page)
 {
-    if (t->segmented || j->straddle_count == j->straddle_end) return false;
+    if (j->straddle_count == j->straddle_end) return false;
     struct code_straddle *s = &j->straddles[j->straddle_count];
-    u64 next = (j->cpu->rip & PAGE_MASK) + PAGE_SIZE;
+    u64 next = (code_linear(j->cpu) & PAGE_MASK) + PAGE_SIZE;
     if (j->cpu->code_size != CODE64) next = (u32)next;
     if (!code_decode_straddle(j->cpu, t->insns, page, t->pos, next, s) ||
-        t->pos + t->insns[0].length <= PAGE_SIZE)
+        t->pos + t->insns[0].length <= PAGE_SIZE || !within_segment(t, t->insns))
         return false;
     memcpy(t->bytes + t->pos, s->bytes, sizeof(s->bytes));
     t->straddle = s;

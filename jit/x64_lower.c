@@ -270,6 +270,21 @@ static void interrupts_lower(struct lower *l, const struct uop *u)
 
 /* --- division: what could fault goes to C --- */
 
+/* DIV of 8 and 16 bits by FROM. */
+static void div_small(struct lower *l, unsigned size, struct x64_rm from, u32 site)
+{
+    struct x64 *e = &l->hot;
+    struct x64_rm r9 = x64_reg(H_R9), high = x64_reg(size == 1 ? H_RAX : H_RDX);
+    x64_op(e, 0, false, false, X64_0F, size == 1 ? 0xb6 : 0xb7, H_R9, &from);
+    x64_op(e, 0, false, false, X64_0F, 0xb7, H_R10, &high);
+    if (size == 1) x64_shift(e, 5, 4, H_R10, 8); /* AH */
+    x64_alu(e, X64_CMP, 4, H_R10, r9);
+    l->c.flags &= ~(unsigned)FL_REG;
+    cold_call(l, x64_jcc(e, CC_AE), site);
+    x64_op(e, size == 2 ? X64_66 : 0, false, false, X64_ONE, size == 1 ? 0xf6 : 0xf7, 6, &r9);
+    site_resume(l, site);
+}
+
 static void div_lower(struct lower *l, const struct uop *u)
 {
     struct x64 *e = &l->hot;
@@ -282,6 +297,10 @@ static void div_lower(struct lower *l, const struct uop *u)
         from = mem_check(l, &a, size, 0, false, site);
     } else {
         from = home(reg) == H_NONE ? AT_REG(reg) : x64_reg(home(reg));
+    }
+    if (size < 4) {
+        div_small(l, size, from, site);
+        return;
     }
     x64_mov_load(e, size, H_R9, from);
     l->c.flags &= ~(unsigned)FL_REG;

@@ -12,7 +12,9 @@
 
 struct address address_of(const struct insn *i)
 {
-    return (struct address){i->base, i->index, i->scale, i->seg, i->address_size, i->disp};
+    /* Those of 32 bits wrap: a whole address (MOV A1) may be as a displacement is. */
+    i64 disp = i->address_size == 8 ? i->disp : (i32)i->disp;
+    return (struct address){i->base, i->index, i->scale, i->seg, i->address_size, disp};
 }
 
 struct address stack_at(const struct lower *l, i64 disp)

@@ -69,16 +69,21 @@ void segment_load_lower(struct lower *l, const struct uop *u)
 {
     struct x64 *e = &l->hot;
     const struct operand *o = u->insn->operand;
+    struct x64_rm noted = AT_STATE(x87_note.seg);
+    u32 site = site_new(l, SITE_ACCESS, u);
     flags_hold(l);
+    x64_op(e, X64_66, false, false, X64_ONE, 0x83, X64_CMP, &noted); /* the selector is yet to be noted? */
+    x64_u8(e, o[0].reg);
     l->c.flags &= ~(unsigned)FL_REG;
+    cold_call(l, x64_jcc(e, CC_E), site);
     if (u->insn->op != OP_POP_SEG) {
         struct x64_rm from = x64_reg(home(o[1].reg));
         x64_op(e, 0, false, false, X64_0F, 0xb7, H_R9, &from);
         emit_load(l, o[0].reg);
+        site_resume(l, site);
         return;
     }
     struct address at = stack_at(l, 0);
-    u32 site = site_new(l, SITE_ACCESS, u);
     struct x64_rm from = mem_check(l, &at, u->insn->size, 0, false, site);
     x64_op(e, 0, false, false, X64_0F, 0xb7, H_R9, &from);
     emit_load(l, o[0].reg);

@@ -16,7 +16,8 @@ void straddle_guard(struct lower *l, const struct code_straddle *s)
     u32 site = site_new(l, SITE_STRADDLE, &l->t->uops[0]);
     l->j->sites[site].target = (u16)l->t->pos;
     x64_mov_load(e, 8, H_R10, AT_REG(REG_IP_BASE));
-    x64_lea(e, address_size(l), H_R10, x64_mem(H_R10, PAGE_SIZE));
+    if (l->t->segmented) x64_alu(e, X64_ADD, 4, H_R10, AT_SEG(CS, base));
+    x64_lea(e, l->t->code_size == CODE64 ? 8 : 4, H_R10, x64_mem(H_R10, PAGE_SIZE));
     x64_mov(e, H_R9, H_R10);
     x64_shift(e, 5, 8, H_R9, 12 - 3);
     x64_alu_imm(e, X64_AND, 4, x64_reg(H_R9), (TLB_ENTRIES - 1) * 8);

@@ -205,6 +205,16 @@ static bool same_registers(struct field *f, const struct vcpu *a, const struct v
     SAME("x87", fcw);
     SAME("x87", ftw);
     SAME("x87", fsw);
+    SAME("x87 pointers", fip);
+    SAME("x87 pointers", fcs);
+    SAME("x87 pointers", fdp);
+    SAME("x87 pointers", fds);
+    for (unsigned seg = ES; seg <= GS; seg++) {
+        SAME("segments", seg[seg].selector);
+        SAME("segments", seg[seg].base);
+        SAME("segments", seg[seg].limit);
+        SAME("segments", seg[seg].attr);
+    }
     for (unsigned i = 0; i < 8; i++) {
         SAME("x87", fpu_mantissa[i]);
         SAME("x87", fpu_exponent[i]);

@@ -183,7 +183,8 @@ static void piece86(struct rng *rng, bool code64, struct piece *p)
     static const u16 selectors[] = {0x2000, 0x2000, 0x2001, 0x1ff7, 0x2100};
     static const u8 ways[][4] = {{0x8e, 0xd8}, {0x8e, 0xc0}, {0x50, 0x1f}, {0x50, 0x07}, {0x50, 0x0f, 0xa1}};
     const u8 *way = ways[rng_below(rng, ARRAY_SIZE(ways))];
-    u16 selector = selectors[rng_below(rng, ARRAY_SIZE(selectors))];
+    bool ds = way[1] == 0xd8 || way[1] == 0x1f; /* by DS code is changed, which must be that which is meant */
+    u16 selector = ds ? 0x2000 : selectors[rng_below(rng, ARRAY_SIZE(selectors))];
     if (!rng_below(rng, 3)) {
         piece16(rng, code64, p);
         return;
