@@ -638,6 +638,7 @@ bool jit_attach(struct vcpu *cpu, struct jit *jit, struct error *error)
         return false;
     }
     j->state->host_mxcsr = 0x1f80;
+    j->state->x87_note = (struct x87_note){X87_NOTHING, X87_NOTHING};
     if (!x64_start(j)) {
         jit_detach(cpu);
         return error_set(error, "no memory for the translator; interpreting");

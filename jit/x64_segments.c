@@ -7,7 +7,8 @@
 #define AT_REACH(number, member) AT_STATE(reach[number].member)
 
 /* The linear address is kept in scratch[2] until the page's addend is there. */
-struct x64_rm checked_access(struct lower *l, const struct address *a, unsigned size, unsigned align, bool write, u32 site)
+struct x64_rm checked_access(struct lower *l, const struct address *a, unsigned size, unsigned align, bool write,
+                             u32 site)
 {
     struct x64 *e = &l->hot;
     flags_hold(l);

@@ -1,6 +1,6 @@
 #!/usr/bin/perl
-# The bare-metal guests with the translator under stress: switches that make its rare paths common. Quick: some guests, all
-# switches at once; long: every guest under each, and a boot of the cloud kernel.
+# The bare-metal guests and the firmware with the translator under stress: switches that make its rare paths common. Quick: some guests, all
+# switches at once; long: every guest under each, and boots of GRUB and the cloud kernel.
 # usage: stress.pl [SWITCHES…], a switch as behind -accel jit,
 use strict;
 use warnings;
@@ -48,7 +48,19 @@ sub boot {
     $g->stop;
 }
 
+# 16-bit and 32-bit code in turns, until nothing is found to start; long: GRUB from a floppy.
+sub firmware {
+    my ($switch, @disk) = @_;
+    my $g = Guest->start(args => ['-accel', "jit,$switch", '-m', '32', '-nic', 'none', @disk], monitor => 1, no_serial => 1);
+    my $last = @disk ? qr/highlighted entry will be executed/ : qr/No bootable device/;
+    ok($g->screen($last, 600), "$switch: SeaBIOS" . (@disk ? ' and GRUB' : '')) or diag $g->{screen};
+    $g->monitor('quit');
+    is($g->wait_exit(20), 0, "$switch: no difference found") if $switch =~ /lockstep/;
+    $g->stop;
+}
+
 guests($_) for @switches;
+firmware($_) for @switches;
 if ($long) {
     my ($kernel, $initrd) = Debian::kernel('amd64', '', 'linux-image-cloud-amd64');
     SKIP: {
@@ -56,6 +68,16 @@ if ($long) {
         for my $switch (@switches) {
             boot($switch =~ s/lockstep=1\b/lockstep=50/r, $kernel, $initrd, $_) for $switch =~ /lockstep/ ? 1 : (1, 2);
         }
+    }
+}
+if ($long) {
+    my $folder = Debian::lib('unpacked amd64 "" grub-rescue-pc');
+    my $image = $folder && "$folder/usr/lib/grub-rescue/grub-rescue-floppy.img";
+    SKIP: {
+        skip 'no GRUB floppy', 1 unless $image && -r $image;
+        my $floppy = tempdir(CLEANUP => 1) . '/grub.img'; # as a medium of 1.44 MB
+        system "cp '$image' '$floppy' && truncate -s 1474560 '$floppy'";
+        firmware(s/lockstep=1\b/lockstep=30/r, '-boot', 'a', '-fda', $floppy) for @switches;
     }
 }
 done_testing;
