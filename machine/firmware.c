@@ -38,7 +38,7 @@ u8 *file_load(const char *path, u64 most, u64 *size, const char *what, struct er
 {
     struct stat st;
     FILE *file = fopen(path, "rb");
-    if (!file) return error_set(error, "%s %s: %s", what, path, strerror(errno)), NULL;
+    if (!file) return error_set(error, "could not open %s %s: %s", what, path, strerror(errno)), NULL;
     u8 *bytes = NULL;
     if (fstat(fileno(file), &st) || S_ISDIR(st.st_mode)) {
         error_set(error, "%s %s: not a file", what, path);

@@ -191,7 +191,19 @@ static void set_wall_clock(struct machine *m)
 struct device *machine_new_device(struct machine *m, const char *class_name)
 {
     const struct device_class *class = device_class_find(class_name);
-    return class ? device_new(class, m->bus, m->clock, &m->log, &m->services) : NULL;
+    if (!class) return NULL;
+    struct device *device = device_new(class, m->bus, m->clock, &m->log, &m->services);
+    for (unsigned i = 0; i < m->options->global_count; i++) {
+        const char *text = m->options->globals[i];
+        size_t length = strlen(class_name);
+        char property[64];
+        int at = 0;
+        struct error error;
+        if (strncmp(text, class_name, length) || text[length] != '.') continue;
+        sscanf(text + length + 1, "%63[^=]=%n", property, &at);
+        device_set_property(device, property, text + length + 1 + at, &error); /* options.c has tried it */
+    }
+    return device;
 }
 
 static void give_log(struct machine *m, struct device *device);

@@ -107,7 +107,7 @@ static bool append_text(const char **list, unsigned *count, unsigned most, const
 static bool option_help(struct options *o, const char *value, struct error *error)
 {
     (void)value, (void)error;
-    printf("Lyrebird " LYREBIRD_VERSION ": a full-system PC emulator\nUsage: %s [option...] [disk image]\n", o->program);
+    printf("Lyrebird " LYREBIRD_VERSION ": a full-system PC emulator with QEMU's options\nUsage: %s [option...] [disk image]\n", o->program);
     static const struct { const char *name, *argument, *help; } list[] = {
 #define OPTION(name, argument, function, help) {name, argument, help},
 #include "machine/options.def"
@@ -517,11 +517,32 @@ static bool option_mon(struct options *o, const char *value, struct error *error
 
 static bool option_device(struct options *o, const char *value, struct error *error)
 {
-    if (strcmp(value, "help")) return append_text(o->devices, &o->device_count, MAX_DEVICES, value, "device", error);
+    if (strcmp(value, "help") && strcmp(value, "?"))
+        return append_text(o->devices, &o->device_count, MAX_DEVICES, value, "device", error);
+    /* As QEMU writes it: scripts look for the quoted name. */
     for (const struct device_class *const *c = device_classes; *c; c++)
-        if ((*c)->user_creatable) printf("%-20s %s\n", (*c)->name, (*c)->title);
+        if ((*c)->user_creatable) printf("name \"%s\", desc \"%s\"\n", (*c)->name, (*c)->title);
     o->exit_now = 0;
     return true;
+}
+
+/* A class that is not there is said and left alone, as QEMU does: scripts name what other engines have. */
+static bool option_global(struct options *o, const char *value, struct error *error)
+{
+    char name[64], property[64];
+    int at = 0;
+    if (sscanf(value, "%63[^.=].%63[^=]=%n", name, property, &at) != 2 || !at)
+        return error_set(error, "-global %s: CLASS.PROPERTY=VALUE expected", value);
+    const struct device_class *class = device_class_find(name);
+    if (!class) {
+        fprintf(stderr, "lyrebird: warning: -global %s: no such device\n", value);
+        return true;
+    }
+    struct device *device = device_new(class, NULL, NULL, NULL, NULL);
+    bool good = device_set_property(device, property, value + at, error);
+    free(device); /* nothing more than its struct yet */
+    if (!good) return error_prefix(error, "-global %s", value);
+    return append_text(o->globals, &o->global_count, MAX_DEVICES, value, "global", error);
 }
 
 static bool option_uuid(struct options *o, const char *value, struct error *error)

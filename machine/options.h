@@ -69,7 +69,8 @@ struct options {
     unsigned drive_count;
     bool snapshot;
     const char *devices[MAX_DEVICES];
-    unsigned device_count;
+    const char *globals[MAX_DEVICES]; /* CLASS.PROPERTY=VALUE, of classes and properties there are */
+    unsigned device_count, global_count;
     const char *netdevs[MAX_TEXTS], *nics[MAX_TEXTS], *objects[MAX_TEXTS];
     unsigned netdev_count, nic_count, object_count;
     const char *serial[MAX_SERIAL], *parallel, *debugcon, *gdb;

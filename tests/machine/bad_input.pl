@@ -113,7 +113,8 @@ good('-version', qr/\ALyrebird [\d.]+\n\z/, '-version');
 good('--version', qr/\ALyrebird /, '--version');
 good('-help', qr/Usage: .*-drive SPEC/s, '-help');
 good('-h', qr/Usage: /, '-h');
-good('-device help', qr/virtio-blk-pci.*\n/, '-device', 'help');
+good('-device help', qr/^name "virtio-blk-pci"/m, '-device', 'help');
+good('-device ?', qr/^name "pc-testdev"/m, '-device', '?');
 good('-d help', qr/^guest_errors/m, '-d', 'help');
 good('-machine help', qr/^pc /m, '-machine', 'help');
 good('-cpu help', qr/^\s*max\b/m, '-cpu', 'help');
@@ -167,7 +168,7 @@ bad('an option of 100,000 characters', qr/unknown option/, '-' . 'x' x 100000);
 bad('a line feed in a name', qr/x\?y: No such file/, '-hda', "$dir/x\ny");
 
 # --- kernel, initrd ---
-bad('-kernel missing', qr/kernel \Q$missing\E: No such file/, @quiet, '-kernel', $missing);
+bad('-kernel missing', qr/could not open kernel \Q$missing\E: No such file/, @quiet, '-kernel', $missing);
 bad('-kernel empty', qr/kernel \Q$empty\E: .*empty/, @quiet, '-kernel', $empty);
 bad('-kernel garbage', qr/kernel \Q$garbage\E: neither/, @quiet, '-kernel', $garbage);
 bad('-kernel folder', qr/kernel \Q$folder\E: /, @quiet, '-kernel', $folder);
@@ -261,6 +262,11 @@ bad('serial= too long', qr/serial=/, @quiet, '-drive', "file=$disk,serial=" . 'x
 }
 
 # --- devices ---
+bad('-global: no value', qr/-global e1000\.mac: /, @quiet, '-global', 'e1000.mac');
+bad('-global: no property', qr/-global e1000=5: /, @quiet, '-global', 'e1000=5');
+bad('-global: unknown property', qr/-global e1000\.colour=red: .*'colour'/, @quiet, '-global', 'e1000.colour=red');
+bad('-global: bad value', qr/-global pvpanic\.ioport=sofa: .*'sofa'/, @quiet, '-global', 'pvpanic.ioport=sofa');
+bad('-global: it counts', qr/pvpanic: no port 0x20000/, @quiet, '-global', 'pvpanic.ioport=0x20000', '-device', 'pvpanic');
 bad('-device unknown', qr/-device flux-capacitor: /, @quiet, '-device', 'flux-capacitor');
 bad('-device nameless', qr/-device /, @quiet, '-device', '');
 bad('-device not for users', qr/-device i8259: /, @quiet, '-device', 'i8259');
