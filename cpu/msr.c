@@ -146,8 +146,10 @@ static bool apic_read(struct vcpu *cpu, u32 number, u64 *value)
 
 static bool apic_write(struct vcpu *cpu, u32 number, u64 value)
 {
+    const u64 x2apic = 1 << 10; /* IA32_APIC_BASE.EXTD: reserved where CPUID does not have it */
     bool ok;
     if (!cpu->apic.apic || (number == 0x1b && value & ~cpu->physical_mask)) return false;
+    if (number == 0x1b && (value & x2apic) && !feature_on(&cpu->features, FEATURE_X2APIC)) return false;
     lock_machine(cpu);
     ok = cpu->apic.msr_write(cpu->apic.apic, number, value);
     unlock_machine(cpu);

@@ -728,6 +728,30 @@ static void msrs(void **state)
     assert_in_range(cpu_tsc(g->cpu), 1000, 1000000);
 }
 
+static bool apic_msr(void *apic, u32 msr, u64 value)
+{
+    *(u64 *)apic = value;
+    return msr == 0x1b;
+}
+
+/* A model without x2APIC has no bit to ask for it. */
+static void x2apic_by_feature(void **state)
+{
+    struct guest *g = *state;
+    struct error error;
+    u64 base = 0;
+    start64(g, 0);
+    struct local_apic_port port = g->cpu->apic;
+    g->cpu->apic = (struct local_apic_port){.apic = &base, .msr_write = apic_msr};
+    assert_true(cpu_set_model(g->cpu, "max,-x2apic", &error));
+    assert_true(msr_write(g->cpu, 0x1b, 0xfee00900));
+    assert_false(msr_write(g->cpu, 0x1b, 0xfee00d00));
+    assert_int_equal(base, 0xfee00900);
+    assert_true(cpu_set_model(g->cpu, "max", &error));
+    assert_true(msr_write(g->cpu, 0x1b, 0xfee00d00));
+    g->cpu->apic = port;
+}
+
 static void mode_switch_to_long(void **state)
 {
     struct guest *g = *state;
@@ -759,7 +783,8 @@ int main(void)
         cmocka_unit_test(task_call_and_return), cmocka_unit_test(virtual_8086),
         cmocka_unit_test(real_mode_interrupt), cmocka_unit_test(nmis), cmocka_unit_test(breakpoints),
         cmocka_unit_test(alignment_check), cmocka_unit_test(smm_round_trip), cmocka_unit_test(models),
-        cmocka_unit_test(msrs), cmocka_unit_test(mode_switch_to_long),
+        cmocka_unit_test(msrs), cmocka_unit_test(x2apic_by_feature),
+        cmocka_unit_test(mode_switch_to_long),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
