@@ -153,6 +153,38 @@ static void cross(void)
     is(wrong, 0, "code written by another processor, 1000 times");
 }
 
+/* nop; inc %eax; jmp back to the nop, until the other processor has written a ret over it: nothing else
+ * ends the loop. */
+static void opener(void *arg)
+{
+    (void)arg;
+    for (u32 i = 1; i <= 200; i++) {
+        while (shared.turn != 2 * i - 1) pause();
+        for (unsigned n = 0; n < 20000; n++) BARRIER(); /* let it become a hot loop */
+        *(volatile u8 *)shared.code = 0xc3;
+    }
+}
+static void spinning(void)
+{
+    if (start_cpus(2) < 2) {
+        skip("one processor", "a loop that another processor ends");
+        return;
+    }
+    shared.code = page + 3 * 4096 + 512;
+    shared.turn = 0;
+    on_cpu(1, opener, NULL);
+    bool all = true;
+    for (u32 i = 1; i <= 200; i++) {
+        put_code(shared.code, "\x90\xff\xc0\xeb\xfb", 5);
+        cpuid(0, 0);
+        shared.turn = 2 * i - 1;
+        all &= call(shared.code, 0) > 0;
+        shared.turn = 2 * i;
+    }
+    wait_cpu(1);
+    ok(all, "a loop that another processor ends, 200 times");
+}
+
 void guest_main(void)
 {
     page = alloc_pages(4);
@@ -160,4 +192,5 @@ void guest_main(void)
     same_block();
     alias();
     cross();
+    spinning();
 }
