@@ -40,7 +40,15 @@ void machine_lock(struct machine *m)
         pthread_cond_wait(&m->lock_free, &m->lock);
 }
 
-void machine_unlock(struct machine *m) { pthread_mutex_unlock(&m->lock); }
+/* Who is woken wants the lock at once. */
+void machine_unlock(struct machine *m)
+{
+    bool io = m->kick_io;
+    m->kick_io = false;
+    pthread_mutex_unlock(&m->lock);
+    if (atomic_load(&m->kicks)) vcpus_wake(m, atomic_exchange(&m->kicks, 0));
+    if (io) loop_wake(m->loop);
+}
 
 static void lock_any(void *opaque) { machine_lock(opaque); }
 static void unlock_any(void *opaque) { machine_unlock(opaque); }
@@ -162,7 +170,7 @@ static void wake_loop(void *opaque)
     }
     if (clock_next_deadline(m->clock) >= m->io_wakes_at) return;
     m->io_wakes_at = 0;
-    loop_wake(m->loop);
+    m->kick_io = true;
 }
 
 static void map_changed(void *opaque)

@@ -65,6 +65,8 @@ struct machine {
     pthread_cond_t lock_free;
     _Atomic u32 io_waiting;       /* the I/O thread wants the lock next */
     u64 io_wakes_at;              /* virtual time it sleeps until; 0: awake. Under the lock */
+    _Atomic u64 kicks;            /* sleeping processors to be woken once the lock is free, a bit each */
+    bool kick_io;                 /* the I/O thread too. Under the lock */
 
     struct smp_group *group;
     struct vcpu_thread vcpu[MAX_VCPUS];
@@ -143,7 +145,9 @@ void vcpus_stop(struct machine *machine);                       /* ends the thre
 void vcpus_park(struct machine *machine);    /* lock held; drops it while waiting */
 void vcpus_unpark(struct machine *machine);
 void vcpus_hold(struct machine *machine, unsigned index, bool held); /* while all are parked */
+/* Wakes it when the machine lock is dropped: woken sooner, it would only wait for that. Lock held. */
 void vcpu_kick(void *vcpu_thread);
+void vcpus_wake(struct machine *machine, u64 kicks); /* now: a bit for each */
 void vcpu_relax(void *vcpu_thread); /* its own thread: spins, for want of somebody else's progress */
 
 /* --- pc.c --- */

@@ -21,9 +21,17 @@ void vcpu_kick(void *opaque)
 {
     struct vcpu_thread *thread = opaque;
     if (atomic_exchange(&thread->kicked, true) || !atomic_load(&thread->asleep)) return;
-    pthread_mutex_lock(&thread->mutex); /* past its look at `kicked`, or waiting */
-    pthread_mutex_unlock(&thread->mutex);
-    pthread_cond_signal(&thread->kicked_cond); /* here it finds the mutex free */
+    atomic_fetch_or(&thread->machine->kicks, (u64)1 << thread->cpu->index);
+}
+
+void vcpus_wake(struct machine *m, u64 kicks)
+{
+    for (; kicks; kicks &= kicks - 1) {
+        struct vcpu_thread *thread = &m->vcpu[__builtin_ctzll(kicks)];
+        pthread_mutex_lock(&thread->mutex); /* past its look at `kicked`, or waiting */
+        pthread_mutex_unlock(&thread->mutex);
+        pthread_cond_signal(&thread->kicked_cond); /* here it finds the mutex free */
+    }
 }
 
 void vcpu_relax(void *opaque)
@@ -178,6 +186,7 @@ void vcpus_stop(struct machine *m)
     for (unsigned i = 0; i < m->vcpu_count; i++) {
         if (!m->vcpu[i].started) continue;
         vcpu_kick(&m->vcpu[i]);
+        vcpus_wake(m, atomic_exchange(&m->kicks, 0));
         pthread_join(m->vcpu[i].thread, NULL);
         m->vcpu[i].started = false;
     }
