@@ -29,6 +29,7 @@ struct vcpu_thread {
     _Atomic bool kicked, asleep;  /* asleep, or about to be */
     bool started;
     u64 nap_ns, napped_at;        /* length of the next nap; instructions done at the last */
+    u64 watch_ns;                 /* how long it looks out for a kick before it sleeps */
     bool held;                    /* stays parked though the machine runs; under run_mutex */
     int host_id; /* os_thread_id */
 };
@@ -71,6 +72,8 @@ struct machine {
     struct smp_group *group;
     struct vcpu_thread vcpu[MAX_VCPUS];
     unsigned vcpu_count;
+    unsigned host_processors;
+    _Atomic u32 running, watching; /* processors in the guest; looking out for a kick */
     pthread_mutex_t run_mutex;
     pthread_cond_t run_changed;   /* run_state or parked */
     _Atomic(enum run_state) run_state; /* written under run_mutex */

@@ -13,6 +13,9 @@
 #include <stdlib.h>
 #include <time.h>
 
+#define WATCH_YIELD_NS 5000u
+#define WATCH_LEAST_NS 20000u
+#define WATCH_MOST_NS 200000u
 #define NAP_LEAST_NS 50000u
 #define NAP_MOST_NS 1000000u
 #define NAP_WORK 20000u /* instructions between two MWAITs that are more than a look around */
@@ -40,14 +43,57 @@ void vcpu_relax(void *opaque)
     os_yield();
 }
 
+/* A processor that runs may be about to kick this one, and nobody else wants the host's. */
+static bool may_watch(struct machine *m)
+{
+    u32 running = atomic_load_explicit(&m->running, memory_order_relaxed);
+    return running && running + atomic_load_explicit(&m->watching, memory_order_relaxed) <= m->host_processors;
+}
+
+static bool is_kicked(struct vcpu_thread *thread)
+{
+    return atomic_load_explicit(&thread->kicked, memory_order_relaxed);
+}
+
+/* Looks out for a kick instead of sleeping at once: being woken takes the host longer than much of what
+ * processors wait for one another. Who is to kick it may be queued behind it for the same processor of the
+ * host, so that goes to others first, and again now and then. */
+static void watch(struct vcpu_thread *thread, u64 until)
+{
+    struct machine *m = thread->machine;
+    u64 yielded = 0;
+    atomic_fetch_add(&m->watching, 1);
+    while (!is_kicked(thread) && may_watch(m)) {
+        u64 now = os_monotonic_ns();
+        if (now >= until) break;
+        if (now - yielded > WATCH_YIELD_NS) {
+            os_yield();
+            yielded = now;
+        }
+        for (unsigned i = 0; i < 8 && !is_kicked(thread); i++) os_spin();
+    }
+    atomic_fetch_sub(&m->watching, 1);
+}
+
+/* Longer the next time if that would have met the kick that came SLEPT ns on; not at all behind a long sleep. */
+static void learn_to_watch(struct vcpu_thread *thread, u64 slept)
+{
+    if (slept > WATCH_MOST_NS) thread->watch_ns = 0;
+    else if (slept > thread->watch_ns) thread->watch_ns = thread->watch_ns ? thread->watch_ns * 2 : WATCH_LEAST_NS;
+    if (thread->watch_ns > WATCH_MOST_NS) thread->watch_ns = WATCH_MOST_NS;
+}
+
 static void sleep_until_kicked(struct vcpu_thread *thread)
 {
+    u64 began = os_monotonic_ns();
+    if (thread->watch_ns) watch(thread, began + thread->watch_ns);
     pthread_mutex_lock(&thread->mutex);
     atomic_store(&thread->asleep, true);
     while (!atomic_load(&thread->kicked)) pthread_cond_wait(&thread->kicked_cond, &thread->mutex);
     atomic_store(&thread->asleep, false);
     atomic_store(&thread->kicked, false);
     pthread_mutex_unlock(&thread->mutex);
+    learn_to_watch(thread, os_monotonic_ns() - began);
 }
 
 /* MWAIT: naps grow while nothing else is done between them, so that an idle processor costs little. */
@@ -110,7 +156,10 @@ static void *vcpu_main(void *opaque)
     struct machine *m = thread->machine;
     thread->host_id = os_thread_id();
     while (wait_for_go(thread)) {
-        switch (cpu_run(thread->cpu)) {
+        atomic_fetch_add(&m->running, 1);
+        enum cpu_exit exit = cpu_run(thread->cpu);
+        atomic_fetch_sub(&m->running, 1);
+        switch (exit) {
         case CPU_EXIT_IDLE: sleep_until_kicked(thread); break;
         case CPU_EXIT_NAP: nap(thread); break;
         case CPU_EXIT_TRIPLE_FAULT:
@@ -138,6 +187,7 @@ static unsigned threads(const struct machine *m) { return m->icount ? 0 : m->vcp
 
 bool vcpus_start(struct machine *m, struct error *error)
 {
+    m->host_processors = os_processors();
     for (unsigned i = 0; !m->icount && i < m->vcpu_count; i++) {
         struct vcpu_thread *thread = &m->vcpu[i];
         thread->machine = m;

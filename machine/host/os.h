@@ -23,5 +23,16 @@ bool os_random(void *to, size_t length);
 u64 os_physical_memory(void); /* bytes the host has */
 int os_thread_id(void);       /* the calling thread's, as the host's tools show it; 0 where there is none */
 int os_process_id(void);
+unsigned os_processors(void); /* the calling thread may run on */
+
+/* In a loop that waits for another thread. */
+static inline void os_spin(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
 
 #endif

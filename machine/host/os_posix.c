@@ -1,5 +1,5 @@
 /* machine/host/os.h on POSIX systems with mmap and clock_gettime. */
-#define _GNU_SOURCE /* syscall */
+#define _GNU_SOURCE /* syscall, sched_getaffinity */
 #include "machine/host/os.h"
 
 #include <errno.h>
@@ -91,3 +91,13 @@ int os_thread_id(void)
 }
 
 int os_process_id(void) { return (int)getpid(); }
+
+unsigned os_processors(void)
+{
+#ifdef __linux__
+    cpu_set_t set;
+    if (!sched_getaffinity(0, sizeof set, &set)) return (unsigned)CPU_COUNT(&set);
+#endif
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n > 1 ? (unsigned)n : 1;
+}
