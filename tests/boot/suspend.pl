@@ -31,7 +31,7 @@ for my $cpus (1, 2) {
         skip 'no shell', 1 unless $up;
         like($g->shell('cat /sys/power/state /sys/power/mem_sleep'), qr/mem.*deep/s, "$name: the guest can suspend to RAM");
         $g->shell('dd if=/dev/urandom of=/root/memory bs=1M count=40 2>/dev/null; md5sum /root/memory > /root/sum', 120);
-        like($g->monitor('system_wakeup'), qr/not suspended/, "$name: nothing to wake");
+        like($g->monitor('system_wakeup'), qr/not in suspended state/, "$name: nothing to wake");
         for (['the clock', undef], ['a key', 'sendkey shift'], ['the power button', 'system_powerdown'], ['the monitor', 'system_wakeup']) {
             my ($by, $command) = @$_;
             my $alarm = $command ? '' : 'echo 0 > /sys/class/rtc/rtc0/wakealarm; echo +6 > /sys/class/rtc/rtc0/wakealarm; ';
