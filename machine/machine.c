@@ -29,8 +29,6 @@
 
 #define DISPLAY_INTERVAL_NS 33000000u
 
-#define GROWN_NS (2 * NS_PER_SECOND)
-
 /* --- the machine lock: the I/O thread goes before processors that hammer it --- */
 
 void machine_lock(struct machine *m)
@@ -284,15 +282,6 @@ void machine_set_log(struct machine *m, const struct log_items *items)
     for (unsigned i = 0; i < m->device_count; i++) give_log(m, m->devices[i]);
 }
 
-/* A system that starts touches a little of memory everywhere, which large pages would make dear; what
- * programs take afterwards they use. */
-static void grown(void *opaque)
-{
-    struct machine *m = opaque;
-    struct memory *memory = bus_memory(m->bus);
-    os_large_pages(memory->arena, memory->arena_size);
-}
-
 struct machine *machine_new(struct options *options, struct error *error)
 {
     struct machine *m = calloc(1, sizeof *m);
@@ -322,8 +311,6 @@ struct machine *machine_new(struct options *options, struct error *error)
     }
     if (ok) {
         bus_set_lock(m->bus, lock_any, unlock_any, m);
-        timer_init(&m->grown, m->clock, grown, m);
-        timer_set(&m->grown, GROWN_NS);
         bus_on_map_change(m->bus, map_changed, m);
         m->display = display_new();
         /* While the board is built this thread holds the lock; chips are called directly. */

@@ -55,7 +55,6 @@ struct machine {
     struct log log, chip_log;     /* the second: of chips that are to tell all */
     struct log_items log_items;
     struct clock *clock;
-    struct timer grown;           /* the guest has started: see machine.c */
     struct bus *bus;
     struct loop *loop;
     struct display *display;

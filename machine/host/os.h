@@ -13,8 +13,6 @@ void os_release(void *address, u64 size);
 /* Gives the pages in [address, address+size) back; they read as zero afterwards. */
 void os_discard(void *address, u64 size);
 
-/* From now on what of it is touched for the first time may come in larger pieces, faster to reach. */
-void os_large_pages(void *address, u64 size);
 void os_yield(void);       /* others may run first */
 u64 os_monotonic_ns(void); /* never goes back */
 u64 os_wall_ns(void);      /* since 1970, UTC */

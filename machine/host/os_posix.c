@@ -38,15 +38,6 @@ static u64 read_clock(clockid_t id)
     return (u64)t.tv_sec * 1000000000u + (u64)t.tv_nsec;
 }
 
-void os_large_pages(void *address, u64 size)
-{
-#ifdef MADV_HUGEPAGE
-    madvise(address, size, MADV_HUGEPAGE);
-#else
-    (void)address, (void)size;
-#endif
-}
-
 void os_yield(void) { sched_yield(); }
 
 u64 os_monotonic_ns(void) { return read_clock(CLOCK_MONOTONIC); }
