@@ -42,6 +42,7 @@ void areas_make(struct jit_cpu *j)
 static void area_leave(struct jit_cpu *j)
 {
     struct code_area *a = &j->areas[j->area];
+    code_memory_written(&j->code, a->hot, a->cold_end);
     a->block_used = j->block_count;
     a->site_used = j->site_count;
     a->used = (u64)(j->hot - a->hot) + (u64)(j->cold - a->hot_end);

@@ -39,6 +39,13 @@ bool code_memory_new(struct code_memory *code, size_t size)
     return false;
 }
 
+/* The memory stays; its writable view takes no part in what the process is seen to use. */
+void code_memory_written(const struct code_memory *code, u8 *from, u8 *end)
+{
+    size_t first = ((size_t)(from - code->rw) + 4095) & ~(size_t)4095, last = (size_t)(end - code->rw) & ~(size_t)4095;
+    if (first < last) madvise(code->rw + first, last - first, MADV_DONTNEED);
+}
+
 void code_memory_free(struct code_memory *code)
 {
     if (code->rw) munmap(code->rw, code->size);

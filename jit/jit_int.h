@@ -229,6 +229,8 @@ bool x87_concerns(const struct insn *insn);
 /* cache.c */
 bool code_memory_new(struct code_memory *code, size_t size);
 void code_memory_free(struct code_memory *code);
+/* Little more will be written in [FROM, END) for now. */
+void code_memory_written(const struct code_memory *code, u8 *from, u8 *end);
 void cache_reset(struct jit_cpu *j);
 struct jblock *cache_find(struct jit_cpu *j, u64 key, struct code_place place);
 void cache_add(struct jit_cpu *j, u32 block);
