@@ -72,18 +72,18 @@ static bool fresh(const struct jblock *block)
     return atomic_load_explicit(block->page_generation, memory_order_acquire) == block->generation;
 }
 
-/* Void blocks met on the way are taken out of their chain. */
+/* A void block that was looked for is taken out of its chain; the others' pages are not touched for it. */
 struct jblock *cache_find(struct jit_cpu *j, u64 key, struct code_place place)
 {
     for (u32 *link = bucket(j, key); *link;) {
         struct jblock *block = &j->blocks[*link];
-        if (!fresh(block)) {
-            j->stats.stale++;
-            *link = block->next;
+        if (block->key != key || block->place.start != place.start || block->place.last != place.last) {
+            link = &block->next;
             continue;
         }
-        if (block->key == key && block->place.start == place.start && block->place.last == place.last) return block;
-        link = &block->next;
+        if (fresh(block)) return block;
+        j->stats.stale++;
+        *link = block->next;
     }
     return NULL;
 }

@@ -164,7 +164,7 @@ static void keys_find(struct translation *t)
 void unit_groups(struct translation *t)
 {
     keys_find(t);
-    memset(t->ahead, 0, sizeof(t->ahead));
+    memset(t->ahead, 0, t->node_count * sizeof(t->ahead[0]));
     for (unsigned pass = 0; pass < (t->loops ? PASSES : 1); pass++)
         for (unsigned n = t->node_count; n-- > 0;)
             for (unsigned k = 0; k < t->key_count; k++) t->ahead[n][k] = group_ahead(t, n, 0, k);

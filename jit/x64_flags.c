@@ -31,10 +31,18 @@ static void emit_flags_save(struct x64 *e)
 
 static bool is_logic(const struct insn *i) { return i->op == OP_AND || i->op == OP_OR || i->op == OP_XOR; }
 
-static struct x64_rm value_of(const struct insn *i, unsigned n)
+/* The flags follow from the first operand as it is behind the operation. */
+static bool result_is_enough(const struct insn *i)
 {
-    const struct operand *o = &i->operand[n];
-    if (o->kind == OPERAND_MEMORY) return AT_STATE(flag_operand[n]);
+    const struct operand *o = i->operand;
+    bool same = o[0].kind == OPERAND_GPR && o[1].kind == OPERAND_GPR && o[0].reg == o[1].reg;
+    return is_logic(i) || (i->op == OP_TEST && same);
+}
+
+static struct x64_rm value_of(const struct recipe *r, unsigned n)
+{
+    const struct operand *o = &r->uop->insn->operand[n];
+    if (o->kind == OPERAND_MEMORY || r->stored) return AT_STATE(flag_operand[n]);
     return home(o->reg) == H_NONE ? AT_REG(o->reg) : x64_reg(home(o->reg));
 }
 
@@ -50,16 +58,17 @@ static void sized_imm(struct x64 *e, unsigned size, unsigned k, struct x64_rm rm
     x64_imm(e, imm, size > 4 ? 4 : size);
 }
 
-static void with_second(struct x64 *e, const struct insn *i, unsigned k, unsigned reg)
+static void with_second(struct x64 *e, const struct recipe *r, unsigned k, unsigned reg)
 {
+    const struct insn *i = r->uop->insn;
     if (i->operand[1].kind == OPERAND_IMMEDIATE) sized_imm(e, i->size, k, x64_reg(reg), i->imm);
-    else sized(e, i->size, k == 8 ? 0x84 : k * 8 + 2, reg, value_of(i, 1));
+    else sized(e, i->size, k == 8 ? 0x84 : k * 8 + 2, reg, value_of(r, 1));
 }
 
-static void redo_compare(struct x64 *e, const struct insn *i)
+static void redo_compare(struct x64 *e, const struct recipe *r, struct x64_rm a)
 {
+    const struct insn *i = r->uop->insn;
     unsigned k = i->op == OP_TEST ? 8 : 7;
-    struct x64_rm a = value_of(i, 0);
     if (i->operand[1].kind == OPERAND_IMMEDIATE) {
         sized_imm(e, i->size, k, a, i->imm);
         return;
@@ -68,43 +77,50 @@ static void redo_compare(struct x64 *e, const struct insn *i)
         x64_mov_load(e, 8, H_R9, a);
         a = x64_reg(H_R9);
     }
-    with_second(e, i, k, a.reg);
+    with_second(e, r, k, a.reg);
 }
 
-static void redo_alu(struct x64 *e, const struct insn *i)
+/* From the result A. */
+static void redo_alu(struct x64 *e, const struct recipe *r, struct x64_rm a)
 {
-    struct x64_rm a = value_of(i, 0);
-    bool logic = is_logic(i);
-    bool same = i->operand[1].kind == OPERAND_GPR && i->operand[1].reg == i->operand[0].reg;
-    if (a.memory || !logic) {
+    const struct insn *i = r->uop->insn;
+    const struct operand *o = i->operand;
+    x64_mov_load(e, 8, H_R9, a);
+    a = x64_reg(H_R9);
+    if (i->op == OP_NEG) {
+        sized(e, i->size, 0xf6, 3, a);
+        sized(e, i->size, 0xf6, 3, a);
+    } else if (o[1].kind == OPERAND_GPR && o[1].reg == o[0].reg) { /* SUB */
+        sized(e, i->size, 0x28, a.reg, a);
+    } else {
+        with_second(e, r, i->op == OP_ADD ? X64_SUB : X64_ADD, H_R9);
+        with_second(e, r, i->op == OP_ADD ? X64_ADD : X64_SUB, H_R9);
+    }
+}
+
+static void redo_result(struct x64 *e, const struct recipe *r, struct x64_rm a)
+{
+    if (a.memory) {
         x64_mov_load(e, 8, H_R9, a);
         a = x64_reg(H_R9);
     }
-    if (logic) {
-        sized(e, i->size, 0x84, a.reg, a);
-    } else if (i->op == OP_NEG) {
-        sized(e, i->size, 0xf6, 3, a);
-        sized(e, i->size, 0xf6, 3, a);
-    } else if (same) { /* SUB */
-        sized(e, i->size, 0x28, a.reg, a);
-    } else {
-        with_second(e, i, i->op == OP_ADD ? X64_SUB : X64_ADD, H_R9);
-        with_second(e, i, i->op == OP_ADD ? X64_ADD : X64_SUB, H_R9);
-    }
+    sized(e, r->uop->insn->size, 0x84, a.reg, a);
 }
 
 /* RFLAGS as the recipe's operation left them. Uses r9. */
 static void redo(struct x64 *e, const struct recipe *r)
 {
     const struct uop *u = r->uop;
-    const struct insn *i = u->insn;
-    switch (r->kind) {
-    case RECIPE_REDO: redo_compare(e, i); break;
-    case RECIPE_INVERT: redo_alu(e, i); break;
-    default:
+    if (r->kind == RECIPE_SAVED) {
         x64_mov_load(e, 8, H_R9, AT_STATE(flag_operand[0]));
-        sized(e, i->size, 0xc0, u->digit, x64_reg(H_R9));
+        sized(e, u->insn->size, 0xc0, u->digit, x64_reg(H_R9));
         x64_u8(e, (unsigned)u->imm);
+    } else if (result_is_enough(u->insn)) {
+        redo_result(e, r, value_of(r, 0));
+    } else if (r->kind == RECIPE_REDO) {
+        redo_compare(e, r, value_of(r, 0));
+    } else {
+        redo_alu(e, r, value_of(r, 0));
     }
 }
 
@@ -174,18 +190,17 @@ enum recipe_kind recipe_plan(const struct lower *l, const struct uop *u)
 /* The value of operand N in memory goes by r9 to state->flag_operand[N]. */
 bool recipe_wants_value(const struct uop *u, enum recipe_kind kind)
 {
-    unsigned op = u->insn->op;
-    return kind && u->access && op != OP_AND && op != OP_OR && op != OP_XOR;
+    return kind && u->access && !is_logic(u->insn);
 }
 
+/* The registers it takes. */
 static unsigned recipe_registers(const struct recipe *r)
 {
-    const struct operand *o = r->uop->insn->operand;
-    unsigned op = r->uop->insn->op, regs = 0;
-    if (r->kind == RECIPE_SAVED) return 0;
-    bool logic = op == OP_AND || op == OP_OR || op == OP_XOR;
-    for (unsigned n = 0; n < (logic ? 1 : 2); n++)
-        if (o[n].kind == OPERAND_GPR) regs |= 1u << o[n].reg;
+    const struct insn *i = r->uop->insn;
+    unsigned regs = 0;
+    if (r->kind == RECIPE_SAVED || r->stored) return 0;
+    for (unsigned n = 0; n < (result_is_enough(i) ? 1 : 2); n++)
+        if (i->operand[n].kind == OPERAND_GPR) regs |= 1u << i->operand[n].reg;
     return regs;
 }
 
@@ -197,7 +212,7 @@ static bool same_operand(const struct operand *a, const struct operand *b)
 /* Where both hold, they give the same flags. */
 bool recipe_same(const struct recipe *a, const struct recipe *b)
 {
-    if (a->kind != b->kind) return false;
+    if (a->kind != b->kind || a->stored != b->stored) return false;
     if (!a->kind || a->uop == b->uop) return true;
     const struct insn *i = a->uop->insn, *k = b->uop->insn;
     return i->op == k->op && i->size == k->size && a->uop->imm == b->uop->imm && i->imm == k->imm &&
@@ -208,7 +223,7 @@ void flags_written(struct lower *l, const struct uop *u, enum recipe_kind kind)
 {
     if (!u->fdef) return;
     l->c.flags = FL_REG | (kind ? FL_RECIPE : 0);
-    l->c.recipe = kind ? (struct recipe){u, (u8)kind} : (struct recipe){0};
+    l->c.recipe = kind ? (struct recipe){.uop = u, .kind = (u8)kind} : (struct recipe){0};
 }
 
 /* --- having them --- */
@@ -221,6 +236,7 @@ static void drop_recipe(struct lower *l)
 
 static unsigned way_of(const struct recipe *r)
 {
+    if (result_is_enough(r->uop->insn)) return WAY_LOGIC;
     switch (r->uop->insn->op) {
     case OP_CMP: return WAY_SUB;
     case OP_TEST: return WAY_TEST;
@@ -229,8 +245,7 @@ static unsigned way_of(const struct recipe *r)
     case OP_NEG: return WAY_NEGATED;
     case OP_SHL: return WAY_SHL;
     case OP_SHR: return WAY_SHR;
-    case OP_SAR: return WAY_SAR;
-    default: return WAY_LOGIC;
+    default: return WAY_SAR;
     }
 }
 
@@ -244,15 +259,25 @@ static void way_operand(struct x64 *e, const struct insn *i, unsigned n)
     x64_mov_store(e, 8, AT_STATE(flag_operand[n]), from);
 }
 
+static bool takes_second(const struct insn *i) { return !result_is_enough(i) && i->op != OP_NEG; }
+
+/* Its operands; uses r9, leaves RFLAGS alone. */
+static void emit_operands(struct x64 *e, const struct recipe *r)
+{
+    const struct insn *i = r->uop->insn;
+    if (r->kind == RECIPE_SAVED || r->stored) return;
+    way_operand(e, i, 0);
+    if (takes_second(i)) way_operand(e, i, 1);
+}
+
 /* The operation and its operands instead of the flags. Uses r9, leaves RFLAGS alone. */
 static void emit_way(struct x64 *e, const struct recipe *r)
 {
     const struct insn *i = r->uop->insn;
     unsigned way = way_of(r);
-    bool shift = r->kind == RECIPE_SAVED, second = !is_logic(i) && i->op != OP_NEG;
-    u64 imm = shift ? r->uop->imm : i->imm;
-    if (!shift) way_operand(e, i, 0);
-    if (second && !shift) way_operand(e, i, 1);
+    u64 imm = r->kind == RECIPE_SAVED ? r->uop->imm : i->imm;
+    bool second = takes_second(i);
+    emit_operands(e, r);
     if (second && i->operand[1].kind == OPERAND_IMMEDIATE) {
         u64 seen = imm & size_mask(i->size);
         if (((u64)(i64)(i16)imm & size_mask(i->size)) == seen)
@@ -344,11 +369,15 @@ void flags_want(struct lower *l, unsigned bits, const struct uop *u)
     l->c.flags |= FL_REG;
 }
 
-/* U is about to overwrite registers: a recipe that needs them is used while it can be. */
+/* U is about to overwrite registers: a recipe that needs them has them stored. */
 void flags_before(struct lower *l, const struct uop *u)
 {
     if (!(l->c.flags & FL_RECIPE) || !(recipe_registers(&l->c.recipe) & u->kills)) return;
     if (u->fdef == FLAGS_ARITHMETIC && !u->fpartial) return; /* good until U has written its own */
-    if (!(l->c.flags & (FL_MEM | FL_REG)) && observed(l, u, true)) flags_memory(l);
-    else drop_recipe(l);
+    if (!(l->c.flags & FL_MEM) && observed(l, u, !(l->c.flags & FL_REG))) {
+        emit_operands(&l->hot, &l->c.recipe);
+        l->c.recipe.stored = true;
+    } else {
+        drop_recipe(l);
+    }
 }

@@ -29,7 +29,11 @@ enum recipe_kind {
     RECIPE_INVERT,  /* its first operand follows from its result and the second */
     RECIPE_SAVED,   /* its first operand's old value is in state->flag_operand */
 };
-struct recipe { const struct uop *uop; u8 kind; };
+struct recipe {
+    const struct uop *uop;
+    u8 kind;
+    bool stored; /* its register operands are in state->flag_operand, too, as those from memory are */
+};
 
 /* The bytes [low, high) from a key's address have been checked; the page's addend is in state->groups. */
 struct group { bool on, write; i32 low, high; };
@@ -60,6 +64,8 @@ struct lower {
     u32 number;               /* of the unit's first block */
     unsigned node, uop;       /* being lowered */
     bool cold_before;         /* the uop may have been done in C: nothing behind its check is sure */
+    int held;                 /* the group whose addend r10 is, at HELD_AT; -1: none's */
+    const u8 *held_at;
     bool failed;              /* out of room */
     unsigned stub_count, version_count, patch_count;
     struct exit_stub stubs[STUB_MAX];
@@ -83,6 +89,14 @@ static inline unsigned home(unsigned reg)
     static const u8 table[] = {H_RAX, H_RCX, H_RDX, H_RBX, H_R11, H_RBP, H_RSI, H_RDI, H_R8,
                                H_NONE, H_NONE, H_NONE, H_R12, H_R13, H_R14, H_R15, H_NONE, H_NONE};
     return table[reg];
+}
+
+/* What is emitted from here on finds a group's addend in r10. */
+static inline bool addend_held(const struct lower *l) { return l->held >= 0 && l->held_at == l->hot.p; }
+/* Nothing emitted since it was there has overwritten it. It is lost where C may have done the uop. */
+static inline void addend_keep(struct lower *l, bool held)
+{
+    l->held_at = held && !l->cold_before ? l->hot.p : NULL;
 }
 
 static inline unsigned address_size(const struct lower *l) { return ip_size(l->t); }

@@ -14,7 +14,7 @@ struct places {
 };
 
 /* Registers that live in struct vcpu get scratch ones: r9, and r10 when no memory operand has it. */
-static void places_find(struct lower *l, const struct uop *u, struct places *p)
+static void places_find(const struct uop *u, struct places *p)
 {
     unsigned next = H_R9;
     *p = (struct places){.host = {H_NONE, H_NONE, H_NONE, H_NONE}};
@@ -32,7 +32,6 @@ static void places_find(struct lower *l, const struct uop *u, struct places *p)
         }
         if (o->size == 1 && p->host[n] >= 4 && p->host[n] < 8) p->force = true;
     }
-    (void)l;
 }
 
 /* The r/m operand can be the guest register's place in struct vcpu. Not where that means another
@@ -95,15 +94,16 @@ static void rm_lower(struct lower *l, const struct uop *u)
     struct x64_rm rm = {0};
     u32 site = NO_SITE;
     enum recipe_kind recipe = recipe_plan(l, u);
-    bool value = recipe_wants_value(u, recipe);
+    bool value = recipe_wants_value(u, recipe), held = addend_held(l) && !u->fuse;
     if (u->access) {
         struct address a = address_of(u->insn);
         flags_ready(l, u);
         site = site_new(l, value ? SITE_LOAD : SITE_ACCESS, u);
         rm = mem_check(l, &a, u->msize, u->align, u->access & UOP_WRITE, site);
+        held = true;
     }
     flags_want(l, u->fuse, u);
-    places_find(l, u, &p);
+    places_find(u, &p);
     p.in_place = rm_in_place(u, &p, recipe);
     places_load(l, u, &p);
     if (p.in_place) rm = AT_REG(p.reg[u->rm]);
@@ -124,6 +124,8 @@ static void rm_lower(struct lower *l, const struct uop *u)
     if (swapped) swap_high(l, u, &p);
     flags_written(l, u, recipe);
     if (site != NO_SITE && !value) site_resume(l, site);
+    for (unsigned n = 0; n < 4; n++) held &= p.host[n] != H_R10;
+    addend_keep(l, held);
 }
 
 static void movi64_lower(struct lower *l, const struct uop *u)
@@ -195,6 +197,7 @@ static void push_lower(struct lower *l, const struct uop *u)
     }
     move_stack(l, -(i64)size);
     site_resume(l, site);
+    addend_keep(l, true);
 }
 
 static void pop_lower(struct lower *l, const struct uop *u)
@@ -209,6 +212,7 @@ static void pop_lower(struct lower *l, const struct uop *u)
     if (to == H_R9) x64_mov_store(e, 8, AT_REG(reg), H_R9);
     if (reg != RSP) move_stack(l, size);
     site_resume(l, site);
+    addend_keep(l, true);
 }
 
 static void leave_lower(struct lower *l, const struct uop *u)
@@ -468,7 +472,9 @@ static void operation_lower(struct lower *l, const struct uop *u)
 void uop_lower(struct lower *l, const struct uop *u)
 {
     l->cold_before = false;
+    bool held = addend_held(l);
     flags_before(l, u);
+    addend_keep(l, held);
     operation_lower(l, u);
     groups_after(l, u);
 }

@@ -91,6 +91,7 @@ static void emit_tag(struct lower *l, const struct address *a, unsigned size, un
 
 static void add_loaded(struct lower *l, struct x64_rm from)
 {
+    l->held = -1;
     x64_mov_load(&l->hot, 8, H_R9, from);
     x64_lea(&l->hot, 8, H_R10, x64_sib(H_R10, H_R9, 0, 0));
 }
@@ -100,6 +101,7 @@ static struct x64_rm emit_operand(struct lower *l, const struct address *a)
 {
     struct x64 *e = &l->hot;
     if (a->size == 4) {
+        l->held = -1;
         x64_mov(e, H_R9, H_R10);
         emit_ea(l, a, H_R10, 4); /* no index in memory: address_ok */
         x64_lea(e, 8, H_R10, x64_sib(H_R10, H_R9, 0, 0));
@@ -111,10 +113,12 @@ static struct x64_rm emit_operand(struct lower *l, const struct address *a)
     bool base = at_home(a->base), index = at_home(a->index);
     if (!base && a->base != REG_ZERO) add_loaded(l, AT_REG(a->base));
     if (!index && a->index != REG_ZERO) {
+        l->held = -1;
         x64_mov_load(e, 8, H_R9, AT_REG(a->index));
         x64_lea(e, 8, H_R10, x64_sib(H_R10, H_R9, a->scale, 0));
     }
     if (base && index) {
+        l->held = -1;
         x64_lea(e, 8, H_R10, x64_sib(H_R10, home(a->base), 0, 0));
         return x64_sib(H_R10, home(a->index), a->scale, a->disp);
     }
@@ -236,9 +240,10 @@ static bool group_access(struct lower *l, const struct address *a, unsigned size
         bool within = ahead.count > 1 && a->disp >= ahead.low && a->disp + (i64)size <= ahead.high;
         if (!within || (write && !ahead.write) || l->cold_before) return false;
         group_check(l, (unsigned)k, a, &ahead, write);
-    } else {
+    } else if (!addend_held(l) || l->held != k) {
         x64_mov_load(&l->hot, 8, H_R10, AT_STATE(groups[k]));
     }
+    l->held = align > 1 ? -1 : k;
     if (align > 1) {
         struct x64 *e = &l->hot;
         flags_hold(l);
@@ -271,8 +276,12 @@ void groups_after(struct lower *l, const struct uop *u)
 struct x64_rm mem_check(struct lower *l, const struct address *a, unsigned size, unsigned align,
                         bool write, u32 site)
 {
-    if (access_checked(l->t, a->seg, a->size)) return checked_access(l, a, size, align, write, site);
+    if (access_checked(l->t, a->seg, a->size)) {
+        l->held = -1;
+        return checked_access(l, a, size, align, write, site);
+    }
     if (!group_access(l, a, size, align, write, site)) {
+        l->held = -1;
         compare_tag(l, a, size, align, write);
         unless_met(l, write, site);
         load_addend(l);
@@ -292,7 +301,9 @@ void lea_lower(struct lower *l, const struct uop *u)
     /* A destination at home may be an index too: compute beside it when a base comes from memory. */
     bool direct = to != H_NONE && (at_home(a.base) || a.base == REG_ZERO) &&
                   (at_home(a.index) || a.index == REG_ZERO);
+    bool held = direct && addend_held(l);
     emit_ea(l, &a, direct ? to : H_R10, u->insn->size);
+    addend_keep(l, held);
     if (direct) return;
     if (to != H_NONE) x64_mov(&l->hot, to, H_R10);
     else x64_mov_store(&l->hot, 8, AT_REG(reg), H_R10);

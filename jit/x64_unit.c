@@ -139,6 +139,7 @@ static void reduce(struct lower *l, unsigned node)
 static unsigned version_enter(struct lower *l, unsigned node)
 {
     if (!joins(l, node)) return version_new(l, node, &l->c);
+    l->held = -1;
     reduce(l, node);
     return version_for(l, node);
 }
@@ -190,6 +191,7 @@ static void branch_taken(struct lower *l, const struct node *node, const struct 
 static int node_end(struct lower *l, const struct node *node, const struct uop *u)
 {
     unsigned count = u->index + (u->op != UOP_FALL);
+    bool held = addend_held(l) && (l->c.flags & (FL_REG | FL_RECIPE));
     i16 next = node->next;
     switch (u->op) {
     case UOP_LOOP:
@@ -197,6 +199,7 @@ static int node_end(struct lower *l, const struct node *node, const struct uop *
         if (u->op == UOP_JCC) flags_want(l, u->fuse == FLAG_CF ? FLAG_CF : FLAGS_ARITHMETIC, u);
         l->c.pending = (u16)(l->c.pending + count);
         branch_taken(l, node, u);
+        addend_keep(l, held);
         count = 0;
         if (next < 0) exit_direct(l, u, (i64)u->insn->pos + u->insn->length, 0);
         break;
@@ -270,6 +273,7 @@ static void mark(struct lower *l, const struct uop *u)
 /* Emits version V and what follows it without a jump. */
 static void chain_emit(struct lower *l, int v)
 {
+    l->held = -1;
     while (v >= 0 && room(l)) {
         const struct version *version = &l->versions[v];
         const struct node *node = &l->t->nodes[version->node];

@@ -46,4 +46,5 @@ void vector_lower(struct lower *l, const struct uop *u)
     if (memory_home && written) x64_mov_store(e, 8, AT_REG(guest), H_R9);
     flags_written(l, u, RECIPE_NONE);
     if (site != NO_SITE) site_resume(l, site);
+    addend_keep(l, u->access);
 }
