@@ -1,6 +1,6 @@
 /*
- * The paravirtual clock of KVM.
- * Specification: Linux, Documentation/virt/kvm/x86: cpuid.rst, msr.rst.
+ * The paravirtual clock of KVM, and its hypercalls, of which there is none.
+ * Specification: Linux, Documentation/virt/kvm/x86: cpuid.rst, msr.rst, hypercalls.rst.
  *
  * The counter of a processor is the machine's time at a constant rate and its own tsc_adjust, so the guest's
  * clock is one line for all and for good: 0 where the counter was tsc_adjust. It is written down when the guest
@@ -12,10 +12,12 @@
  */
 #include "cpu/kvm.h"
 
+#include "cpu/sem.h"
 #include "cpu/smp.h"
 #include "machine/clock.h" /* NS_PER_SECOND */
 
 enum { CLOCK_ENABLE = 1, CLOCK_TSC_STABLE = 1 };
+enum { KVM_EPERM = 1, KVM_ENOSYS = 1000 };
 
 /* BODY behind the version at guest physical ADDRESS, which is odd meanwhile and another one then. */
 static bool publish(struct vcpu *cpu, u64 address, const u8 *body, u64 size)
@@ -105,4 +107,23 @@ void kvm_tsc_moved(struct vcpu *cpu)
         struct vcpu *other = atomic_load(&cpu->group->cpus[i]);
         if (other != cpu) cpu_request(other, REQUEST_CLOCK);
     }
+}
+
+/* Guests try some that no feature bit announces, to see whether they are there. */
+static bool hypercall(struct vcpu *cpu)
+{
+    i64 answer = cpu->cpl ? -KVM_EPERM : -KVM_ENOSYS;
+    gpr_write(cpu, RAX, cpu_code64(cpu) ? 8 : 4, (u64)answer);
+    return true;
+}
+
+bool sem_VMCALL(struct vcpu *cpu, const struct insn *insn)
+{
+    (void)insn;
+    return hypercall(cpu);
+}
+bool sem_VMMCALL(struct vcpu *cpu, const struct insn *insn)
+{
+    (void)insn;
+    return hypercall(cpu);
 }

@@ -1,4 +1,4 @@
-/* What guests of KVM find here: its clock (kvm.c). CPUID's part is in cpuid.c. */
+/* What guests of KVM find here: its clock, and an answer to hypercalls (kvm.c). CPUID's part is in cpuid.c. */
 #ifndef CPU_KVM_H
 #define CPU_KVM_H
 

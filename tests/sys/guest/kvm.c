@@ -1,7 +1,7 @@
 /* guest: bits=64 smp=1,2 engines=jit,interp */
 /*
- * What guests of KVM find: CPUID leaves, the clock in guest memory. Linux,
- * Documentation/virt/kvm/x86: cpuid.rst, msr.rst.
+ * What guests of KVM find: CPUID leaves, the clock in guest memory, hypercalls. Linux,
+ * Documentation/virt/kvm/x86: cpuid.rst, msr.rst, hypercalls.rst.
  */
 #include "guest.h"
 
@@ -19,6 +19,8 @@ struct time_info {
 };
 struct wall_info { volatile u32 version, seconds, ns; };
 
+SNIPPET(vmcall_insn, "mov %rdi, %rax\n .byte 0x0f, 0x01, 0xc1");
+SNIPPET(vmmcall_insn, "mov %rdi, %rax\n .byte 0x0f, 0x01, 0xd9");
 
 static struct { struct time_info time ALIGNED(64); u64 behind; } page[MAX_CPUS] ALIGNED(4096);
 
@@ -167,6 +169,16 @@ static void on_code(void)
     wrmsr(TSC_ADJUST, 0);
 }
 
+static void hypercalls(void)
+{
+    traps("VMCALL", NONE, 0, vmcall_insn, 9, 0);
+    is(trap.result, (u64)-1000, "is not there");
+    traps("VMMCALL", NONE, 0, vmmcall_insn, 1, 0);
+    is(trap.result, (u64)-1000, "is not there");
+    traps_user("VMCALL at CPL 3", NONE, 0, vmcall_insn, 9, 0);
+    is(trap.result, (u64)-1, "is not allowed");
+}
+
 /* --- two processors --- */
 
 static void start_clock(void *arg)
@@ -217,4 +229,5 @@ void guest_main(void)
     wall(OLD_WALL_CLOCK);
     bad_addresses();
     on_code();
+    hypercalls();
 }
