@@ -14,6 +14,7 @@
 #include "cpu/debug.h"
 #include "cpu/interp.h"
 #include "cpu/intr.h"
+#include "cpu/kvm.h"
 #include "cpu/smm.h"
 #include "cpu/smp.h"
 
@@ -281,6 +282,10 @@ static int attend(struct vcpu *cpu)
     cpu->blocks->link_from = NULL; /* what runs next may not be where the branch led */
     if (requests & REQUEST_QUIESCE) smp_acknowledge(cpu);
     if ((requests & (REQUEST_TLB_FLUSH | REQUEST_A20)) || map_moved(cpu)) flush_tlb(cpu);
+    if (requests & REQUEST_CLOCK) {
+        cpu_clear_request(cpu, REQUEST_CLOCK);
+        kvm_clock_update(cpu);
+    }
     if (requests & REQUEST_SAMPLE) {
         cpu_clear_request(cpu, REQUEST_SAMPLE);
         if (cpu->sample) cpu->sample(cpu->sample_opaque, cpu);

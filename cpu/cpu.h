@@ -113,6 +113,7 @@ enum cpu_request {
     REQUEST_MCE = 1 << 8,
     REQUEST_A20 = 1 << 9,
     REQUEST_SAMPLE = 1 << 10,   /* call `sample` at the next boundary */
+    REQUEST_CLOCK = 1 << 11,    /* kvm_clock_update */
 };
 
 enum cpu_activity { CPU_RUNNING, CPU_HALTED, CPU_WAIT_SIPI, CPU_SHUTDOWN, CPU_MWAIT };
@@ -216,6 +217,7 @@ struct tlb {
     ARRAY(u64, zmm, 32 * 8)   /* as union vec; use cpu_vec() */                                    \
     ARRAY(u64, opmask, 8)                                                                          \
     SCALAR(u64, monitor_address)                                                                   \
+    SCALAR(u64, kvm_system_time) SCALAR(u64, kvm_wall_clock)                                       \
     SCALAR(u64, icount)       /* instructions completed */
 
 struct cpu_model;
@@ -317,6 +319,7 @@ struct vcpu {
     int (*inta)(void *pic);      /* without one: the 8259 */
     void *inta_opaque;
     u64 (*tsc_now)(void *opaque);/* machine-wide counter before tsc_adjust */
+    u64 (*wall_start)(void *tsc_opaque); /* the wall clock's ns since 1970 when that was 0 */
     void *tsc_opaque;
     u64 tsc_frequency;
     void (*random)(void *opaque, void *to, size_t length);

@@ -1,6 +1,7 @@
 /*
  * CPUID and the processor models of -cpu.
- * Specification: Intel SDM vol. 2 CPUID; AMD APM vol. 3 appendix E.
+ * Specification: Intel SDM vol. 2 CPUID; AMD APM vol. 3 appendix E; for 40000000h and up Linux,
+ * Documentation/virt/kvm/x86/cpuid.rst.
  *
  * Features come from features.def. Not given by any model: anything that is not there (AVX-512, SVM,
  * VMX, protection keys, five-level paging, …); asking for it is an error naming it.
@@ -34,6 +35,7 @@ static const u8 features_pentium2[] = {F(PAE), F(SEP), F(MTRR), F(PGE), F(MCA), 
                                        F(PAT), F(PSE36), F(FXSR), F(NONE)};
 static const u8 features_pentium3[] = {F(SSE), F(NONE)};
 static const u8 features_qemu64[] = {F(SSE), F(SSE2), F(CLFLUSH), F(SSE3), F(CX16), F(HYPERVISOR),
+                                     F(KVM), F(KVM_NOPIODELAY), F(KVMCLOCK), F(KVMCLOCK_STABLE),
                                      F(X2APIC), F(LM), F(SYSCALL), F(NX), F(LAHF_LM), F(NONE)};
 static const u8 features_v2[] = {F(SSSE3), F(SSE41), F(SSE42), F(POPCNT), F(NONE)};
 static const u8 features_v3[] = {F(AVX), F(AVX2), F(BMI1), F(BMI2), F(F16C), F(FMA), F(ABM),
@@ -90,7 +92,9 @@ static const struct { u8 feature, needs; } needs[] = {
     {F(VPCLMULQDQ), F(AVX)}, {F(PDPE1GB), F(LM)},
     {F(LAHF_LM), F(LM)}, {F(FSGSBASE), F(LM)}, {F(PCID), F(LM)}, {F(CMOV), F(FPU)},
     {F(X2APIC), F(APIC)}, {F(TSC_DEADLINE), F(APIC)}, {F(RDTSCP), F(TSC)}, {F(INVTSC), F(TSC)},
-    {F(FXSR_OPT), F(FXSR)}, {F(PSE36), F(PSE)}};
+    {F(FXSR_OPT), F(FXSR)}, {F(PSE36), F(PSE)}, {F(KVM), F(HYPERVISOR)}, {F(KVM_NOPIODELAY), F(KVM)},
+    {F(KVMCLOCK), F(KVM)}, {F(KVMCLOCK), F(TSC)}, {F(KVMCLOCK), F(MSR)}, {F(KVMCLOCK_STABLE), F(KVMCLOCK)},
+    {F(VMWARE_FREQ), F(KVM)}, {F(VMWARE_FREQ), F(INVTSC)}};
 
 static void drop_dependents(struct feature_set *set)
 {
@@ -329,11 +333,19 @@ static void basic_leaf(const struct vcpu *cpu, u32 leaf, u32 subleaf, u32 r[4])
     }
 }
 
-static void hypervisor_leaf(u32 leaf, u32 r[4])
+static void hypervisor_leaf(const struct vcpu *cpu, u32 leaf, u32 r[4])
 {
-    if (leaf != 0x40000000) return;
-    r[EAX] = 0x40000001;
-    put_text(r, EBX, "LyrebirdLyre", 12);
+    bool timing = feature_on(&cpu->features, FEATURE_VMWARE_FREQ);
+    if (leaf == 0x40000000) {
+        r[EAX] = timing ? 0x40000010 : 0x40000001;
+        put_text(r, EBX, feature_on(&cpu->features, FEATURE_KVM) ? "KVMKVMKVM\0\0" : "LyrebirdLyre", 12);
+    } else if (leaf == 0x40000001) {
+        feature_bits(cpu, leaf, 0, r);
+        if (feature_on(&cpu->features, FEATURE_KVMCLOCK)) r[EAX] |= 1; /* the same MSRs by older numbers */
+    } else if (leaf == 0x40000010 && timing) {
+        r[EAX] = (u32)(cpu->tsc_frequency / 1000);
+        r[EBX] = (u32)(cpu->apic.frequency / 1000);
+    }
 }
 
 /* AMD repeats leaf 1's EDX here, but for what it means itself. */
@@ -395,7 +407,7 @@ void cpuid_answer(const struct vcpu *cpu, u32 leaf, u32 subleaf, u32 r[4])
             return;
         }
     } else if (leaf >= 0x40000000u && feature_on(&cpu->features, FEATURE_HYPERVISOR)) {
-        if (leaf <= 0x400000ffu) hypervisor_leaf(leaf, r);
+        if (leaf <= 0x400000ffu) hypervisor_leaf(cpu, leaf, r);
         return;
     } else if (leaf <= max_basic(cpu)) {
         basic_leaf(cpu, leaf, subleaf, r);

@@ -6,6 +6,7 @@
  * types (MTRRs and PAT are kept, not used), power management. What a system sets and never looks
  * at again reads as its constant. A number that is not here is #GP(0) and logged.
  */
+#include "cpu/kvm.h"
 #include "cpu/mem.h" /* tlb_flush_all */
 #include "cpu/sys.h"
 #include "cpu/xsave.h"
@@ -37,11 +38,13 @@ struct msr {
 static const struct msr msrs[] = {
     {0x00000000, 0x00000001, MSR_IGNORED,  FEATURE_MCE,        ANY_VENDOR, false, 0, 0},  /* P5 machine check */
     {0x00000010, 0x00000010, MSR_FUNCTION, FEATURE_TSC,        ANY_VENDOR, false, 0, 0},
+    {0x00000011, 0x00000011, MSR_FUNCTION, FEATURE_KVMCLOCK,   ANY_VENDOR, false, FIELD(kvm_wall_clock), 0},
+    {0x00000012, 0x00000012, MSR_FUNCTION, FEATURE_KVMCLOCK,   ANY_VENDOR, false, FIELD(kvm_system_time), 0},
     {0x00000017, 0x00000017, MSR_CONSTANT, FEATURE_NONE,       INTEL_ONLY, false, 0, 0},  /* PLATFORM_ID */
     {0x0000001b, 0x0000001b, MSR_APIC,     FEATURE_APIC,       ANY_VENDOR, false, 0, 0},
     {0x0000002a, 0x0000002a, MSR_IGNORED,  FEATURE_NONE,       INTEL_ONLY, false, 0, 0},  /* EBL_CR_POWERON */
     {0x0000003a, 0x0000003a, MSR_CONSTANT, FEATURE_NONE,       INTEL_ONLY, false, 0, 1},  /* FEATURE_CONTROL: locked */
-    {0x0000003b, 0x0000003b, MSR_FIELD,    FEATURE_TSC_ADJUST, ANY_VENDOR, false, FIELD(tsc_adjust), ALL},
+    {0x0000003b, 0x0000003b, MSR_FUNCTION, FEATURE_TSC_ADJUST, ANY_VENDOR, false, FIELD(tsc_adjust), 0},
     {0x00000079, 0x00000079, MSR_IGNORED,  FEATURE_NONE,       ANY_VENDOR, false, 0, 0},  /* microcode update */
     {0x0000008b, 0x0000008b, MSR_IGNORED,  FEATURE_NONE,       AMD_ONLY,   false, 0, 0x01000065}, /* PATCH_LEVEL */
     {0x0000008b, 0x0000008b, MSR_IGNORED,  FEATURE_NONE,       INTEL_ONLY, false, 0, 1ull << 32},
@@ -71,6 +74,8 @@ static const struct msr msrs[] = {
     {0x000006e0, 0x000006e0, MSR_APIC,     FEATURE_TSC_DEADLINE, ANY_VENDOR, false, 0, 0},
     {0x00000800, 0x000008ff, MSR_APIC,     FEATURE_X2APIC,     ANY_VENDOR, false, 0, 0},
     {0x00000da0, 0x00000da0, MSR_FUNCTION, FEATURE_XSAVES,     ANY_VENDOR, false, FIELD(xss), 0},
+    {0x4b564d00, 0x4b564d00, MSR_FUNCTION, FEATURE_KVMCLOCK,   ANY_VENDOR, false, FIELD(kvm_wall_clock), 0},
+    {0x4b564d01, 0x4b564d01, MSR_FUNCTION, FEATURE_KVMCLOCK,   ANY_VENDOR, false, FIELD(kvm_system_time), 0},
     {0xc0000080, 0xc0000080, MSR_FUNCTION, FEATURE_NONE,       ANY_VENDOR, false, FIELD(efer), 0},
     {0xc0000081, 0xc0000081, MSR_FIELD,    FEATURE_SYSCALL,    ANY_VENDOR, false, FIELD(star), ALL},
     {0xc0000082, 0xc0000082, MSR_FIELD,    FEATURE_LM,         ANY_VENDOR, true,  FIELD(lstar), ALL},
@@ -195,6 +200,15 @@ static bool efer_write(struct vcpu *cpu, u64 value)
     return true;
 }
 
+/* Other processors look at it. */
+static bool tsc_adjust_write(struct vcpu *cpu, u64 value)
+{
+    if (value == cpu->tsc_adjust) return true;
+    __atomic_store_n(&cpu->tsc_adjust, value, __ATOMIC_RELAXED);
+    kvm_tsc_moved(cpu);
+    return true;
+}
+
 static bool special_write(struct vcpu *cpu, const struct msr *m, u32 number, u64 value)
 {
     u64 *field = msr_field(cpu, m, number);
@@ -212,7 +226,12 @@ static bool special_write(struct vcpu *cpu, const struct msr *m, u32 number, u64
         return true;
     }
     switch (number) {
-    case 0x10: cpu->tsc_adjust += value - cpu_tsc(cpu); return true;
+    case 0x10: return tsc_adjust_write(cpu, cpu->tsc_adjust + value - cpu_tsc(cpu));
+    case 0x11:
+    case 0x4b564d00: kvm_wall_clock_write(cpu, value); return true;
+    case 0x12:
+    case 0x4b564d01: kvm_system_time_write(cpu, value); return true;
+    case 0x3b: return tsc_adjust_write(cpu, value);
     case 0x9e: return false;
     case 0x277:
         if (!types_valid(value, 8, TYPES_PAT)) return false;

@@ -45,6 +45,7 @@ static void common_reset(struct vcpu *cpu)
     memset(cpu->pae_pdpte, 0, sizeof(cpu->pae_pdpte));
     cpu->dr[6] = DR6_FIXED;
     cpu->dr[7] = DR7_FIXED;
+    cpu->kvm_system_time = 0;
     cpu->activity = cpu->index ? CPU_WAIT_SIPI : CPU_RUNNING;
 }
 
@@ -84,6 +85,7 @@ static void msrs_reset(struct vcpu *cpu)
     cpu->spec_ctrl = 0;
     cpu->tsc_adjust = 0;
     cpu->monitor_address = 0;
+    cpu->kvm_wall_clock = 0;
 }
 
 static void not_saved_reset(struct vcpu *cpu)

@@ -704,8 +704,9 @@ static void lapic_cpu_init(void *apic)
 void lapic_port(struct device *device, struct local_apic_port *port)
 {
     *port = (struct local_apic_port){
-        .apic = device, .acknowledge = lapic_acknowledge, .mmio_read = lapic_mmio_read,
-        .mmio_write = lapic_mmio_write, .msr_read = lapic_msr_read, .msr_write = lapic_msr_write,
+        .apic = device, .frequency = BUS_FREQUENCY, .acknowledge = lapic_acknowledge,
+        .mmio_read = lapic_mmio_read, .mmio_write = lapic_mmio_write,
+        .msr_read = lapic_msr_read, .msr_write = lapic_msr_write,
         .get_cr8 = lapic_get_cr8, .set_cr8 = lapic_set_cr8, .cpu_init = lapic_cpu_init};
 }
 

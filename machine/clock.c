@@ -48,6 +48,8 @@ u64 clock_now(struct clock *clock)
 
 u64 clock_wall(struct clock *clock) { return clock_now(clock) + clock->wall_offset; }
 
+u64 clock_wall_start(struct clock *clock) { return clock->wall_offset; }
+
 void clock_set_wall(struct clock *clock, u64 wall) { clock->wall_offset = wall - clock_now(clock); }
 
 void clock_stop(struct clock *clock)

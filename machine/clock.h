@@ -28,6 +28,8 @@ u64 clock_now(struct clock *clock);
 /* Wall-clock time the guest's RTC should show now (ns since 1970 UTC, or local time per -rtc base). */
 u64 clock_wall(struct clock *clock);
 
+u64 clock_wall_start(struct clock *clock); /* the same when clock_now was 0 */
+
 void timer_init(struct timer *timer, struct clock *clock, void (*fire)(void *), void *opaque);
 void timer_set(struct timer *timer, u64 deadline); /* replaces an earlier deadline */
 void timer_cancel(struct timer *timer);

@@ -119,6 +119,8 @@ enum { CMOS_SHUTDOWN_STATUS = 0x0f, CMOS_RESUME = 0xfe };
 
 static u64 machine_tsc(void *opaque) { return clock_now(opaque); } /* 1 GHz: one tick a nanosecond */
 
+static u64 machine_wall_start(void *opaque) { return clock_wall_start(opaque); }
+
 static void random_bytes(void *opaque, void *to, size_t length)
 {
     struct machine *m = opaque;
@@ -136,6 +138,7 @@ static bool add_processor(struct pc *pc, unsigned index, struct error *error)
     cpu->count = m->options->smp;
     cpu->group = m->group;
     cpu->tsc_now = machine_tsc;
+    cpu->wall_start = machine_wall_start;
     cpu->tsc_opaque = m->clock;
     cpu->tsc_frequency = NS_PER_SECOND;
     cpu->random = random_bytes;

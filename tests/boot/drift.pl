@@ -5,8 +5,7 @@
 #
 # Debian's cloud kernel with two processors and a light load is asked for CLOCK_MONOTONIC, CLOCK_REALTIME and its clock
 # chip's second at the start and at the end; it must keep `tsc` as its clocksource all the while. The counter runs at
-# 1 GHz of the host's clock; what Linux takes its frequency for, it measured itself in a second, to some millionths, and
-# says in dmesg: beyond that there must be no drift. Its measurement is good to 30 ppm at each end even on a busy host.
+# 1 GHz of the host's clock, and KVM's clock tells Linux so: there must be no drift but what the measurement may err by.
 use strict;
 use warnings;
 use Guest;
@@ -16,7 +15,6 @@ use Test::More;
 use Time::HiRes qw(clock_gettime sleep CLOCK_MONOTONIC CLOCK_REALTIME);
 
 my $minutes = $ENV{MINUTES} || 4;
-my $limit = 60; # ppm
 my ($kernel, $initrd) = Debian::kernel('amd64', '', 'linux-image-cloud-amd64');
 plan skip_all => 'the distribution\'s kernel cannot be fetched here' unless $kernel;
 
@@ -77,18 +75,12 @@ for my $engine (split /,/, $ENV{ACCEL} || 'tcg,interp') {
         my ($last, $chip_last) = (scalar offsets($g), scalar chip_offset($g));
         is($switched, 0, "$engine: the clocksource was tsc whenever looked at");
         ok($first && $last, "$engine: the guest's clocks can be read") or skip 'no clocks', 1;
-        # Linux counts in whole kHz.
-        my ($mhz) = ($g->shell('dmesg') // '') =~ /tsc: Refined TSC clocksource calibration: ([\d.]+) MHz/;
-        my $believed = $mhz ? 1000 / $mhz - 1 : 0;
         for my $name (sort keys %$first) {
             my $drift = $last->{$name}[0] - $first->{$name}[0];
             my $blur = $last->{$name}[1] + $first->{$name}[1];
             diag sprintf '%s, %s: %+.2f ms in %.1f minutes, %+.2f ppm, give or take %.2f ms', $engine, $name, $drift * 1e3, $passed / 60,
                 $drift / $passed * 1e6, $blur * 1e3;
-            cmp_ok(abs($drift) - $blur, '<', $limit * 1e-6 * $passed, "$engine: the guest's $name clock keeps to the host's");
-            my $own = $drift - $believed * $passed;
-            diag sprintf '%s, %s: %+.2f ms of it not by the guest\'s measurement of the counter', $engine, $name, $own * 1e3;
-            cmp_ok(abs($own), '<', $blur + 1e-6 * $passed, "$engine: $name: … and wholly, but for what the guest took the counter's frequency for");
+            cmp_ok(abs($drift), '<', $blur + 1e-6 * $passed, "$engine: the guest's $name clock keeps to the host's");
         }
         ok(defined $chip && defined $chip_last && abs($chip_last - $chip) < 1, "$engine: so does the clock chip")
             or diag $chip // 'nothing', ' then ', $chip_last // 'nothing';

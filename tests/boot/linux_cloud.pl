@@ -17,11 +17,14 @@ for my $run (@runs) {
         '-append', 'console=ttyS0 quiet']);
     my $up = ok($g->expect(qr/lyrebird:[^\n]*# /, 240), "$engine, -smp $cpus: shell") or diag $g->tail;
     SKIP: {
-        skip 'no shell', 6 unless $up;
+        skip 'no shell', 7 unless $up;
         is($g->shell('nproc'), $cpus, "$engine, -smp $cpus: processors");
         # The kernel settles on it about a second after its start; on a fast host we are here before.
         my $wait = 'for i in 1 2 3 4 5; do grep -qx tsc $f && break; sleep 1; done; cat $f';
         is($g->shell("f=/sys/devices/system/clocksource/clocksource0/current_clocksource; $wait"), 'tsc', "$engine, -smp $cpus: clocksource");
+        # Told by KVM's clock, and so neither measured nor refined.
+        is($g->shell('dmesg | grep -cE "tsc: Detected 1000.000 MHz|Refined TSC"'), '1',
+            "$engine, -smp $cpus: the counter's frequency is known");
         my $complaints = $g->shell('dmesg | grep -iE "warning:|bug:|lockup|unstable|stall|call trace|oops" | head');
         is($complaints, '', "$engine, -smp $cpus: nothing to complain about in dmesg");
         like($g->shell('ip -4 addr show eth0'), qr/inet 10\.0\.2\.15/, "$engine, -smp $cpus: network address by DHCP");

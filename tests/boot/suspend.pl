@@ -43,6 +43,7 @@ for my $cpus (1, 2) {
             ok($g->expect(qr/AWAKE/, 120), "$name, $by: awake") or diag $g->tail;
             is($g->shell('nproc'), $cpus, "$name, $by: processors");
         }
+        cmp_ok(abs($g->shell('date +%s') - time), '<', 10, "$name: the guest's clock went on while it was asleep");
         $g->shell('md5sum -c /root/sum', 60);
         is($g->{status}, 0, "$name: memory as it was");
         $g->shell('ping -c 2 -W 5 10.0.2.2', 30);

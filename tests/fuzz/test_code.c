@@ -227,7 +227,7 @@ static const u16 foreign_ops[] = {
     OP_RDFSBASE, OP_RDGSBASE, OP_WRFSBASE, OP_WRGSBASE, OP_FXSAVE, OP_FXRSTOR, OP_XSAVE, OP_XRSTOR, OP_XSAVEOPT,
     OP_XSAVEC, OP_FNSTENV, OP_FNSAVE, OP_FLDENV, OP_FRSTOR, OP_LDMXCSR, OP_F2XM1, OP_FYL2X, OP_FYL2XP1, OP_FPTAN,
     OP_FPATAN, OP_FSIN, OP_FCOS, OP_FSINCOS, OP_MONITOR, OP_MWAIT, OP_STAC, OP_CLAC, OP_SYSRET, OP_SYSEXIT, OP_RSM,
-    OP_MASKMOVQ, OP_MASKMOVDQU /* may fault for bytes that are not written */};
+    OP_VMCALL, OP_VMMCALL, OP_MASKMOVQ, OP_MASKMOVDQU /* may fault for bytes that are not written */};
 // clang-format on
 
 /* Its outcome, or the host's, is not the manual's alone. */

@@ -74,6 +74,7 @@ static const struct { u16 op; const char *why; } excluded[] = {
     {OP_CPUID, "the host's answers"}, {OP_RDTSC, "the host's answers"},
     {OP_RDTSCP, "the host's answers"}, {OP_RDPMC, "the host's answers"},
     {OP_RDPID, "the host's answers"}, {OP_XGETBV, "the host's answers"},
+    {OP_VMCALL, "the host's answers"}, {OP_VMMCALL, "the host's answers"},
     {OP_RDRAND, "random"}, {OP_RDSEED, "random"}, {OP_MONITOR, "CPL 0"}, {OP_MWAIT, "CPL 0"},
     {OP_CLAC, "CPL 0"}, {OP_STAC, "CPL 0"},
     {OP_RDFSBASE, "thread pointer"}, {OP_RDGSBASE, "thread pointer"},

@@ -691,7 +691,7 @@ static void models(void **state)
     cpuid_answer(g->cpu, 0x80000008, 0, r);
     assert_int_equal(r[0], 0x3028);
     cpuid_answer(g->cpu, 0x40000000, 0, r);
-    assert_int_equal(r[0], 0x40000001);
+    assert_int_equal(r[0], 0x40000010);
     assert_true(cpu_set_model(g->cpu, "qemu64,+avx2", &error));
     assert_true(feature_on(&g->cpu->features, FEATURE_XSAVE));
     assert_false(cpu_set_model(g->cpu, "max,+avx512f", &error));
@@ -706,6 +706,82 @@ static void models(void **state)
     assert_true(cpu_set_model(g->cpu, "486", &error));
     assert_int_equal(g->cpu->physical_mask, 0xffffffff);
     assert_true(cpu_set_model(g->cpu, "max", &error));
+}
+
+/* What of KVM a model shows: leaf 40000001h, whether there is a signature, and the highest leaf. */
+static void check_kvm(struct guest *g, const char *model, u32 features, bool shown, u32 highest)
+{
+    struct error error;
+    u32 r[4], kvm[4] = {0};
+    u64 value;
+    assert_true(cpu_set_model(g->cpu, model, &error));
+    cpuid_answer(g->cpu, 0x40000000, 0, r);
+    assert_int_equal(r[0], highest);
+    kvm[1] = ld32("KVMK"), kvm[2] = ld32("VMKV"), kvm[3] = ld32("M\0\0");
+    assert_int_equal(!memcmp(r + 1, kvm + 1, 12), shown);
+    cpuid_answer(g->cpu, 0x40000001, 0, r);
+    assert_int_equal(r[0], features);
+    assert_int_equal(r[1] | r[2] | r[3], 0);
+    assert_int_equal(msr_read(g->cpu, 0x12, &value), features >> 3 & 1);
+    assert_int_equal(msr_read(g->cpu, 0x4b564d01, &value), features >> 3 & 1);
+}
+
+static void kvm_by_model(void **state)
+{
+    struct guest *g = *state;
+    struct error error;
+    start64(g, 0);
+    check_kvm(g, "max", 0x100000b, true, 0x40000010);
+    check_kvm(g, "max,kvm=off", 0, false, 0x40000001);
+    check_kvm(g, "max,-hypervisor", 0, false, 0);
+    check_kvm(g, "max,-kvmclock", 2, true, 0x40000010);
+    check_kvm(g, "max,-kvmclock_stable_bit,kvm_nopiodelay=off", 9, true, 0x40000010);
+    check_kvm(g, "max,vmware-cpuid-freq=off", 0x100000b, true, 0x40000001);
+    check_kvm(g, "qemu64", 0x100000b, true, 0x40000001);
+    check_kvm(g, "x86-64-v3", 0x100000b, true, 0x40000001);
+    check_kvm(g, "pentium3,+kvmclock", 9, true, 0x40000001);
+    assert_true(feature_on(&g->cpu->features, FEATURE_HYPERVISOR));
+    assert_true(cpu_set_model(g->cpu, "pentium3", &error));
+    assert_false(feature_on(&g->cpu->features, FEATURE_KVM));
+    assert_false(cpu_set_model(g->cpu, "max,+kvm-steal-time", &error));
+    assert_true(cpu_set_model(g->cpu, "max", &error));
+}
+
+/* The clock for counters that are no round number of ns; turned off by INIT and reset, as its address is. */
+static void kvm_clock(void **state)
+{
+    static const struct { u64 frequency; u32 mul; u8 shift; } rate[] = {
+        {1000000000, 0x80000000, 1}, {2000000000, 0x80000000, 0}, {4000000000, 0x80000000, 0xff},
+        {3000000000, 0xaaaaaaaa, 0xff}, {25000000, 0xa0000000, 6}, {1000, 0xf4240000, 20}};
+    struct guest *g = *state;
+    u8 *time = g->ram + DATA;
+    u64 value;
+    start64(g, 0);
+    for (unsigned i = 0; i < ARRAY_SIZE(rate); i++) {
+        g->cpu->tsc_frequency = rate[i].frequency;
+        memset(time, 0xee, 64);
+        assert_true(msr_write(g->cpu, 0x4b564d01, DATA | 1));
+        assert_int_equal(ld32(time), 0xeeeeeef0);
+        assert_int_equal(ld32(time + 24), rate[i].mul);
+        assert_int_equal(time[28], rate[i].shift);
+        assert_int_equal(ld64(time + 32), 0xeeeeeeeeeeeeeeeeull);
+    }
+    g->cpu->tsc_frequency = 0;
+    st32(time, 0xffffffff);
+    assert_true(msr_write(g->cpu, 0x3b, 0x1122334455ull));
+    assert_int_equal(ld32(time), 2);
+    assert_int_equal(ld64(time + 8), 0x1122334455ull);
+    cpu_take_init(g->cpu);
+    start64(g, 0);
+    assert_true(msr_read(g->cpu, 0x12, &value));
+    assert_int_equal(value, 0);
+    assert_true(msr_write(g->cpu, 0x3b, 0x99));
+    assert_int_equal(ld32(time), 2);
+    assert_true(msr_write(g->cpu, 0x11, RAM - 8));
+    assert_int_equal(ld64(g->ram + RAM - 8), 0);
+    cpu_reset(g->cpu);
+    assert_true(msr_read(g->cpu, 0x11, &value));
+    assert_int_equal(value, 0);
 }
 
 static void msrs(void **state)
@@ -783,7 +859,8 @@ int main(void)
         cmocka_unit_test(task_call_and_return), cmocka_unit_test(virtual_8086),
         cmocka_unit_test(real_mode_interrupt), cmocka_unit_test(nmis), cmocka_unit_test(breakpoints),
         cmocka_unit_test(alignment_check), cmocka_unit_test(smm_round_trip), cmocka_unit_test(models),
-        cmocka_unit_test(msrs), cmocka_unit_test(x2apic_by_feature),
+        cmocka_unit_test(kvm_by_model), cmocka_unit_test(kvm_clock), cmocka_unit_test(msrs),
+        cmocka_unit_test(x2apic_by_feature),
         cmocka_unit_test(mode_switch_to_long),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
