@@ -174,17 +174,23 @@ bool sem_MOVDDUP(struct vcpu *cpu, const struct insn *insn)
 }
 
 /* --- sign bits into a general register --- */
+/* Bits 7, 15 ... 63 of Q side by side: each is moved to its place in the top byte, no sum carries into it. */
+static ALWAYS_INLINE u32 byte_signs(u64 q)
+{
+    return (u32)((q >> 7 & 0x0101010101010101ull) * 0x0102040810204080ull >> 56);
+}
+
 static ALWAYS_INLINE bool sign_bits(struct vcpu *cpu, const struct insn *insn, unsigned size)
 {
     union vec tmp;
     const union vec *x = vec_source(cpu, insn, 1, insn->vl, &tmp);
     TRY(x);
     u32 bits = 0;
-    for (unsigned i = 0; i < insn->vl / size; i++) {
-        unsigned top = size == 1   ? vec_b(x, i) >> 7
-                       : size == 4 ? vec_d(x, i) >> 31
-                                   : vec_q(x, i) >> 63;
-        bits |= (u32)top << i;
+    const unsigned each = 8 / size; /* in a quadword */
+    for (unsigned i = 0; i < insn->vl / 8u; i++) {
+        u64 q = vec_q(x, i);
+        u32 tops = size == 1 ? byte_signs(q) : size == 4 ? (q >> 31 & 1) | (q >> 63) << 1 : q >> 63;
+        bits |= tops << (i * each);
     }
     cpu->regs[insn->operand[0].reg] = bits;
     if (insn->operand[1].kind == OPERAND_MMX) mmx_enter(cpu);
