@@ -174,12 +174,6 @@ bool sem_MOVDDUP(struct vcpu *cpu, const struct insn *insn)
 }
 
 /* --- sign bits into a general register --- */
-/* Bits 7, 15 ... 63 of Q side by side: each is moved to its place in the top byte, no sum carries into it. */
-static ALWAYS_INLINE u32 byte_signs(u64 q)
-{
-    return (u32)((q >> 7 & 0x0101010101010101ull) * 0x0102040810204080ull >> 56);
-}
-
 static ALWAYS_INLINE bool sign_bits(struct vcpu *cpu, const struct insn *insn, unsigned size)
 {
     union vec tmp;
