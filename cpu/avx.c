@@ -225,7 +225,7 @@ static bool zero_registers(struct vcpu *cpu, unsigned from_quadword)
 {
     unsigned count = cpu_code64(cpu) ? 16 : 8;
     for (unsigned n = 0; n < count; n++)
-        for (unsigned i = from_quadword; i < 8; i++) cpu_vec(cpu, n)->q[i] = 0;
+        for (unsigned i = from_quadword; i < 4; i++) cpu_vec(cpu, n)->q[i] = 0; /* beyond them nobody writes */
     return true;
 }
 bool sem_VZEROUPPER(struct vcpu *cpu, const struct insn *insn)

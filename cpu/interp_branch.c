@@ -166,19 +166,19 @@ static ALWAYS_INLINE bool compare_condition(unsigned op, u64 a, u64 b, unsigned 
 }
 
 /* Both operands; false: slow. */
-enum fused_form { FUSED_RR, FUSED_RI, FUSED_RM, FUSED_MI, FUSED_FORMS };
+enum fused_form { FUSED_RR, FUSED_RI, FUSED_RM, FUSED_MR, FUSED_MI, FUSED_FORMS };
 static ALWAYS_INLINE bool fused_operands(const struct vcpu *cpu, const struct insn *insn,
                                          enum fused_form form, unsigned size, u64 *a, u64 *b)
 {
     const void *at = NULL;
-    if (form == FUSED_RM || form == FUSED_MI) {
+    if (form >= FUSED_RM) {
         at = hot_operand(cpu, insn, EA_INDEX, size, false);
         if (unlikely(!at)) return false;
     }
-    *a = form == FUSED_MI ? mem_load_host(at, size) : gpr_read(cpu, insn->operand[0].reg, size);
-    *b = form == FUSED_RR   ? gpr_read(cpu, insn->operand[1].reg, size)
-         : form == FUSED_RM ? mem_load_host(at, size)
-                            : insn->imm;
+    *a = form >= FUSED_MR ? mem_load_host(at, size) : gpr_read(cpu, insn->operand[0].reg, size);
+    *b = form == FUSED_RR || form == FUSED_MR ? gpr_read(cpu, insn->operand[1].reg, size)
+         : form == FUSED_RM                   ? mem_load_host(at, size)
+                                              : insn->imm;
     return true;
 }
 
@@ -203,9 +203,10 @@ static ALWAYS_INLINE bool fused_operands(const struct vcpu *cpu, const struct in
     EACH_FUSED_CC(X, op, form, 1) EACH_FUSED_CC(X, op, form, 4) EACH_FUSED_CC(X, op, form, 8)
 #define EACH_FUSED(X)                                                                              \
     EACH_FUSED_SIZE(X, CMP, FUSED_RR) EACH_FUSED_SIZE(X, CMP, FUSED_RI)                            \
-    EACH_FUSED_SIZE(X, CMP, FUSED_RM) EACH_FUSED_SIZE(X, CMP, FUSED_MI)                            \
+    EACH_FUSED_SIZE(X, CMP, FUSED_RM) EACH_FUSED_SIZE(X, CMP, FUSED_MR)                            \
+    EACH_FUSED_SIZE(X, CMP, FUSED_MI)                                                              \
     EACH_FUSED_SIZE(X, TEST, FUSED_RR) EACH_FUSED_SIZE(X, TEST, FUSED_RI)                          \
-    EACH_FUSED_SIZE(X, TEST, FUSED_MI)
+    EACH_FUSED_SIZE(X, TEST, FUSED_MR) EACH_FUSED_SIZE(X, TEST, FUSED_MI)
 EACH_FUSED(FUSED)
 #define FUSED_ROW(op, form, size, cc) [OP_##op == OP_TEST][form][(size) / 4][cc] = op##_##form##_##size##_##cc,
 static const insn_fn table_fused[2][FUSED_FORMS][3][16] = {EACH_FUSED(FUSED_ROW)};
@@ -217,6 +218,7 @@ static bool fused_form(const struct vcpu *cpu, const struct insn *insn, enum fus
     if (to == OPERAND_GPR && from == OPERAND_GPR) *form = FUSED_RR;
     else if (to == OPERAND_GPR && from == OPERAND_IMMEDIATE) *form = FUSED_RI;
     else if (to == OPERAND_GPR && from == OPERAND_MEMORY) *form = FUSED_RM;
+    else if (to == OPERAND_MEMORY && from == OPERAND_GPR) *form = FUSED_MR;
     else if (to == OPERAND_MEMORY && from == OPERAND_IMMEDIATE) *form = FUSED_MI;
     else return false;
     if (*form < FUSED_RM) return true;

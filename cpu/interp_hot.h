@@ -68,11 +68,38 @@ static inline bool operand_is_gpr(const struct insn *insn, unsigned n)
     return insn->operand[n].kind == OPERAND_GPR;
 }
 
+/* --- SSE and AVX: what their availability check passes in short, else interp_checked finds out --- */
+#define XCR0_SSE_AND_AVX 6
+
+static ALWAYS_INLINE bool vector_ready(const struct vcpu *cpu, bool vex)
+{
+    if (!vex) return !(cpu->cr0 & (CR0_EM | CR0_TS)) && (cpu->cr4 & CR4_OSFXSR);
+    return (cpu->cr4 & CR4_OSXSAVE) && !(cpu->cr0 & CR0_TS) && (cpu->mode_key & MODE_PROTECTED) &&
+           (cpu->xcr0 & XCR0_SSE_AND_AVX) == XCR0_SSE_AND_AVX;
+}
+
+#define VECTOR_HANDLER(name, done)                                                                 \
+    static bool name(struct vcpu *cpu, const struct insn *insn)                                    \
+    {                                                                                              \
+        if (unlikely(!(done))) INTERP_MUSTTAIL return interp_checked(cpu, insn);                   \
+        INTERP_NEXT;                                                                               \
+    }
+
+static ALWAYS_INLINE void vector_put(struct vcpu *cpu, const struct insn *insn, unsigned size,
+                                     bool vex, const u64 *q)
+{
+    u64 *to = cpu_vec(cpu, insn->operand[0].reg)->q;
+    for (unsigned i = 0; i < size / 8; i++) to[i] = q[i];
+    if (vex)
+        for (unsigned i = size / 8; i < 8; i++) to[i] = 0;
+}
+
 /* Pickers by family; NULL: nothing special. */
 insn_fn interp_pick_alu(const struct vcpu *cpu, const struct insn *insn);
 insn_fn interp_pick_move(const struct vcpu *cpu, const struct insn *insn);
 insn_fn interp_pick_bits(const struct vcpu *cpu, const struct insn *insn);
 insn_fn interp_pick_branch(const struct vcpu *cpu, const struct insn *insn);
 insn_fn interp_pick_vector(const struct vcpu *cpu, const struct insn *insn);
+insn_fn interp_pick_packed(const struct vcpu *cpu, const struct insn *insn);
 
 #endif

@@ -11,14 +11,6 @@
 #include "cpu/interp_hot.h"
 
 #define FSW_SUMMARY 0x80 /* an unmasked x87 exception is pending */
-#define XCR0_SSE_AND_AVX 6
-
-static ALWAYS_INLINE bool vector_ready(const struct vcpu *cpu, bool vex)
-{
-    if (!vex) return !(cpu->cr0 & (CR0_EM | CR0_TS)) && (cpu->cr4 & CR4_OSFXSR);
-    return (cpu->cr4 & CR4_OSXSAVE) && !(cpu->cr0 & CR0_TS) && (cpu->mode_key & MODE_PROTECTED) &&
-           (cpu->xcr0 & XCR0_SSE_AND_AVX) == XCR0_SSE_AND_AVX;
-}
 
 #define CHECKED(name, ready)                                                                       \
     static bool name(struct vcpu *cpu, const struct insn *insn)                                    \
@@ -29,23 +21,6 @@ static ALWAYS_INLINE bool vector_ready(const struct vcpu *cpu, bool vex)
 CHECKED(checked_sse, vector_ready(cpu, false))
 CHECKED(checked_avx, vector_ready(cpu, true))
 CHECKED(checked_x87, !(cpu->cr0 & (CR0_EM | CR0_TS)) && !(cpu->fsw & FSW_SUMMARY))
-
-#define VECTOR_HANDLER(name, done)                                                                 \
-    static bool name(struct vcpu *cpu, const struct insn *insn)                                    \
-    {                                                                                              \
-        if (unlikely(!(done))) INTERP_MUSTTAIL return interp_checked(cpu, insn);                   \
-        INTERP_NEXT;                                                                               \
-    }
-
-static ALWAYS_INLINE void vector_put(struct vcpu *cpu, const struct insn *insn, unsigned size,
-                                     bool vex,
-                                     const u64 *q)
-{
-    u64 *to = cpu_vec(cpu, insn->operand[0].reg)->q;
-    for (unsigned i = 0; i < size / 8; i++) to[i] = q[i];
-    if (vex)
-        for (unsigned i = size / 8; i < 8; i++) to[i] = 0;
-}
 
 static ALWAYS_INLINE bool vector_load(struct vcpu *cpu, const struct insn *insn, enum ea_kind kind,
                                       unsigned size, bool vex, bool aligned)
@@ -153,6 +128,7 @@ insn_fn interp_pick_vector(const struct vcpu *cpu, const struct insn *insn)
     if (!(attributes & (ATTR_X87 | ATTR_MMX | ATTR_SSE | ATTR_AVX))) return NULL;
     if (insn->flags & (INSN_ENDS_BLOCK | INSN_LOCK)) return NULL;
     insn_fn fn = pick_vector(cpu, insn);
+    if (!fn) fn = interp_pick_packed(cpu, insn);
     if (fn) return fn;
     if (insn->op == OP_FWAIT || (attributes & ATTR_CPL0)) return interp_checked;
     if (attributes & (ATTR_X87 | ATTR_MMX))

@@ -207,8 +207,8 @@ static ALWAYS_INLINE bool simd_binary_imm(struct vcpu *cpu, const struct insn *i
         return run(cpu, insn, __VA_ARGS__);                                                        \
     }
 
-/* sem_NAME: element by element `expression` of a and b, taken from lanes `lane` as `type`. */
-#define SIMD_BINARY(NAME, lane, type, expression)                                                  \
+/* each_NAME: element by element `expression` of a and b, taken from lanes `lane` as `type`. */
+#define SIMD_EACH(NAME, lane, type, expression)                                                    \
     static ALWAYS_INLINE void each_##NAME(union vec *r, const union vec *x, const union vec *y,    \
                                           unsigned bytes)                                          \
     {                                                                                              \
@@ -216,7 +216,10 @@ static ALWAYS_INLINE bool simd_binary_imm(struct vcpu *cpu, const struct insn *i
             type a = (type)lane(x, i), b = (type)lane(y, i);                                       \
             lane(r, i) = (expression);                                                             \
         }                                                                                          \
-    }                                                                                              \
+    }
+/* And sem_NAME. */
+#define SIMD_BINARY(NAME, lane, type, expression)                                                  \
+    SIMD_EACH(NAME, lane, type, expression)                                                        \
     SIMD_SEM(NAME, simd_binary, each_##NAME)
 
 #define SIMD_UNARY(NAME, lane, type, expression)                                                   \
@@ -228,6 +231,12 @@ static ALWAYS_INLINE bool simd_binary_imm(struct vcpu *cpu, const struct insn *i
         }                                                                                          \
     }                                                                                              \
     SIMD_SEM(NAME, simd_unary, each_##NAME)
+
+/* Bits 7, 15 ... 63 of Q side by side: each is moved to its place in the top byte, no sum carries into it. */
+static ALWAYS_INLINE u32 byte_signs(u64 q)
+{
+    return (u32)((q >> 7 & 0x0101010101010101ull) * 0x0102040810204080ull >> 56);
+}
 
 /* --- saturation --- */
 static ALWAYS_INLINE int clamp(int v, int low, int high)

@@ -6,78 +6,15 @@
 #include "cpu/simd.h"
 
 // clang-format off
-/* --- addition and subtraction --- */
-SIMD_BINARY(PADDB, vec_b, u8, a + b)
-SIMD_BINARY(PADDW, vec_w, u16, a + b)
-SIMD_BINARY(PADDD, vec_d, u32, a + b)
-SIMD_BINARY(PADDQ, vec_q, u64, a + b)
-SIMD_BINARY(PSUBB, vec_b, u8, a - b)
-SIMD_BINARY(PSUBW, vec_w, u16, a - b)
-SIMD_BINARY(PSUBD, vec_d, u32, a - b)
-SIMD_BINARY(PSUBQ, vec_q, u64, a - b)
-SIMD_BINARY(PADDSB, vec_b, i8, sat_i8(a + b))
-SIMD_BINARY(PADDSW, vec_w, i16, sat_i16(a + b))
-SIMD_BINARY(PADDUSB, vec_b, u8, sat_u8(a + b))
-SIMD_BINARY(PADDUSW, vec_w, u16, sat_u16(a + b))
-SIMD_BINARY(PSUBSB, vec_b, i8, sat_i8(a - b))
-SIMD_BINARY(PSUBSW, vec_w, i16, sat_i16(a - b))
-SIMD_BINARY(PSUBUSB, vec_b, u8, sat_u8(a - b))
-SIMD_BINARY(PSUBUSW, vec_w, u16, sat_u16(a - b))
-SIMD_BINARY(PAVGB, vec_b, u8, (a + b + 1) >> 1)
-SIMD_BINARY(PAVGW, vec_w, u16, (a + b + 1) >> 1)
+#define PACKED(NAME, lane, type, expression) SIMD_BINARY(NAME, lane, type, expression)
+#define PACKED_SAME(NAME, AS) SIMD_SEM(NAME, simd_binary, each_##AS)
+#include "cpu/simd_int.def"
+#undef PACKED
+#undef PACKED_SAME
 
-/* --- multiplication --- */
-SIMD_BINARY(PMULLW, vec_w, u16, (u32)a * b)
-SIMD_BINARY(PMULHW, vec_w, i16, (a * b) >> 16)
-SIMD_BINARY(PMULHUW, vec_w, u16, ((u32)a * b) >> 16)
-SIMD_BINARY(PMULHRSW, vec_w, i16, ((a * b >> 14) + 1) >> 1)
-SIMD_BINARY(PMULLD, vec_d, u32, a * b)
-SIMD_BINARY(PMULUDQ, vec_q, u64, (u64)(u32)a * (u32)b)
-SIMD_BINARY(PMULDQ, vec_q, u64, (u64)((i64)(i32)a * (i32)b))
-
-/* --- smaller, larger, sign --- */
-SIMD_BINARY(PMINUB, vec_b, u8, a < b ? a : b)
-SIMD_BINARY(PMINSB, vec_b, i8, a < b ? a : b)
-SIMD_BINARY(PMINUW, vec_w, u16, a < b ? a : b)
-SIMD_BINARY(PMINSW, vec_w, i16, a < b ? a : b)
-SIMD_BINARY(PMINUD, vec_d, u32, a < b ? a : b)
-SIMD_BINARY(PMINSD, vec_d, i32, a < b ? a : b)
-SIMD_BINARY(PMAXUB, vec_b, u8, a > b ? a : b)
-SIMD_BINARY(PMAXSB, vec_b, i8, a > b ? a : b)
-SIMD_BINARY(PMAXUW, vec_w, u16, a > b ? a : b)
-SIMD_BINARY(PMAXSW, vec_w, i16, a > b ? a : b)
-SIMD_BINARY(PMAXUD, vec_d, u32, a > b ? a : b)
-SIMD_BINARY(PMAXSD, vec_d, i32, a > b ? a : b)
 SIMD_UNARY(PABSB, vec_b, i8, a < 0 ? -a : a)
 SIMD_UNARY(PABSW, vec_w, i16, a < 0 ? -a : a)
 SIMD_UNARY(PABSD, vec_d, i32, a < 0 ? 0u - (u32)a : (u32)a)
-SIMD_BINARY(PSIGNB, vec_b, i8, b < 0 ? -a : b ? a : 0)
-SIMD_BINARY(PSIGNW, vec_w, i16, b < 0 ? -a : b ? a : 0)
-SIMD_BINARY(PSIGND, vec_d, i32, b < 0 ? 0u - (u32)a : b ? (u32)a : 0)
-
-/* --- comparison --- */
-SIMD_BINARY(PCMPEQB, vec_b, u8, a == b ? 0xff : 0)
-SIMD_BINARY(PCMPEQW, vec_w, u16, a == b ? 0xffff : 0)
-SIMD_BINARY(PCMPEQD, vec_d, u32, a == b ? ~0u : 0)
-SIMD_BINARY(PCMPEQQ, vec_q, u64, a == b ? ~0ull : 0)
-SIMD_BINARY(PCMPGTB, vec_b, i8, a > b ? 0xff : 0)
-SIMD_BINARY(PCMPGTW, vec_w, i16, a > b ? 0xffff : 0)
-SIMD_BINARY(PCMPGTD, vec_d, i32, a > b ? ~0u : 0)
-SIMD_BINARY(PCMPGTQ, vec_q, i64, a > b ? ~0ull : 0)
-
-/* --- logic --- */
-SIMD_BINARY(PAND, vec_q, u64, a & b)
-SIMD_BINARY(PANDN, vec_q, u64, ~a & b)
-SIMD_BINARY(POR, vec_q, u64, a | b)
-SIMD_BINARY(PXOR, vec_q, u64, a ^ b)
-SIMD_SEM(ANDPS, simd_binary, each_PAND)
-SIMD_SEM(ANDPD, simd_binary, each_PAND)
-SIMD_SEM(ANDNPS, simd_binary, each_PANDN)
-SIMD_SEM(ANDNPD, simd_binary, each_PANDN)
-SIMD_SEM(ORPS, simd_binary, each_POR)
-SIMD_SEM(ORPD, simd_binary, each_POR)
-SIMD_SEM(XORPS, simd_binary, each_PXOR)
-SIMD_SEM(XORPD, simd_binary, each_PXOR)
 // clang-format on
 
 /* --- sums of products --- */

@@ -180,11 +180,11 @@ static ALWAYS_INLINE bool sign_bits(struct vcpu *cpu, const struct insn *insn, u
     const union vec *x = vec_source(cpu, insn, 1, insn->vl, &tmp);
     TRY(x);
     u32 bits = 0;
-    for (unsigned i = 0; i < insn->vl / size; i++) {
-        unsigned top = size == 1   ? vec_b(x, i) >> 7
-                       : size == 4 ? vec_d(x, i) >> 31
-                                   : vec_q(x, i) >> 63;
-        bits |= (u32)top << i;
+    const unsigned each = 8 / size; /* in a quadword */
+    for (unsigned i = 0; i < insn->vl / 8u; i++) {
+        u64 q = vec_q(x, i);
+        u32 tops = size == 1 ? byte_signs(q) : size == 4 ? (q >> 31 & 1) | (q >> 63) << 1 : q >> 63;
+        bits |= tops << (i * each);
     }
     cpu->regs[insn->operand[0].reg] = bits;
     if (insn->operand[1].kind == OPERAND_MMX) mmx_enter(cpu);
