@@ -57,7 +57,7 @@ static void area_enter(struct jit_cpu *j, unsigned number)
     j->cold_end = a->cold_end;
     j->block_count = a->block;
     j->block_end = a->block_end;
-    j->site_count = a->site;
+    j->site_count = j->insn_count = a->site;
     j->site_end = a->site_end;
     j->straddle_count = a->straddle;
     j->straddle_end = a->straddle_end;

@@ -238,7 +238,7 @@ static bool boundary_busy(const struct vcpu *cpu)
 static const u8 *fault(struct jit_cpu *j, const struct jsite *site)
 {
     struct vcpu *cpu = j->cpu;
-    cpu->current_insn = &site->insn;
+    cpu->current_insn = &j->insns[site->insn];
     cpu->icount += site->index;
     if (cpu->exception.vector < 0 || cpu->exception.is_trap || unlikely(cpu->undo)) return stop(j, ENGINE_FAULT);
     if (!cpu_deliver_stopped(cpu)) return stop(j, ENGINE_SHUTDOWN);
@@ -265,7 +265,7 @@ static void spun(struct jit_cpu *j)
 static const u8 *run_and_resume(struct jit_cpu *j, const struct jsite *site)
 {
     struct vcpu *cpu = j->cpu;
-    const struct insn *insn = &site->insn;
+    const struct insn *insn = &j->insns[site->insn];
     cpu->current_insn = insn;
     if (unlikely(cpu->undo) && lockstep_refuses(cpu, insn)) return fault(j, site);
     if (unlikely(insn->op == OP_PAUSE)) spun(j);
@@ -291,7 +291,7 @@ static const u8 *run_and_resume(struct jit_cpu *j, const struct jsite *site)
 static const u8 *run_and_leave(struct jit_cpu *j, const struct jsite *site)
 {
     struct vcpu *cpu = j->cpu;
-    const struct insn *insn = &site->insn;
+    const struct insn *insn = &j->insns[site->insn];
     cpu->current_insn = insn;
     if (unlikely(!sem_table[insn->op](cpu, insn))) return fault(j, site);
     cpu->rip = cpu_next_ip(cpu, insn);
@@ -302,7 +302,7 @@ static const u8 *run_and_leave(struct jit_cpu *j, const struct jsite *site)
 static const u8 *load_and_resume(struct jit_cpu *j, const struct jsite *site)
 {
     struct vcpu *cpu = j->cpu;
-    const struct insn *insn = &site->insn;
+    const struct insn *insn = &j->insns[site->insn];
     unsigned memory = insn->operand[0].kind != OPERAND_MEMORY;
     if (unlikely(cpu->watch_pages || cpu->stops)) return run_and_leave(j, site);
     cpu->current_insn = insn;
@@ -345,7 +345,7 @@ static const u8 *go_on(struct jit_cpu *j, struct jsite *site)
 static const u8 *run_and_end(struct jit_cpu *j, struct jsite *site)
 {
     struct vcpu *cpu = j->cpu;
-    const struct insn *insn = &site->insn;
+    const struct insn *insn = &j->insns[site->insn];
     cpu->current_insn = insn;
     if (unlikely(cpu->undo) && lockstep_refuses(cpu, insn)) return fault(j, site);
     cpu->rip = cpu_next_ip(cpu, insn);
@@ -359,23 +359,23 @@ static const u8 *run_and_end(struct jit_cpu *j, struct jsite *site)
     return go_on(j, site);
 }
 
-/* Not canonical: the branch's own #GP, raised by its semantics. */
-static const u8 *lookup(struct jit_cpu *j, struct jsite *site)
-{
-    struct vcpu *cpu = j->cpu;
-    if (likely(cpu_is_canonical(cpu->rip))) return go_on(j, site);
-    cpu->icount -= site->index + 1u;
-    if (site->insn.op == OP_CALL) cpu->regs[RSP] += 8;
-    return run_and_end(j, site);
-}
-
-/* What the block wants at site->target can't be had; icount is behind by site->index. */
+/* The instruction at site->target is the interpreter's this time; icount is behind by site->index. */
 static const u8 *refuse(struct jit_cpu *j, const struct jsite *site)
 {
     j->cpu->rip = j->cpu->regs[REG_IP_BASE] + site->target;
     j->cpu->icount += site->index;
     j->refused = true; /* not now: the budget may end within a block */
     return stop(j, ENGINE_RAN);
+}
+
+/* Not canonical: the branch's own #GP, raised by its semantics; rSP is as behind it. */
+static const u8 *lookup(struct jit_cpu *j, struct jsite *site)
+{
+    struct vcpu *cpu = j->cpu;
+    if (likely(cpu_is_canonical(cpu->rip))) return go_on(j, site);
+    cpu->icount -= site->index + 1u;
+    if (site->want) cpu->regs[RSP] += 8;
+    return refuse(j, site);
 }
 
 static const u8 *load_vectors(struct jit_cpu *j, const struct jsite *site)
@@ -413,7 +413,7 @@ static const u8 *second_page(struct jit_cpu *j, const struct jsite *site)
     if (cpu->code_size != CODE64) next = (u32)next;
     const u8 *host = cpu->memory->arena + (block->key >> 28) * PAGE_SIZE;
     if (!code_decode_straddle(cpu, &insn, host, site->target, next, &now)) return refuse(j, site);
-    if (!memcmp(now.bytes, known->bytes, site->insn.length)) {
+    if (!memcmp(now.bytes, known->bytes, site->want)) {
         *known = now;
         flags_to_native(cpu, j->state);
         return site->resume;
@@ -478,12 +478,12 @@ const u8 *jit_slow(struct vcpu *cpu, u32 number)
     case SITE_LOAD: stats->accesses++; return load_and_resume(j, site);
     case SITE_HELPER:
         stats->helpers++;
-        j->ops[site->insn.op]++;
+        j->ops[j->insns[site->insn].op]++;
         return run_and_resume(j, site);
     case SITE_END:
     case SITE_LIGHT:
         stats->ends++;
-        j->ops[site->insn.op]++;
+        j->ops[j->insns[site->insn].op]++;
         return run_and_end(j, site);
     case SITE_LINK:
         stats->links++;
@@ -616,7 +616,8 @@ static bool make_memory(struct jit_cpu *j, struct error *error)
     j->blocks = reserve(j->block_limit * sizeof(*j->blocks));
     j->sites = reserve(j->site_limit * sizeof(*j->sites));
     j->links = reserve(j->site_limit * sizeof(*j->links));
-    if (!j->blocks || !j->sites || !j->links) return error_set(error, "no memory for the translator; interpreting");
+    j->insns = reserve(j->site_limit * sizeof(*j->insns));
+    if (!j->blocks || !j->sites || !j->links || !j->insns) return error_set(error, "no memory for the translator; interpreting");
     j->hot = j->code.rw; /* for the thunks; then see areas_make */
     j->hot_end = j->code.rw + size;
     return true;
@@ -672,6 +673,7 @@ void jit_detach(struct vcpu *cpu)
     if (j->blocks) munmap(j->blocks, j->block_limit * sizeof(*j->blocks));
     if (j->sites) munmap(j->sites, j->site_limit * sizeof(*j->sites));
     if (j->links) munmap(j->links, j->site_limit * sizeof(*j->links));
+    if (j->insns) munmap(j->insns, j->site_limit * sizeof(*j->insns));
     x64_stop(j);
     free(j);
     cpu->jit = NULL;

@@ -91,11 +91,13 @@ struct jblock {
 #define STRADDLE_LIMIT 4096u
 
 enum site_kind {
+    /* Those that run the instruction. */
     SITE_ACCESS,   /* an instruction's memory access was not for the fast path: run it, go on */
     SITE_LOAD,     /* the same, of one that only reads: load for it, go on with it */
     SITE_HELPER,   /* an instruction without a uop: run it, go on */
     SITE_END,      /* an instruction that ends the block: run it, look up where it leads */
     SITE_LIGHT,    /* the same; jit_light did not do it. The next site is its LOOKUP */
+    SITE_RUNS = SITE_LIGHT,
     SITE_LINK,     /* direct branch within the page, counted: look up, then link */
     SITE_PLAIN,    /* a shared check failed, counted: on with a unit that has none, link */
     SITE_CROSS,    /* the same, of a direct branch, which may be linked */
@@ -109,18 +111,18 @@ enum site_kind {
 
 /* A place where translated code calls C. */
 struct jsite {
-    struct insn insn;
     union {
         const u8 *resume; /* executable address */
         u8 *cell;         /* SITE_CROSS: writable address of what it is compared with (x64_cross.c) */
     };
     u8 *patch;          /* SITE_LINK, SITE_CROSS, SITE_PLAIN: writable address of the jump's displacement */
     u32 block;
-    u16 target;         /* SITE_LINK: offset in the page. SITE_VECTORS and behind: of the instruction */
+    u32 insn;           /* of the kinds that run it: in jit_cpu.insns */
+    u16 target;         /* offset in the page: SITE_LINK, SITE_HOT: where it leads; others: of the instruction */
     u16 mode;           /* SITE_LINK: the mode it leads to, as in a block's key */
     u16 index;          /* instructions in front that icount does not yet have */
     u8 kind;
-    u8 want;            /* SITE_VECTORS: vectors_live wanted */
+    u8 want;            /* SITE_VECTORS: vectors_live wanted. SITE_CROSS, SITE_LOOKUP: it is a CALL's */
     i32 way;            /* SITE_CROSS: bytes from the page to the target's */
 };
 
@@ -162,8 +164,9 @@ struct jit_cpu {
     struct jblock *blocks;
     struct jsite *sites;
     struct link *links;  /* by site */
+    struct insn *insns;  /* no more than sites: an area's part begins where its sites' does */
     u32 block_limit, site_limit; /* of all areas */
-    u32 block_count, block_end, site_count, site_end, straddle_count, straddle_end; /* of the one being filled:
+    u32 block_count, block_end, site_count, site_end, insn_count, straddle_count, straddle_end; /* of the one being filled:
                             the next one free; where its part ends */
     u8 pressure;         /* doublings of the threshold, as room is short */
     bool crowded;        /* the area's rest was too small for the last unit */

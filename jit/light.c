@@ -26,7 +26,7 @@ const u8 *jit_light(struct vcpu *cpu, u32 number)
     u32 flags = (s->flags >> 8 & 0xd5) | (s->flags & 1u) << 11;
     if (s->flag_way) flag_way_take(cpu, s), flags = flags_get(cpu);
     s->slow_site = number;
-    if (unlikely(!run(cpu, &site->insn, &flags))) return NULL;
+    if (unlikely(!run(cpu, &j->insns[site->insn], &flags))) return NULL;
     s->flags = (u16)((flags & 0xd5) << 8 | 2 << 8 | (flags >> 11 & 1));
     s->flag_way = WAY_FLAGS;
     cpu->icount += site->index + 1u;

@@ -54,6 +54,7 @@ void cross_lower(struct lower *l, const struct uop *u, i64 target)
     struct jsite *s = &l->j->sites[site];
     s->cell = cell_new(cold);
     s->way = way_to(target);
+    s->want = u->op == UOP_CALL;
     x64_mov_load(e, 8, H_R10, AT_REG(REG_IP_BASE));
     x64_mov_load(e, 8, H_R9, AT_STATE(jump_sign));
     x64_alu(e, X64_XOR, 8, H_R9, x64_reg(H_R10));

@@ -8,11 +8,24 @@ u32 site_new(struct lower *l, enum site_kind kind, const struct uop *u)
     struct jit_cpu *j = l->j;
     u32 number = j->site_count++;
     if (j->site_count + 8 > j->site_end) j->site_count--, l->failed = true;
-    j->sites[number] = (struct jsite){.kind = (u8)kind, .index = (u16)(l->c.pending + u->index),
-                                      .block = l->number};
-    if (u->insn) j->sites[number].insn = *u->insn;
-    j->sites[number].insn.spare = j->sites[number].index; /* for cpu_icount_now */
+    struct jsite *site = &j->sites[number];
+    *site = (struct jsite){.kind = (u8)kind, .index = (u16)(l->c.pending + u->index), .block = l->number,
+                           .target = u->insn->pos};
+    if (kind > SITE_RUNS) return number;
+    site->insn = j->insn_count++;
+    j->insns[site->insn] = *u->insn;
+    j->insns[site->insn].spare = site->index; /* for cpu_icount_now */
     return number;
+}
+
+/* SITE, the last but for what stays, is where an access would have left that can't: it needs none. */
+bool site_unused(struct lower *l, u32 site)
+{
+    struct jit_cpu *j = l->j;
+    if (l->cold_before || site + 1 != j->site_count || l->failed) return false;
+    j->site_count--;
+    j->insn_count--;
+    return true;
 }
 
 void site_resume(struct lower *l, u32 site)
@@ -69,7 +82,6 @@ void cold_plain(struct lower *l, u8 *patch, int how, const struct uop *u)
     else x64_patch(patch, l->cold.p);
     flags_cold(l);
     count_insns(&l->cold, l->c.pending + u->index);
-    l->j->sites[site].target = u->insn->pos;
     l->j->sites[site].patch = x64_jmp(&l->cold);
     x64_patch(l->j->sites[site].patch, l->cold.p);
     call_c(l, &l->cold, site);
@@ -82,7 +94,6 @@ void vectors_want(struct lower *l, unsigned want, const struct uop *u)
     if ((l->c.vectors & want) == want) return;
     flags_hold(l);
     u32 site = site_new(l, SITE_VECTORS, u);
-    l->j->sites[site].target = u->insn->pos;
     l->j->sites[site].want = (u8)want;
     struct x64_rm at = AT_STATE(vectors_live);
     x64_op(&l->hot, 0, false, false, X64_ONE, 0x80, X64_CMP, &at);
@@ -195,6 +206,7 @@ void exit_direct(struct lower *l, const struct uop *u, i64 target, unsigned coun
         return;
     }
     u32 site = site_new(l, SITE_LOOKUP, u);
+    l->j->sites[site].want = u->op == UOP_CALL;
     x64_mov_imm32(e, H_R10, ip);
     x64_mov_store(e, 8, AT_CPU(rip), H_R10);
     linear_target(l);
@@ -232,6 +244,7 @@ static void call_lower(struct lower *l, const struct uop *u)
     emit_next_ip(l, H_R9, u->insn);
     x64_mov_store(&l->hot, size, to, H_R9);
     move_stack(l, -(i64)size);
+    site_unused(l, site);
 }
 
 static void load_ip(struct lower *l, struct x64_rm from)

@@ -145,6 +145,7 @@ void cross_lower(struct lower *l, const struct uop *u, i64 target);
 void probe_slot(struct x64 *e, unsigned reg, u32 hash, unsigned bits, u32 first);
 void jump_there(struct lower *l, struct x64 *e, unsigned count);
 u32 site_new(struct lower *l, enum site_kind kind, const struct uop *u);
+bool site_unused(struct lower *l, u32 site); /* true: it is no more */
 void site_resume(struct lower *l, u32 site);
 void cold_call(struct lower *l, u8 *patch, u32 site); /* the jump at PATCH goes to C */
 void cold_refill(struct lower *l, u8 *patch, unsigned how, u32 site); /* HOW: tlb_refill's */

@@ -68,6 +68,7 @@ static struct x64_rm value_keep(struct lower *l, unsigned n, unsigned size, stru
     if (size >= 4) x64_mov_load(e, size, H_R9, rm);
     else x64_op(e, 0, false, false, X64_0F, size == 1 ? 0xb6 : 0xb7, H_R9, &rm);
     x64_mov_store(e, 8, AT_STATE(flag_operand[n]), H_R9);
+    if (site == NO_SITE) return x64_reg(H_R9);
     l->j->sites[site].resume = code_rx(l->j, l->cold.p);
     x64_mov_load(&l->cold, 8, H_R9, AT_STATE(flag_operand[n]));
     x64_jmp_to(&l->cold, e->p);
@@ -100,6 +101,7 @@ static void rm_lower(struct lower *l, const struct uop *u)
         flags_ready(l, u);
         site = site_new(l, value ? SITE_LOAD : SITE_ACCESS, u);
         rm = mem_check(l, &a, u->msize, u->align, u->access & UOP_WRITE, site);
+        if (site_unused(l, site)) site = NO_SITE;
         held = true;
     }
     flags_want(l, u->fuse, u);
@@ -196,7 +198,7 @@ static void push_lower(struct lower *l, const struct uop *u)
         x64_mov_store(e, size, to, home(o->reg));
     }
     move_stack(l, -(i64)size);
-    site_resume(l, site);
+    if (!site_unused(l, site)) site_resume(l, site);
     addend_keep(l, true);
 }
 
@@ -211,7 +213,7 @@ static void pop_lower(struct lower *l, const struct uop *u)
     x64_mov_load(e, size, to, from);
     if (to == H_R9) x64_mov_store(e, 8, AT_REG(reg), H_R9);
     if (reg != RSP) move_stack(l, size);
-    site_resume(l, site);
+    if (!site_unused(l, site)) site_resume(l, site);
     addend_keep(l, true);
 }
 
@@ -226,7 +228,7 @@ static void leave_lower(struct lower *l, const struct uop *u)
     x64_mov_load(e, size, H_R9, from);
     x64_lea(e, size, H_R11, x64_mem(H_RBP, size));
     x64_mov_load(e, size == 2 ? 2 : 8, H_RBP, x64_reg(H_R9));
-    site_resume(l, site);
+    if (!site_unused(l, site)) site_resume(l, site);
 }
 
 static void pushf_lower(struct lower *l, const struct uop *u)

@@ -250,6 +250,7 @@ static bool group_access(struct lower *l, const struct address *a, unsigned size
         emit_ea(l, a, H_R9, 8);
         x64_u8(e, 0x41), x64_u8(e, 0xf6), x64_u8(e, 0xc1), x64_u8(e, align - 1); /* test r9b, align - 1 */
         l->c.flags &= ~(unsigned)FL_REG;
+        l->cold_before = true;
         cold_call(l, x64_jcc(e, CC_NE), site);
     }
     return true;
@@ -278,6 +279,7 @@ struct x64_rm mem_check(struct lower *l, const struct address *a, unsigned size,
 {
     if (access_checked(l->t, a->seg, a->size)) {
         l->held = -1;
+        l->cold_before = true;
         return checked_access(l, a, size, align, write, site);
     }
     if (!group_access(l, a, size, align, write, site)) {

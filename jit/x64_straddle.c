@@ -14,7 +14,7 @@ void straddle_guard(struct lower *l, const struct code_straddle *s)
     const struct vcpu *cpu = l->j->cpu;
     enum tlb_mode mode = tlb_fetch_mode(cpu);
     u32 site = site_new(l, SITE_STRADDLE, &l->t->uops[0]);
-    l->j->sites[site].target = (u16)l->t->pos;
+    l->j->sites[site].want = l->t->insns[0].length;
     x64_mov_load(e, 8, H_R10, AT_REG(REG_IP_BASE));
     if (l->t->segmented) x64_alu(e, X64_ADD, 4, H_R10, AT_SEG(CS, base));
     x64_lea(e, l->t->code_size == CODE64 ? 8 : 4, H_R10, x64_mem(H_R10, PAGE_SIZE));

@@ -351,7 +351,7 @@ static void begin(struct lower *l, struct jit_cpu *j, const struct translation *
 bool x64_lower(struct jit_cpu *j, struct jblock *blocks, const struct translation *t)
 {
     struct lower *l = j->lower;
-    u32 sites = j->site_count;
+    u32 sites = j->site_count, insns = j->insn_count;
     begin(l, j, t);
     for (unsigned n = 0; n < t->root_count && room(l); n++) {
         unsigned first = l->version_count;
@@ -369,6 +369,7 @@ bool x64_lower(struct jit_cpu *j, struct jblock *blocks, const struct translatio
     if (l->failed) {
         j->crowded |= j->site_count + 16 > j->site_end;
         j->site_count = sites;
+        j->insn_count = insns;
         return false;
     }
     blocks[0].code_bytes = (u32)(l->hot.p - l->start);

@@ -34,6 +34,7 @@ void vector_lower(struct lower *l, const struct uop *u)
         struct address a = address_of(u->insn);
         site = site_new(l, SITE_ACCESS, u);
         rm = mem_check(l, &a, u->msize, u->align, u->access & UOP_WRITE, site);
+        if (site_unused(l, site)) site = NO_SITE;
     }
     unsigned host = gpr_host(u, &guest, &written);
     bool memory_home = host == H_R9;
