@@ -283,6 +283,7 @@ struct vcpu {
     STATE_MEMBERS(VCPU_STATE)
 
     /* --- not saved: rebuilt by cpu_restored --- */
+    _Atomic u64 run_until;     /* blocks follow one another while icount, its neighbour, is below; 0: come back */
     u16 mode_key;              /* enum mode_key bits: what decoded blocks depend on */
     u8 code_size;              /* enum code_size */
     u8 tlb_mode;               /* enum tlb_mode of ordinary data accesses now */
@@ -360,7 +361,6 @@ struct vcpu {
     u64 xsave_in_use;            /* XINUSE bits that are known to be set */
 
     /* The interpreter's (interp.c, cpu.c). */
-    _Atomic u64 run_until;       /* blocks follow one another while icount is below; 0: come back */
     const struct insn *current_insn; /* set by cold handlers, and by those that return false */
 
     u32 pending_db;              /* DR6 bits of a #DB trap due behind this instruction; see debug.h */

@@ -40,29 +40,31 @@ enum { SPACE_SUPERVISOR, SPACE_AC, SPACE_OTHERS, SPACES = 66 };
 
 /* Behind struct vcpu, reached by translated code through its state pointer. */
 struct jit_state {
-    u64 host_rsp;       /* C stack of the thread that runs the processor */
-    u64 resume;         /* where translated code goes on */
-    u64 scratch[3];
-    struct { u64 read, write; } reach[6]; /* offsets below are translated code's (segments.c) */
+    /* What units touch most, together. */
     u64 jump_sign;      /* what entries of `jumps` must carry to be good now */
-    struct jump_space spaces[SPACES];
-    u32 pauses;         /* PAUSEs until others may have the host's processor */
-    u32 slow_site;      /* where jit_light wants to go on */
     u32 flag_way;       /* how the flags can be had (flag_way.h); 0: */
     u16 flags;          /* AH: SF ZF AF PF CF as LAHF has them; AL: OF */
     u8 vectors_live;    /* the guest's vector registers and MXCSR are in the host's: 1 SSE, 3 AVX too */
     u8 x87_live;        /* the guest's x87 registers and words are in the host's */
+    u64 flag_operand[2]; /* of the operation that wrote the flags: what redoing it takes and is not in
+                           registers; all of it when flag_way says so */
+    u64 scratch[3];
+    u64 resume;         /* where translated code goes on */
+    u64 groups[GROUP_MAX]; /* addends of checked pages, good within a unit */
+    u64 host_rsp;       /* C stack of the thread that runs the processor */
+    struct { u64 read, write; } reach[6]; /* offsets below are translated code's (segments.c) */
+    u32 pauses;         /* PAUSEs until others may have the host's processor */
+    u32 slow_site;      /* where jit_light wants to go on */
     u32 host_mxcsr;
     struct x87_note { u16 pos, seg; } x87_note; /* last x87 instruction: offset in x87_page; segment
                            register of the last operand at x87_fdp. X87_NOTHING: none since settled */
     u64 x87_page, x87_fdp;
-    u64 flag_operand[2]; /* of the operation that wrote the flags: what redoing it takes and is not in
-                           registers; all of it when flag_way says so */
-    u64 groups[GROUP_MAX]; /* addends of checked pages, good within a unit */
+    struct jump_space spaces[SPACES];
     i32 passes[HEAT_SLOTS]; /* of branches to other pages, until they are linked anew */
     i32 heat[HEAT_SLOTS]; /* ways back left until a loop is worth tier 2 */
-    struct jump { u64 key, sign, page; const u8 *code; } jumps[JUMP_SLOTS + JUMP_SECOND];
+    struct jump { u64 key, sign, page; const u8 *code; } jumps[JUMP_SLOTS + JUMP_SECOND] __attribute__((aligned(64)));
 };
+_Static_assert(offsetof(struct jit_state, groups) == 64, "two lines and a half of the host's cache");
 
 #define KEY_PLAIN 0x8000u /* beside the mode: no shared checks */
 _Static_assert(MODE_RING12 < KEY_PLAIN && !(STOPS_KEY & KEY_PLAIN), "a bit of its own");

@@ -1,7 +1,6 @@
 /*
- * The code a translation covers: straight-line from one place up to the first unconditional transfer
- * (tier 1: conditional branches are side exits), or everything direct branches reach within the page
- * (tier 2). Instructions are decoded under the rules for code pages (cpu/smp.h); one that straddles
+ * The code a translation covers: straight on from one place, through calls and jumps ahead within the
+ * page (tier 1: conditional branches are side exits), or everything direct branches reach there (tier 2). Instructions are decoded under the rules for code pages (cpu/smp.h); one that straddles
  * pages is a unit of its own, and one that can't be had yet the end of the unit in front.
  */
 #include "jit/jit_int.h"
@@ -85,6 +84,14 @@ static const struct insn *decode_at(struct walk_state *w, unsigned pos)
     return insn;
 }
 
+/* Where a straight unit goes on behind I, which always branches, or -1. Not back: that way are loops. */
+static i64 straight_on(const struct translation *t, const struct insn *i)
+{
+    i64 target = i->op == OP_JMP || i->op == OP_CALL ? target_of(t, i) : -1;
+    bool back = i->op == OP_JMP && target <= (i64)i->pos;
+    return back || target >= (i64)PAGE_SIZE || (target >= 0 && t->at[target]) ? -1 : target;
+}
+
 /* Straight on from POS; where it may lead besides is noted. */
 static void follow(struct walk_state *w, unsigned pos)
 {
@@ -99,7 +106,13 @@ static void follow(struct walk_state *w, unsigned pos)
             continue;
         }
         if (!ends_straight(t, i)) continue;
-        if (!t->loops) return;
+        if (!t->loops) {
+            i64 target = straight_on(t, i);
+            if (target < 0) return;
+            mark(t, (unsigned)target, LEADER);
+            pos = (unsigned)target;
+            continue;
+        }
         if (direct(i)) lead(w, target_of(t, i), LEADER);
         if (i->op == OP_CALL || i->op == OP_CALL_INDIRECT) lead(w, pos, ROOT);
         return;
@@ -114,6 +127,12 @@ static bool goes_on(const struct uop *u)
            u->op != UOP_CALLI && u->op != UOP_HELPER_END && u->op != UOP_AC && u->op != UOP_TRANSFER;
 }
 
+/* The unit goes from I to POS: in a straight one, to what was decoded next. */
+static bool goes_to(const struct translation *t, const struct insn *i, i64 pos)
+{
+    return pos >= 0 && pos < (i64)PAGE_SIZE && t->at[pos] && (t->loops || t->at[pos] == t->at[i->pos] + 1);
+}
+
 /* A node for the code from POS to the next leader or transfer, or while there is room. */
 static bool node_make(struct walk_state *w, unsigned pos)
 {
@@ -125,7 +144,7 @@ static bool node_make(struct walk_state *w, unsigned pos)
     for (;;) {
         const struct insn *i = &t->insns[t->at[pos] - 1];
         unsigned after = pos + i->length;
-        bool last = after >= PAGE_SIZE || !t->at[after] || t->leader[after];
+        bool last = !goes_to(t, i, after) || t->leader[after];
         struct uop *u = &t->uops[t->uop_count++];
         *u = (struct uop){.insn = i, .index = (u8)node->count};
         uop_select(t, u, w->page, &w->j->host, w->j->jit->options.no_vectors, last);
@@ -141,14 +160,14 @@ static bool node_make(struct walk_state *w, unsigned pos)
 
 static i16 node_at(const struct translation *t, i64 pos)
 {
-    if (pos < 0 || pos >= (i64)PAGE_SIZE || !t->at[pos]) return -1;
     for (unsigned n = 0; n < t->node_count; n++)
         if (t->nodes[n].pos == pos) return (i16)n;
     return -1;
 }
 
-static void link(struct translation *t, i16 *edge, i64 pos)
+static void link(struct translation *t, i16 *edge, const struct insn *i, i64 pos)
 {
+    if (!goes_to(t, i, pos)) return;
     *edge = node_at(t, pos);
     if (*edge >= 0 && t->nodes[*edge].predecessors < 255) t->nodes[*edge].predecessors++;
 }
@@ -160,8 +179,8 @@ static void edges_make(struct translation *t)
         const struct uop *u = &t->uops[node->first + node->count - 1];
         const struct insn *i = u->insn;
         bool conditional = u->op == UOP_JCC || u->op == UOP_LOOP;
-        if ((conditional || u->op == UOP_JMP || u->op == UOP_CALL) && t->loops) link(t, &node->taken, target_of(t, i));
-        if (conditional || u->op == UOP_FALL) link(t, &node->next, (i64)i->pos + i->length);
+        if ((conditional && t->loops) || u->op == UOP_JMP || u->op == UOP_CALL) link(t, &node->taken, i, target_of(t, i));
+        if (conditional || u->op == UOP_FALL) link(t, &node->next, i, (i64)i->pos + i->length);
     }
 }
 
@@ -185,10 +204,10 @@ static void nodes_make(struct walk_state *w)
     struct translation *t = w->t;
     u8 state[NODE_MAX] = {0};
     t->node_count = t->uop_count = t->root_count = 0;
-    unsigned end = PAGE_SIZE;
-    if (!t->loops) end = t->insns[t->count - 1].pos + 1u;
     node_make(w, t->pos);
-    for (unsigned pos = t->loops ? 0 : t->pos + 1; pos < end; pos++)
+    for (unsigned n = 0; !t->loops && n < t->mark_count; n++) /* in the order of the way */
+        if (t->at[t->marks[n]] && t->marks[n] != t->pos && !node_make(w, t->marks[n])) break;
+    for (unsigned pos = 0; t->loops && pos < PAGE_SIZE; pos++)
         if (t->leader[pos] && t->at[pos] && pos != t->pos && !node_make(w, pos)) break;
     edges_make(t);
     t->roots[t->root_count++] = (unsigned)node_at(t, t->pos);

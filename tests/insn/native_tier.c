@@ -1,5 +1,6 @@
 /*
- * See native_tier.h. A jump to itself stands behind the instruction, for the translation to end at.
+ * See native_tier.h. A jump to itself stands behind the instruction, for the translation to end at, and where a
+ * branch leads that translations follow.
  */
 #include "tests/insn/native_tier.h"
 
@@ -34,7 +35,7 @@ bool tier_open(struct tier *tier, const struct vcpu *like, const struct jit_opti
     struct vcpu *cpu = cpu_new(0, like->bus, like->log);
     *tier = (struct tier){.cpu = cpu, .code = code, .kernel = kernel};
     if (!cpu) return false;
-    memcpy(cpu, like, offsetof(struct vcpu, mode_key));
+    memcpy(cpu, like, offsetof(struct vcpu, run_until));
     cpu->features = like->features;
     cpu->physical_mask = like->physical_mask;
     cpu->idt_base = TIER_KERNEL + IDT, cpu->idt_limit = 0x1ff;
@@ -46,14 +47,27 @@ bool tier_open(struct tier *tier, const struct vcpu *like, const struct jit_opti
     return tier->jit && jit_attach(cpu, tier->jit, &error);
 }
 
+static const u8 jump_to_itself[] = {0xeb, 0xfe};
+
+/* What goes on at its target: written behind the jump at AT + LENGTH, which is not reached. */
+static void end_at_target(const struct tier *tier, u8 *at, unsigned length, unsigned pos)
+{
+    struct insn insn;
+    if (decode_insn(&insn, at, length, CODE64, pos, &tier->cpu->features) != DECODE_OK) return;
+    i64 target = (i64)pos + length + (i64)insn.imm;
+    bool follows = insn.op == OP_JMP || insn.op == OP_CALL;
+    if (follows && target >= (i64)pos + length && target + 2 <= PAGE_SIZE)
+        memcpy(at + (target - pos), jump_to_itself, sizeof jump_to_itself);
+}
+
 static void place(struct tier *tier, const u8 *bytes, unsigned length, unsigned pos)
 {
-    static const u8 jump_to_itself[] = {0xeb, 0xfe};
     struct memory *memory = tier->cpu->memory;
     u8 *at = tier->code + pos;
-    if (!memcmp(at, bytes, length) && !memcmp(at + length, jump_to_itself, 2)) return;
+    if (!memcmp(at, bytes, length) && !memcmp(at + length, jump_to_itself, sizeof jump_to_itself)) return;
     memcpy(at, bytes, length);
-    memcpy(at + length, jump_to_itself, 2);
+    memcpy(at + length, jump_to_itself, sizeof jump_to_itself);
+    end_at_target(tier, at, length, pos);
     memory_code_written(memory, at, length + 2);
     atomic_store(&memory->code_pages[arena_page(memory, at)].writes, 0); /* not held against it */
 }
