@@ -104,7 +104,7 @@ $covered->wait_exit(20);
 open my $coverage, '<', "$Gdb::dir/coverage" or die;
 like(<$coverage>, qr/^@{[sprintf '%016x', $entry]} \d{3,}$/, '... every one of them');
 
-for my $engine ('jit', 'interp') {
+for my $engine (Guest::engines()) {
     my $gdb = Gdb->start(args => ['-accel', $engine, '-S', @guest, '-m', 512]);
     my $said = $gdb->script($script, symbols => $vmlinux, limit => 1200);
     my $want = sub { my ($pattern, $name) = @_; ok($said =~ $pattern, "$engine: $name") };
