@@ -34,7 +34,7 @@ sub symbols {
     print $out ".text\nnop\n";
     close $out;
     Gdb::run_or_die("$cc -m64 -c $Gdb::dir/symbols.S -o $Gdb::dir/symbols.o");
-    Gdb::run_or_die("ld -m elf_x86_64 -T $Gdb::dir/symbols.ld $Gdb::dir/symbols.o -o $Gdb::dir/vmlinux");
+    Gdb::run_or_die("$cc -m64 -nostdlib -static -no-pie -Wl,-T,$Gdb::dir/symbols.ld,--build-id=none $Gdb::dir/symbols.o -o $Gdb::dir/vmlinux");
     cmp_ok(scalar(keys %seen), '>', 10000, 'the kernel\'s symbols');
     return "$Gdb::dir/vmlinux";
 }
