@@ -4,8 +4,9 @@
  *
  * An operand that lies in one page of RAM is changed by a host atomic. One that does not (page
  * crossing, device, or unaligned on a host that can't) is changed under the group's split lock, which
- * is atomic against other such operations only. Ordinary loads and stores are plain host accesses:
- * on hosts weaker than x86's memory order a machine of several processors is not yet ordered as x86.
+ * is atomic against other such operations only. Ordinary loads and stores are ordered where they are
+ * made (guest_ld64 and its like in machine/types.h); here is what orders a store before a later load:
+ * every locked operation, the fences, and what serializes (cpu_serialize).
  */
 #include "cpu/atomic.h"
 
@@ -20,8 +21,18 @@
 static void split_lock(struct vcpu *cpu, bool lock)
 {
     if (!cpu->group) return;
+    if (!lock) pthread_mutex_unlock(&cpu->group->split_lock);
+    atomic_thread_fence(memory_order_seq_cst); /* a mutex lets others pass inwards */
     if (lock) pthread_mutex_lock(&cpu->group->split_lock);
-    else pthread_mutex_unlock(&cpu->group->split_lock);
+}
+
+/*
+ * On both sides of a locked operation. The host's own does it on x86 and its like; AArch64's, an acquire and a
+ * release, lets a load that acquires by LDAPR or by a fence pass the store, and is passed by a store behind a fence.
+ */
+static ALWAYS_INLINE void locked_fence(void)
+{
+    if (!HOST_X86_ORDER) atomic_thread_fence(memory_order_seq_cst);
 }
 
 /* Host memory as a guest number and back. */
@@ -85,8 +96,10 @@ bool atomic_update(struct vcpu *cpu, u64 linear, unsigned size, atomic_fn fn, u6
     void *at = atomic_pointer(cpu, linear, size, &faulted);
     if (faulted) return false;
     if (!at) return update_split(cpu, linear, size, fn, operand, old);
+    locked_fence();
     u64 seen = mem_load_host(at, size);
     while (!host_cas(at, size, &seen, fn(seen, operand) & size_mask(size))) {}
+    locked_fence();
     atomic_done(cpu, at, size);
     *old = seen;
     return true;
@@ -99,7 +112,9 @@ bool atomic_compare(struct vcpu *cpu, u64 linear, unsigned size, u64 expected, u
     if (faulted) return false;
     if (at) {
         *old = expected;
+        locked_fence();
         host_cas(at, size, old, wanted);
+        locked_fence();
         atomic_done(cpu, at, size);
         return true;
     }
@@ -251,8 +266,10 @@ bool sem_CMPXCHG16B(struct vcpu *cpu, const struct insn *insn)
     bool faulted;
     void *at = tlb_locked_pointer(cpu, linear, 16, &faulted);
     if (faulted) return false;
+    locked_fence();
     if (!at || !host_cas16(at, seen, wanted)) TRY(cas16_split(cpu, linear, seen, wanted));
     else atomic_done(cpu, at, 16);
+    locked_fence();
     bool equal = seen[0] == expected[0] && seen[1] == expected[1];
     if (!equal) {
         cpu->regs[RAX] = seen[0];

@@ -449,6 +449,7 @@ bool sem_IRET(struct vcpu *cpu, const struct insn *insn)
 {
     log_transfer(cpu, "interrupt return");
     cpu_unblock_nmi(cpu); /* even when it faults (SDM vol. 3, 6.7.1) */
+    cpu_serialize(cpu);
     return cpu_protected(cpu) ? iret_protected(cpu, insn) : iret_real(cpu, insn);
 }
 

@@ -156,6 +156,7 @@ bool fast_iret(struct vcpu *cpu, u32 *arithmetic)
     fast_put_flags(cpu, flags, arithmetic);
     fast_mode(cpu, cpl);
     if (cpl) seg_drop_inner(cpu);
+    cpu_serialize(cpu);
     return true;
 }
 

@@ -107,22 +107,33 @@ static ALWAYS_INLINE struct tlb_entry *tlb_slot(struct tlb_entry *array, u64 lin
     return &array[linear >> 12 & (TLB_ENTRIES - 1)];
 }
 
-static GUEST_ACCESS u64 mem_load_host(const void *p, unsigned size)
+/* Guest memory at its host address, SIZE 1, 2, 4 or 8. */
+static ALWAYS_INLINE u64 mem_load_host(const void *p, unsigned size)
 {
     switch (size) {
-    case 1: return *(const u8 *)p;
+    case 1: return guest_ld8(p);
+    case 2: return guest_ld16(p);
+    case 4: return guest_ld32(p);
+    default: return guest_ld64(p);
+    }
+}
+static ALWAYS_INLINE void mem_store_host(void *p, u64 value, unsigned size)
+{
+    switch (size) {
+    case 1: guest_st8(p, (u8)value); break;
+    case 2: guest_st16(p, (u16)value); break;
+    case 4: guest_st32(p, (u32)value); break;
+    default: guest_st64(p, value); break;
+    }
+}
+/* Bytes of our own, on their way there. */
+static ALWAYS_INLINE u64 bytes_value(const u8 *p, unsigned size)
+{
+    switch (size) {
+    case 1: return *p;
     case 2: return ld16(p);
     case 4: return ld32(p);
     default: return ld64(p);
-    }
-}
-static GUEST_ACCESS void mem_store_host(void *p, u64 value, unsigned size)
-{
-    switch (size) {
-    case 1: *(u8 *)p = (u8)value; break;
-    case 2: st16(p, (u16)value); break;
-    case 4: st32(p, (u32)value); break;
-    default: st64(p, value); break;
     }
 }
 
@@ -138,7 +149,7 @@ static ALWAYS_INLINE bool lin_read_as(struct vcpu *cpu, struct tlb_entry *array,
     }
     u8 bytes[8];
     TRY(tlb_read_slow(cpu, linear, bytes, size, mode));
-    *value = mem_load_host(bytes, size);
+    *value = bytes_value(bytes, size);
     return true;
 }
 static ALWAYS_INLINE bool lin_write_as(struct vcpu *cpu, struct tlb_entry *array, enum tlb_mode mode,
@@ -151,7 +162,7 @@ static ALWAYS_INLINE bool lin_write_as(struct vcpu *cpu, struct tlb_entry *array
         return true;
     }
     u8 bytes[8];
-    mem_store_host(bytes, value, size);
+    st64(bytes, value);
     return tlb_write_slow(cpu, linear, bytes, size, mode);
 }
 /* With the rights of the running code. */

@@ -52,8 +52,8 @@ static GUEST_ACCESS u64 place_read(struct vcpu *cpu, const struct place *place, 
 {
     if (unlikely(!place->host))
         return bus_memory_read_as(cpu->bus, place->physical, size, cpu_sees_smram(cpu));
-    if (size == 8) return le64(__atomic_load_n((const u64 *)(const void *)place->host, __ATOMIC_RELAXED));
-    return le32(__atomic_load_n((const u32 *)(const void *)place->host, __ATOMIC_RELAXED));
+    if (size == 8) return le64(__atomic_load_n((const u64 *)(const void *)place->host, __ATOMIC_ACQUIRE));
+    return le32(__atomic_load_n((const u32 *)(const void *)place->host, __ATOMIC_ACQUIRE));
 }
 
 /* ENTRY → ENTRY | BITS. */
@@ -328,7 +328,7 @@ static ALWAYS_INLINE bool walk_known(struct vcpu *cpu, u64 linear, enum access a
     const u8 *at = tlb->directory[slot].host;
     bool large = key & DIRECTORY_LARGE;
     if (!large) at += (linear >> 12 & 511) * 8;
-    u64 entry = le64(__atomic_load_n((const u64 *)(const void *)at, __ATOMIC_RELAXED));
+    u64 entry = le64(__atomic_load_n((const u64 *)(const void *)at, __ATOMIC_ACQUIRE));
     u64 must = PTE_P | PTE_A | (access == ACCESS_WRITE ? PTE_D : 0) | (large ? PTE_PS : 0);
     u64 bad = (~cpu->physical_mask & PTE_ADDRESS) | (large ? 0x1fe000 : 0) | (cpu->efer & EFER_NXE ? 0 : PTE_NX);
     if (unlikely((entry & must) != must || (entry & bad))) return false;

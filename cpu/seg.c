@@ -399,6 +399,7 @@ static bool load_table(struct vcpu *cpu, const struct insn *insn, u64 *base, u16
     if (!cpu_is_canonical(value)) return cpu_gp0(cpu);
     *base = value;
     *limit = ld16(image);
+    cpu_serialize(cpu);
     if (insn->flags & INSN_ENDS_BLOCK) cpu->rip = cpu_next_ip(cpu, insn);
     return true;
 }
@@ -437,6 +438,7 @@ bool sem_LLDT(struct vcpu *cpu, const struct insn *insn)
         TRY(read_system(cpu, selector, 1 << TYPE_LDT, &d));
         seg_put(cpu, LDTR, selector, &d);
     }
+    cpu_serialize(cpu);
     if (insn->flags & INSN_ENDS_BLOCK) cpu->rip = cpu_next_ip(cpu, insn);
     return true;
 }
@@ -453,6 +455,7 @@ bool sem_LTR(struct vcpu *cpu, const struct insn *insn)
     TRY(read_system(cpu, selector, types, &d));
     TRY(desc_set_type_bits(cpu, &d, 2)); /* busy */
     seg_put(cpu, TR, selector, &d);
+    cpu_serialize(cpu);
     if (insn->flags & INSN_ENDS_BLOCK) cpu->rip = cpu_next_ip(cpu, insn);
     return true;
 }

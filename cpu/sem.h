@@ -69,6 +69,12 @@ static inline bool operand_read_rmw(struct vcpu *cpu, const struct insn *insn, u
     return lin_read(cpu, linear, o->size, value);
 }
 
+/* Behind an instruction that serializes (SDM vol. 3 9.3): earlier stores come before later loads. */
+static ALWAYS_INLINE void cpu_serialize(const struct vcpu *cpu)
+{
+    if (cpu->count > 1) atomic_thread_fence(memory_order_seq_cst);
+}
+
 /* What INSN's row demands before its semantics run: FPU state, protected mode, CPL 0 (interp.c). */
 bool insn_allowed(struct vcpu *cpu, const struct insn *insn);
 

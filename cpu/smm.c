@@ -238,6 +238,7 @@ bool sem_RSM(struct vcpu *cpu, const struct insn *insn)
     eflags_write(cpu, m.flags, flags);
     if (m.halted) cpu->activity = CPU_HALTED;
     debug_rearm(cpu);
+    cpu_serialize(cpu);
     cpu->leave_block = true;
     return true;
 }

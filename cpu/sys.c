@@ -234,7 +234,10 @@ bool sem_MOV_CR(struct vcpu *cpu, const struct insn *insn)
     const unsigned size = cpu_code64(cpu) ? 8 : 4;
     if (number != 0 && number != 2 && number != 3 && number != 4 && number != 8) return cpu_ud(cpu);
     if (cpu->cpl) return cpu_gp0(cpu);
-    if (write) return cr_write(cpu, number, gpr_read(cpu, reg, size));
+    if (write) {
+        if (number != 8) cpu_serialize(cpu);
+        return cr_write(cpu, number, gpr_read(cpu, reg, size));
+    }
     u64 value = number == 0   ? cpu->cr0
                 : number == 2 ? cpu->cr2
                 : number == 3 ? cpu->cr3
@@ -296,7 +299,10 @@ bool sem_MOV_DR(struct vcpu *cpu, const struct insn *insn)
         cpu->exception.dr6 = DR6_BD;
         return false;
     }
-    if (write) return dr_write(cpu, number, gpr_read(cpu, reg, size));
+    if (write) {
+        cpu_serialize(cpu);
+        return dr_write(cpu, number, gpr_read(cpu, reg, size));
+    }
     gpr_write(cpu, reg, size, cpu->dr[number]);
     return true;
 }
@@ -310,6 +316,7 @@ bool sem_INVLPG(struct vcpu *cpu, const struct insn *insn)
     if (!cpu_code64(cpu)) linear = (u32)(linear + cpu->seg[insn->seg].base);
     else if (insn->seg >= FS) linear += cpu->seg[insn->seg].base;
     if (cpu_is_canonical(linear)) tlb_flush_page(cpu, linear);
+    cpu_serialize(cpu);
     return true;
 }
 
@@ -330,19 +337,26 @@ bool sem_INVPCID(struct vcpu *cpu, const struct insn *insn)
     else if (!current) tlb_flush_context(cpu, (unsigned)pcid);
     else if (type == 1) tlb_flush_non_global(cpu);
     else tlb_flush_page(cpu, linear);
+    cpu_serialize(cpu);
     return true;
 }
 
-static bool privileged_nop(struct vcpu *cpu) { return cpu->cpl ? cpu_gp0(cpu) : true; }
+/* There are no caches to write back. */
+static bool flush_caches(struct vcpu *cpu)
+{
+    if (cpu->cpl) return cpu_gp0(cpu);
+    cpu_serialize(cpu);
+    return true;
+}
 bool sem_WBINVD(struct vcpu *cpu, const struct insn *insn)
 {
     (void)insn;
-    return privileged_nop(cpu);
+    return flush_caches(cpu);
 }
 bool sem_INVD(struct vcpu *cpu, const struct insn *insn)
 {
     (void)insn;
-    return privileged_nop(cpu);
+    return flush_caches(cpu);
 }
 
 /* A cache line operation faults as a byte's load does. */
@@ -456,6 +470,7 @@ bool sem_CPUID(struct vcpu *cpu, const struct insn *insn)
     cpu->regs[RBX] = r[1];
     cpu->regs[RCX] = r[2];
     cpu->regs[RDX] = r[3];
+    cpu_serialize(cpu);
     return true;
 }
 
@@ -474,6 +489,7 @@ bool sem_WRMSR(struct vcpu *cpu, const struct insn *insn)
     (void)insn;
     if (cpu->cpl) return cpu_gp0(cpu);
     u64 value = (u32)cpu->regs[RAX] | cpu->regs[RDX] << 32;
+    cpu_serialize(cpu);
     TRY(msr_write(cpu, (u32)cpu->regs[RCX], value));
     if (unlikely(cpu->stops != NULL)) stops_event(cpu, STOP_MSR, (u32)cpu->regs[RCX], 1, true, value);
     return true;

@@ -578,18 +578,6 @@ static bool span_translate(struct vcpu *cpu, u64 linear, unsigned size, enum acc
 
 /* --- one page's run --- */
 
-/* Guest registers of one to eight bytes are moved in one piece; the rest need not be. */
-static GUEST_ACCESS void copy_piece(void *to, const void *from, unsigned size)
-{
-    switch (size) {
-    case 1: *(u8 *)to = *(const u8 *)from; break;
-    case 2: memcpy(to, from, 2); break;
-    case 4: memcpy(to, from, 4); break;
-    case 8: memcpy(to, from, 8); break;
-    default: guest_copy(to, from, size);
-    }
-}
-
 static unsigned piece_size(unsigned left)
 {
     return left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
@@ -623,12 +611,14 @@ static void apic_page_write(struct vcpu *cpu, unsigned offset, u64 value, unsign
 
 static void io_read(struct vcpu *cpu, u64 slow, u64 physical, u8 *to, unsigned size)
 {
+    u8 bytes[8];
     while (size) {
         unsigned n = piece_size(size);
         u64 value = slow & TLB_APIC
                         ? apic_page_read(cpu, physical & (PAGE_SIZE - 1), n)
                         : bus_memory_read_as(cpu->bus, physical, n, cpu_sees_smram(cpu));
-        mem_store_host(to, value, n);
+        st64(bytes, value);
+        memcpy(to, bytes, n);
         if (unlikely(cpu->stops != NULL)) stops_mmio(cpu, physical, slow & TLB_APIC, n, false, value);
         to += n, physical += n, size -= n;
     }
@@ -638,7 +628,7 @@ static void io_write(struct vcpu *cpu, u64 slow, u64 physical, const u8 *from, u
 {
     while (size) {
         unsigned n = piece_size(size);
-        u64 value = mem_load_host(from, n);
+        u64 value = bytes_value(from, n);
         if (slow & TLB_APIC) apic_page_write(cpu, physical & (PAGE_SIZE - 1), value, n);
         else bus_memory_write_as(cpu->bus, physical, value, n, cpu_sees_smram(cpu));
         if (unlikely(cpu->stops != NULL)) stops_mmio(cpu, physical, slow & TLB_APIC, n, true, value);
@@ -679,7 +669,7 @@ static u64 entry_physical(const struct tlb_entry *e, u64 linear)
 static void run_read(struct vcpu *cpu, const struct tlb_entry *e, u64 linear, void *to, unsigned size)
 {
     if (likely(!(e->slow & TLB_IO))) {
-        copy_piece(to, entry_host(e, linear), size);
+        guest_copy(to, entry_host(e, linear), size);
     } else {
         COUNT(cpu, DEVICE);
         io_read(cpu, e->slow, entry_physical(e, linear), to, size);
@@ -699,7 +689,7 @@ static void run_write(struct vcpu *cpu, struct tlb_entry *e, u64 linear, const v
     bool code = memory_is_code(cpu->memory, host);
     if (!code && tlb_direct(cpu, e->slow, (enum tlb_mode)((e - &cpu->tlb->entry[0][0]) / TLB_ENTRIES)))
         publish_write(cpu, e, linear & PAGE_MASK);
-    copy_piece(host, from, size);
+    guest_copy(host, from, size);
     /* Behind the store: what another processor decodes in between is void. */
     if (likely(!code)) return;
     COUNT(cpu, CODE);

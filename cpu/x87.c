@@ -329,7 +329,7 @@ static bool store_result(struct vcpu *cpu, const struct insn *insn, const u8 *by
     bool forbidden = flags & ~cpu->fcw & (FP_IE | FP_OE | FP_UE);
     if (likely(!forbidden)) {
         if (size == 10) TRY(mem_write_bytes(cpu, insn, bytes, 10, 0));
-        else TRY(mem_write(cpu, insn, size, mem_load_host(bytes, size)));
+        else TRY(mem_write(cpu, insn, size, bytes_value(bytes, size)));
     } else {
         TRY(mem_probe_write(cpu, insn, size));
         flags &= ~(FP_PE | FSW_C1);

@@ -151,6 +151,7 @@ static void flatten(struct bus *bus, bool smm)
     qsort(edge, edges, sizeof *edge, compare_u64);
     struct flat *flat = &bus->view[smm];
     atomic_fetch_add(&flat->sequence, 1);
+    atomic_thread_fence(memory_order_seq_cst); /* odd before the first change is seen */
     for (unsigned i = 0; i < edges; i++) {
         if (i && edge[i] == edge[i - 1]) continue;
         struct region *r = winner_at(bus, edge[i], smm);
@@ -270,7 +271,8 @@ static struct region *look_up_run(struct bus *bus, u64 address, bool smm, u64 *b
             }
         }
         u64 at = region ? region->base : 0;
-        if (atomic_load(&flat->sequence) != sequence) continue;
+        atomic_thread_fence(memory_order_acquire); /* all of that has been read */
+        if (atomic_load_explicit(&flat->sequence, memory_order_relaxed) != sequence) continue;
         *base = at;
         *first = start;
         *last = end;

@@ -38,6 +38,13 @@ typedef unsigned __int128 u128;
 #define HOST_LITTLE_ENDIAN 0
 #endif
 
+/* Whether this host's processors keep loads and stores in order as x86's do: only a load may pass earlier stores. */
+#if defined(__x86_64__) || defined(__s390x__)
+#define HOST_X86_ORDER 1
+#else
+#define HOST_X86_ORDER 0
+#endif
+
 static ALWAYS_INLINE u16 le16(u16 v) { return HOST_LITTLE_ENDIAN ? v : __builtin_bswap16(v); }
 static ALWAYS_INLINE u32 le32(u32 v) { return HOST_LITTLE_ENDIAN ? v : __builtin_bswap32(v); }
 static ALWAYS_INLINE u64 le64(u64 v) { return HOST_LITTLE_ENDIAN ? v : __builtin_bswap64(v); }
@@ -70,11 +77,55 @@ static ALWAYS_INLINE void st64(void *p, u64 v) { v = le64(v); memcpy(p, &v, 8); 
 #define GUEST_ACCESS ALWAYS_INLINE
 #endif
 
-static GUEST_ACCESS u64 guest_ld64(const void *p) { return ld64(p); }
-static GUEST_ACCESS void guest_st64(void *p, u64 v) { st64(p, v); }
-/* As memcpy, and as memmove when TO lies below FROM. */
+/*
+ * In x86's order, which guests rely on and so do drivers against a device that works on a thread of its own:
+ * where the host's is weaker an aligned load acquires and an aligned store releases (compilers make that LDAR
+ * and STLR of AArch64; LDAPR is enough and taken when -march has it); beside others stands a fence.
+ * One access each, so that nobody sees half of an aligned number.
+ */
+static GUEST_ACCESS u8 guest_ld8(const void *p)
+{
+    return HOST_X86_ORDER ? *(const u8 *)p : __atomic_load_n((const u8 *)p, __ATOMIC_ACQUIRE);
+}
+static GUEST_ACCESS void guest_st8(void *p, u8 v)
+{
+    if (HOST_X86_ORDER) *(u8 *)p = v;
+    else __atomic_store_n((u8 *)p, v, __ATOMIC_RELEASE);
+}
+#define GUEST_LOAD_STORE(bits)                                                                     \
+    static GUEST_ACCESS u##bits guest_ld##bits(const void *p)                                      \
+    {                                                                                              \
+        if (HOST_X86_ORDER) return ld##bits(p);                                                    \
+        if (likely(!((uintptr_t)p & (bits / 8 - 1))))                                              \
+            return le##bits(__atomic_load_n((const u##bits *)p, __ATOMIC_ACQUIRE));                \
+        u##bits v = ld##bits(p);                                                                   \
+        __atomic_thread_fence(__ATOMIC_ACQUIRE);                                                   \
+        return v;                                                                                  \
+    }                                                                                              \
+    static GUEST_ACCESS void guest_st##bits(void *p, u##bits v)                                    \
+    {                                                                                              \
+        if (!HOST_X86_ORDER && likely(!((uintptr_t)p & (bits / 8 - 1)))) {                         \
+            __atomic_store_n((u##bits *)p, le##bits(v), __ATOMIC_RELEASE);                         \
+        } else {                                                                                   \
+            if (!HOST_X86_ORDER) __atomic_thread_fence(__ATOMIC_RELEASE);                          \
+            st##bits(p, v);                                                                        \
+        }                                                                                          \
+    }
+GUEST_LOAD_STORE(16)
+GUEST_LOAD_STORE(32)
+GUEST_LOAD_STORE(64)
+#undef GUEST_LOAD_STORE
+
+/* As memcpy, and as memmove when TO lies below FROM; in order with what is before and behind it. */
 static GUEST_ACCESS void guest_copy(void *to, const void *from, size_t length)
 {
+    switch (length) { /* the library's may move bytes */
+    case 1: guest_st8(to, guest_ld8(from)); return;
+    case 2: guest_st16(to, guest_ld16(from)); return;
+    case 4: guest_st32(to, guest_ld32(from)); return;
+    case 8: guest_st64(to, guest_ld64(from)); return;
+    }
+    if (!HOST_X86_ORDER) __atomic_thread_fence(__ATOMIC_RELEASE);
 #if defined(__SANITIZE_THREAD__) || defined(GUEST_RACES_HIDDEN)
     for (size_t i = 0, n; i < length; i += n) { /* the library's are watched */
         n = length - i >= 8 ? 8 : 1;
@@ -85,10 +136,12 @@ static GUEST_ACCESS void guest_copy(void *to, const void *from, size_t length)
 #else
     memmove(to, from, length);
 #endif
+    if (!HOST_X86_ORDER) __atomic_thread_fence(__ATOMIC_ACQUIRE);
 }
 
 static GUEST_ACCESS void guest_fill(void *to, u8 byte, size_t length)
 {
+    if (!HOST_X86_ORDER) __atomic_thread_fence(__ATOMIC_RELEASE);
 #if defined(__SANITIZE_THREAD__) || defined(GUEST_RACES_HIDDEN)
     for (size_t i = 0; i < length; i++) ((volatile u8 *)to)[i] = byte;
 #else

@@ -10,7 +10,7 @@
 /* SIZE bytes of zeroed address space that costs nothing until touched; NULL when there is none. */
 void *os_reserve(u64 size);
 void os_release(void *address, u64 size);
-/* Gives the pages in [address, address+size) back; they read as zero afterwards. */
+/* Gives the host's pages that lie in [address, address+size) back; they read as zero afterwards. */
 void os_discard(void *address, u64 size);
 
 void os_yield(void);       /* others may run first */

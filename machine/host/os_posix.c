@@ -27,8 +27,11 @@ void os_release(void *address, u64 size) { munmap(address, size); }
 
 void os_discard(void *address, u64 size)
 {
-    /* MADV_DONTNEED on private anonymous memory gives zero pages back. */
-    madvise(address, size, MADV_DONTNEED);
+    /* MADV_DONTNEED on private anonymous memory gives zero pages back. Of a page of ours that the range has but
+     * a part of, which is a page of the guest's where ours are larger, the rest would go, too. */
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = (uintptr_t)address;
+    const uintptr_t first = (at + page - 1) & ~(page - 1), last = (at + size) & ~(page - 1);
+    if (first < last) madvise((void *)first, last - first, MADV_DONTNEED);
 }
 
 static u64 read_clock(clockid_t id)

@@ -9,6 +9,11 @@ use Time::HiRes qw(time sleep);
 use File::Temp qw(tempdir);
 
 our $emulator = $ENV{LYREBIRD} || './lyrebird';
+# Times to wait, which only say when to give up, are for a host that is not much slower than a usual one: times SLOW.
+our $slow = $ENV{SLOW} || 1;
+
+# The engines this host has; "tcg" is its best one.
+sub engines { return (POSIX::uname())[4] eq 'x86_64' ? ('jit', 'interp') : 'interp' }
 
 # Guest->start(args => [...], monitor => 1): serial port on our pipes.
 sub start {
@@ -55,7 +60,7 @@ sub _read_some {
 # Waits until PATTERN comes behind what was matched last. True when it did.
 sub expect {
     my ($self, $pattern, $timeout) = @_;
-    my $end = time + $timeout;
+    my $end = time + $slow * $timeout;
     for (;;) {
         pos($self->{text}) = $self->{mark};
         if ($self->{text} =~ /$pattern/g) {
@@ -88,12 +93,12 @@ sub shell {
 sub monitor {
     my ($self, $command) = @_;
     unless ($self->{monitor}) {
-        for (1 .. 100) {
+        for (1 .. 100 * $slow) {
             $self->{monitor} = IO::Socket::UNIX->new(Peer => $self->{monitor_path}) and last;
             sleep 0.1;
         }
         die 'no monitor' unless $self->{monitor};
-        my ($greeting, $until) = ('', time + 20);
+        my ($greeting, $until) = ('', time + 20 * $slow);
         while (time < $until && $greeting !~ /\(lyrebird\) \z/) {
             next unless IO::Select->new($self->{monitor})->can_read(1);
             sysread $self->{monitor}, $greeting, 1000, length $greeting or last;
@@ -102,7 +107,7 @@ sub monitor {
     my $socket = $self->{monitor};
     syswrite $socket, "$command\n";
     my ($answer, $select) = ('', IO::Select->new($socket));
-    my $end = time + 20;
+    my $end = time + 20 * $slow;
     while (time < $end && $answer !~ /\(lyrebird\) \z/) {
         next unless $select->can_read(1);
         sysread $socket, my $bytes, 65536 or last;
@@ -117,7 +122,7 @@ sub monitor {
 # Waits until the text screen shows PATTERN.
 sub screen {
     my ($self, $pattern, $timeout) = @_;
-    my $end = time + $timeout;
+    my $end = time + $slow * $timeout;
     while (time < $end) {
         $self->{screen} = $self->monitor('screentext');
         return 1 if $self->{screen} =~ $pattern;
@@ -139,7 +144,7 @@ sub type {
 # Waits for the emulator to leave; its exit status, or undef when it had to be killed.
 sub wait_exit {
     my ($self, $timeout) = @_;
-    my $end = time + $timeout;
+    my $end = time + $slow * $timeout;
     while (time < $end) {
         my $done = waitpid $self->{pid}, POSIX::WNOHANG();
         if ($done == $self->{pid}) {

@@ -98,7 +98,7 @@ for (['R', 'reset by the keyboard controller'], ['C', 'reset by port CF9h'], ['F
     $g->monitor('system_powerdown');
     ok($g->expect(qr/P/, 20), '-no-shutdown: button seen');
     my $paused;
-    for (1 .. 20) { last if $paused = $g->monitor('info status') =~ /paused/; sleep 0.2 }
+    for (1 .. 20 * $Guest::slow) { last if $paused = $g->monitor('info status') =~ /paused/; sleep 0.2 }
     ok($paused, '-no-shutdown: stands still at power-off');
     kill 'TERM', $g->{pid};
     is($g->wait_exit(20), 0, 'SIGTERM: exit status 0');
@@ -107,7 +107,7 @@ for (['R', 'reset by the keyboard controller'], ['C', 'reset by port CF9h'], ['F
 # --- serial endpoints ---
 sub until_text {
     my ($handle, $pattern, $timeout) = @_;
-    my ($text, $end, $select) = ('', time + $timeout, IO::Select->new($handle));
+    my ($text, $end, $select) = ('', time + $timeout * $Guest::slow, IO::Select->new($handle));
     while (time < $end && $text !~ $pattern) {
         next unless $select->can_read(0.5);
         sysread $handle, $text, 4096, length $text or last;
@@ -121,7 +121,7 @@ sub echoes {
     ok(until_text($handle, qr/xyz/, 20), "$name: both ways");
 }
 sub free_port { return IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1')->sockport }
-sub connected { my ($make) = @_; for (1 .. 100) { my $s = $make->(); return $s if $s; sleep 0.1 } return undef }
+sub connected { my ($make) = @_; for (1 .. 100 * $Guest::slow) { my $s = $make->(); return $s if $s; sleep 0.1 } return undef }
 {
     my $g = Guest->start(args => [@boot, '-serial', "file:$dir/serial"], no_serial => 1, monitor => 1);
     ok($g->screen(qr/BOOTED/, 60), '-serial file: starts');
@@ -160,7 +160,7 @@ sub connected { my ($make) = @_; for (1 .. 100) { my $s = $make->(); return $s i
 {
     my $listen = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1') or die;
     my $g = Guest->start(args => [@boot, '-serial', 'tcp:127.0.0.1:' . $listen->sockport], no_serial => 1);
-    $listen->timeout(20);
+    $listen->timeout(20 * $Guest::slow);
     my $s = $listen->accept;
     echoes($s, '-serial tcp: as a client') if ok($s, '-serial tcp: calls us');
     $g->stop;

@@ -9,8 +9,7 @@ use Test::More;
 my ($kernel, $initrd) = Debian::kernel('amd64', '', 'linux-image-cloud-amd64');
 plan skip_all => 'the distribution\'s kernel cannot be fetched here' unless $kernel;
 
-# Both engines: the host's best, and the interpreter.
-my @runs = map { my $engine = $_; map { [$engine, $_] } ($ENV{LENGTH} || '') eq 'long' ? (1, 2, 4) : (1) } qw(tcg interp);
+my @runs = map { my $engine = $_; map { [$engine, $_] } ($ENV{LENGTH} || '') eq 'long' ? (1, 2, 4) : (1) } Guest::engines();
 for my $run (@runs) {
     my ($engine, $cpus) = @$run;
     my $g = Guest->start(args => ['-accel', $engine, '-m', '512', '-smp', $cpus, '-kernel', $kernel, '-initrd', $initrd, '-nic', 'user,model=virtio-net-pci',

@@ -11,18 +11,13 @@ use IO::Socket::UNIX;
 use POSIX ();
 use Test::More ();
 use Time::HiRes qw(time sleep);
+use X86;
 
 our $source = $ENV{SOURCE} || "$FindBin::Bin/../..";
 our $dir = tempdir(CLEANUP => 1);
 
 # A compiler for x86 guests, or the test is skipped.
-sub compiler {
-    my $machine = (POSIX::uname())[4];
-    for my $cc (grep { $_ } $ENV{X86_CC}, $machine =~ /^(x86_64|i.86)$/ ? 'gcc' : (), 'x86_64-linux-gnu-gcc') {
-        return $cc if system("$cc -dumpmachine >/dev/null 2>&1") == 0;
-    }
-    Test::More::plan(skip_all => 'no x86 compiler (gcc on an x86 host, x86_64-linux-gnu-gcc, or X86_CC)');
-}
+sub compiler { return X86::compiler() || Test::More::plan(skip_all => $X86::missing) }
 
 # A gdb that knows x86-64, or the test is skipped.
 sub debugger {
@@ -72,7 +67,7 @@ sub start {
     my ($class, %o) = @_;
     my $socket = "$dir/gdb" . ++$Gdb::count;
     my $guest = Guest->start(%o, args => ['-m', 64, '-nic', 'none', '-monitor', 'none', '-gdb', "unix:$socket", @{ $o{args} }]);
-    for (1 .. 200) { last if -S $socket; sleep 0.05 }
+    for (1 .. 200 * $Guest::slow) { last if -S $socket; sleep 0.05 }
     return bless { guest => $guest, socket => $socket, dir => $dir }, $class;
 }
 
@@ -84,10 +79,10 @@ sub script {
     my $gdb = debugger();
     my $file = "$dir/script";
     open my $out, '>', $file or die;
-    print $out "set pagination off\nset confirm off\nset width 0\nset remotetimeout 60\n", "target remote $self->{socket}\n", $script;
+    print $out "set pagination off\nset confirm off\nset width 0\nset remotetimeout " . 60 * $Guest::slow . "\n", "target remote $self->{socket}\n", $script;
     close $out;
     my $symbols = $o{symbols} ? "$o{symbols}" : '';
-    my $limit = $o{limit} || 60;
+    my $limit = ($o{limit} || 60) * $Guest::slow;
     my $said = `timeout -k 5 $limit $gdb -nx -q -batch -x $file $symbols 2>&1`;
     $self->{status} = $? >> 8;
     return $said;
@@ -116,7 +111,7 @@ sub put {
 # The next packet, or undef. Acknowledgments are passed over.
 sub get {
     my ($self, $timeout) = @_;
-    my $end = time + (defined $timeout ? $timeout : 30);
+    my $end = time + (defined $timeout ? $timeout : 30) * $Guest::slow;
     for (;;) {
         $self->{buffer} =~ s/\A[+]+//;
         return $1 if $self->{buffer} =~ s/\A[+-]*\$([^#]*)#[0-9a-f]{2}//s;

@@ -13,7 +13,7 @@ our $json = JSON::PP->new->utf8->allow_nonref;
 sub connect {
     my ($class, $path) = @_;
     my $self = bless { in => '', events => [] }, $class;
-    for (1 .. 100) { $self->{socket} = IO::Socket::UNIX->new(Peer => $path) and last; sleep 0.1 }
+    for (1 .. 100 * $Guest::slow) { $self->{socket} = IO::Socket::UNIX->new(Peer => $path) and last; sleep 0.1 }
     die "$path: nobody there" unless $self->{socket};
     $self->{greeting} = $self->next_message(20);
     return $self;
@@ -24,7 +24,7 @@ sub negotiated { my $self = Qmp->connect($_[1]); $self->run('qmp_capabilities');
 # The next message that has arrived within SECONDS, or undef.
 sub next_message {
     my ($self, $seconds) = @_;
-    my $end = time + $seconds;
+    my $end = time + $seconds * $Guest::slow;
     for (;;) {
         my $value = eval { $self->_take };
         return $value if defined $value;

@@ -34,7 +34,7 @@ sub symbols {
     print $out ".text\nnop\n";
     close $out;
     Gdb::run_or_die("$cc -m64 -c $Gdb::dir/symbols.S -o $Gdb::dir/symbols.o");
-    Gdb::run_or_die("ld -m elf_x86_64 -T $Gdb::dir/symbols.ld $Gdb::dir/symbols.o -o $Gdb::dir/vmlinux");
+    Gdb::run_or_die("$cc -m64 -nostdlib -static -no-pie -Wl,-T,$Gdb::dir/symbols.ld,--build-id=none $Gdb::dir/symbols.o -o $Gdb::dir/vmlinux");
     cmp_ok(scalar(keys %seen), '>', 10000, 'the kernel\'s symbols');
     return "$Gdb::dir/vmlinux";
 }
@@ -104,7 +104,7 @@ $covered->wait_exit(20);
 open my $coverage, '<', "$Gdb::dir/coverage" or die;
 like(<$coverage>, qr/^@{[sprintf '%016x', $entry]} \d{3,}$/, '... every one of them');
 
-for my $engine ('jit', 'interp') {
+for my $engine (Guest::engines()) {
     my $gdb = Gdb->start(args => ['-accel', $engine, '-S', @guest, '-m', 512]);
     my $said = $gdb->script($script, symbols => $vmlinux, limit => 1200);
     my $want = sub { my ($pattern, $name) = @_; ok($said =~ $pattern, "$engine: $name") };

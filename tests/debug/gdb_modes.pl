@@ -110,7 +110,7 @@ printf "again %lx cr0 %x\n", $rip, (int)$cr0 & 1
 kill
 END
 
-for my $engine ('jit', 'interp') {
+for my $engine (Guest::engines()) {
     my $gdb = Gdb->start(args => ['-accel', $engine, '-S', '-drive', "file=$image,format=raw"]);
     my $said = $gdb->script($script, symbols => $elf);
     my $want = sub { my ($pattern, $name) = @_; ok($said =~ $pattern, "$engine: $name") };

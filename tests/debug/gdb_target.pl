@@ -90,7 +90,7 @@ delete
 kill
 END
 
-for my $engine ('jit', 'interp') {
+for my $engine (Guest::engines()) {
     my $gdb = Gdb->start(args => ['-accel', $engine, '-S', '-smp', 2, '-kernel', $elf]);
     my $said = $gdb->script($first, symbols => $elf, limit => 100);
     my $want = sub { my ($pattern, $name) = @_; ok($said =~ $pattern, "$engine: $name") };

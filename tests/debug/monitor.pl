@@ -146,7 +146,7 @@ sub typed { # what the terminal shows when KEYS are pressed, up to the next prom
     my ($keys, $wanted) = @_;
     $wanted ||= qr/\n\(lyrebird\) \z/;
     syswrite $socket, $keys;
-    my ($answer, $end) = ('', time + 20);
+    my ($answer, $end) = ('', time + 20 * $Guest::slow);
     while (time < $end && $answer !~ $wanted) {
         sysread $socket, $answer, 65536, length $answer or last if IO::Select->new($socket)->can_read(1);
     }

@@ -102,7 +102,7 @@ is_deeply($q->run('cont'), {}, 'cont');
 my $event = $q->event('RESUME');
 ok($event && $event->{timestamp}{seconds} > 1e9, 'RESUME');
 is($q->run('query-status')->{status}, 'running', 'running');
-for (1 .. 100) { last if $q->run('human-monitor-command', { 'command-line' => 'info mem' }) =~ /^0/; sleep 0.1 }
+for (1 .. 100 * $Guest::slow) { last if $q->run('human-monitor-command', { 'command-line' => 'info mem' }) =~ /^0/; sleep 0.1 }
 my $r = Qmp->negotiated($b);
 my $s = Qmp->negotiated($c);
 is_deeply($q->run('stop'), {}, 'stop');
@@ -173,7 +173,7 @@ close $s->{socket};
 for (['nesting', '[' x 100_000], ['a string without end', '"' . 'x' x 3_000_000], ['an object without end', '{' . '"a":1,' x 500_000]) {
     my $evil = Qmp->negotiated($c);
     $evil->{socket}->blocking(0);
-    my ($text, $end, $at) = ($_->[1], time + 20, 0);
+    my ($text, $end, $at) = ($_->[1], time + 20 * $Guest::slow, 0);
     while ($at < length $text && time < $end) {
         my $n = syswrite $evil->{socket}, $text, 65536, $at;
         if (defined $n) { $at += $n } elsif ($!{EAGAIN}) { sleep 0.01 } else { last }

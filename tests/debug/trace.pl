@@ -21,7 +21,7 @@ sub slurp { my ($path) = @_; open my $f, '<:raw', $path or return ''; local $/; 
 sub run {
     my (@args) = @_;
     my $g = Guest->start(args => [@machine, @args], monitor => 1);
-    for (1 .. 300) { last if $g->monitor('p/x $pc') =~ /0x1010(?:4[bc]|18)/; sleep 0.05 }
+    for (1 .. 300 * $Guest::slow) { last if $g->monitor('p/x $pc') =~ /0x1010(?:4[bc]|18)/; sleep 0.05 }
     sleep 0.2;
     $g->monitor('quit');
     is($g->wait_exit(20), 0, "@args") or diag $g->{errors};
@@ -67,7 +67,7 @@ $text = slurp("$dir/chip");
 has($text, qr/^out8 0070 = /m, 'a chip by pattern: its ports');
 has_not($text, qr/^(in|out)\d+ (?!007[0-7])/m, '… and no other\'s');
 my $g = Guest->start(args => [@machine], monitor => 1);
-for (1 .. 300) { last if $g->monitor('p/x $pc') =~ /0x10104[bc]/; sleep 0.05 }
+for (1 .. 300 * $Guest::slow) { last if $g->monitor('p/x $pc') =~ /0x10104[bc]/; sleep 0.05 }
 $g->monitor('log exec');
 sleep 0.2;
 $g->monitor('log none');
@@ -113,13 +113,13 @@ is(scalar @c, 14, 'each instruction has a line');
 # mov ecx, 3; dec ecx; jnz back; hlt: a branch that goes both ways
 Tiny::kernel($kernel, "\xb9\x03\x00\x00\x00" . "\x49" . "\x75\xfd" . "\xf4\xeb\xfd");
 $g = Guest->start(args => [@machine, '-coverage', "file=$dir/c,range=0x101000+0x1000"], monitor => 1);
-for (1 .. 300) { last if $g->monitor('p/x $pc') =~ /0x1010(1[4-9])/; sleep 0.05 }
+for (1 .. 300 * $Guest::slow) { last if $g->monitor('p/x $pc') =~ /0x1010(1[4-9])/; sleep 0.05 }
 $g->monitor('quit');
 $g->wait_exit(20);
 like(slurp("$dir/c"), qr/^0000000000101012 3 taken 2 not-taken 1$/m, 'a branch both ways');
 
 # mov byte [fee00380h], 1: the APIC takes 32 bits only.
-for my $engine ('jit', 'interp') {
+for my $engine (Guest::engines()) {
     Tiny::kernel($kernel, pack 'H*', 'c6058003e0fe01' . '90' x 5 . 'ebfe');
     run('-accel', $engine, '-d', 'guest_errors,unimp', '-D', "$dir/errors");
     $text = slurp("$dir/errors");
@@ -132,10 +132,10 @@ my $callee = pack 'H*', 'b903000000' . '49' . '75fd' . 'ffd3' . '43' . 'c3';
 my $warm = pack 'H*', 'be64000000' . 'e8f6dfffff' . '4e' . '75f8' . 'c3';
 my $nop = "\x90";
 Tiny::kernel($kernel, $caller . $nop x (0xff4 - length $caller) . $callee . $nop x (0x1000 - length $callee) . "\xc3" x 0x1000 . $warm);
-for my $engine ('jit', 'interp') {
+for my $engine (Guest::engines()) {
     $g = Guest->start(args => [@machine, '-accel', $engine, '-coverage', "file=$dir/c,range=0x101000..0x101fff"], monitor => 1);
     my $at = '';
-    for (1 .. 300) { last if ($at) = $g->monitor('p/x $pc') =~ /(0x10103[02])/; sleep 0.05 }
+    for (1 .. 300 * $Guest::slow) { last if ($at) = $g->monitor('p/x $pc') =~ /(0x10103[02])/; sleep 0.05 }
     is($at, '0x101030', "$engine: as many rounds as there are");
     $g->monitor('quit');
     $g->wait_exit(20);

@@ -7,10 +7,12 @@ use File::Temp qw(tempdir);
 use POSIX ();
 use Test::More;
 use Time::HiRes qw(time sleep);
+use X86;
 
 my $emulator = $ENV{LYREBIRD} || './lyrebird';
 my $source = $ENV{SOURCE} || '.';
 my $long = ($ENV{LENGTH} || 'quick') eq 'long';
+my $slow = $ENV{SLOW} || 1; # see Guest.pm
 my ($seed, $seconds, $only) = ($long ? time % 1000000 : 1, $long ? 60 : 5, 0);
 while (@ARGV >= 2) {
     my ($name, $number) = splice @ARGV, 0, 2;
@@ -23,8 +25,8 @@ my $dir = tempdir(CLEANUP => 1);
 my $guest = "$dir/ports.elf";
 my @build = (qw(-m32 -march=i586 -O2 -Wall -Wextra -Werror -ffreestanding -fno-pic -fno-pie -no-pie -fno-stack-protector),
     qw(-fno-asynchronous-unwind-tables -nostdlib -static), "-Wl,-N,-Ttext=0x200000,--build-id=none,-z,noexecstack,--no-warn-rwx-segments");
-plan skip_all => 'no compiler for x86 guests here' unless `gcc -dumpmachine 2>/dev/null` =~ /^x86_64/;
-system("gcc @build -o $guest $source/tests/fuzz/guest/ports.c") == 0 or die 'the guest does not compile';
+my $cc = X86::compiler() or plan skip_all => $X86::missing;
+system("$cc @build -o $guest $source/tests/fuzz/guest/ports.c") == 0 or die 'the guest does not compile';
 
 sub slurp { my ($path) = @_; open my $f, '<:raw', $path or return ''; local $/; return scalar <$f> }
 sub sparse { my ($name, $size) = @_; open my $f, '>', "$dir/$name" or die; truncate $f, $size; close $f; return "$dir/$name" }
@@ -52,20 +54,20 @@ sub one {
         open STDIN, '<', '/dev/null'; open STDOUT, '>', "$dir/out"; open STDERR, '>&', \*STDOUT;
         exec @command or POSIX::_exit(127);
     }
-    my ($end, $status, $began, $size, $grown) = (time + 60, undef, 0, 0, 0);
+    my ($end, $status, $began, $size, $grown) = (time + 60 * $slow, undef, 0, 0, 0);
     while (time < $end) {
         if (waitpid($pid, POSIX::WNOHANG()) == $pid) { $status = $?; last }
         # The time counts from the guest's first sign of life.
         if (!$began && -s $beat) { $began = 1; $grown = time; $end = time + $each }
         # A guest that overwrote itself does nothing more.
         if ($began && $size != (-s $beat)) { $size = -s $beat; $grown = time }
-        last if $began && time > $grown + 2;
+        last if $began && time > $grown + 2 * $slow;
         sleep 0.05;
     }
     my $ended = defined $status;
     unless ($ended) { # it must still listen to us
         kill 'TERM', $pid;
-        for (1 .. 400) { if (waitpid($pid, POSIX::WNOHANG()) == $pid) { $status = $?; last } sleep 0.05 }
+        for (1 .. 400 * $slow) { if (waitpid($pid, POSIX::WNOHANG()) == $pid) { $status = $?; last } sleep 0.05 }
         unless (defined $status) { kill 'ABRT', $pid; waitpid $pid, 0; $status = $? }
     }
     my ($beats, $output) = (slurp($beat), slurp("$dir/out"));

@@ -115,7 +115,7 @@ sub begin {
     unlink glob "$dir/*.socket";
     $machine = Guest->start(monitor => 1, args => ['-m', 32, '-smp', 2, '-nic', 'user,id=net0,restrict=on', '-device', 'virtio-balloon-pci', '-kernel', $kernel, '-no-shutdown',
         '-gdb', "unix:$dir/gdb.socket", '-qmp', "unix:$dir/qmp.socket,server=on,wait=off", '-chardev', "socket,id=m,path=$dir/monitor.socket,server=on,wait=off", '-mon', 'm']);
-    for (1 .. 200) { last if $machine->monitor('p/x $pc') =~ /0x10104[bc]/; sleep 0.05 }
+    for (1 .. 200 * $Guest::slow) { last if $machine->monitor('p/x $pc') =~ /0x10104[bc]/; sleep 0.05 }
     return $machine;
 }
 
@@ -175,7 +175,7 @@ for my $kind (grep { !$o{-only} || $_ eq $o{-only} } qw(gdb monitor qmp)) {
     next if $wrong;
     $machine->monitor($_) for 'delete all', 'stop', 'system_reset', 'cont';
     my $back = 0;
-    for (1 .. 300) { last if $back = $machine->monitor('p/x $pc') =~ /0x10104[bc]/; sleep 0.1 }
+    for (1 .. 300 * $Guest::slow) { last if $back = $machine->monitor('p/x $pc') =~ /0x10104[bc]/; sleep 0.1 }
     ok($back, "$kind: and the machine starts anew") or diag $machine->monitor('info status'), $machine->monitor('info registers'), $machine->monitor('stops');
 }
 $machine->monitor('quit');

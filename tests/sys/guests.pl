@@ -11,14 +11,17 @@ use warnings;
 no warnings 'qw'; # compiler options have commas
 use File::Path qw(make_path);
 use FindBin;
+use lib "$FindBin::Bin/../boot";
+use Guest;
 use IO::Handle;
 use POSIX ();
+use X86;
 
 my $source = ($ENV{SOURCE} || "$FindBin::Bin/../..") . '/tests/sys/guest';
 my $build = ($ENV{BUILD} || '.') . '/tests/sys';
 my $emulator = $ENV{LYREBIRD} || './lyrebird';
 my $long = ($ENV{LENGTH} || 'quick') ne 'quick';
-my $time_limit = $long ? 300 : 120;
+my $time_limit = ($long ? 300 : 120) * $Guest::slow;
 my ($tests, $failed) = (0, 0);
 STDOUT->autoflush(1);
 
@@ -27,14 +30,6 @@ sub report {
     $tests++;
     $failed++ unless $good;
     print $good ? 'ok' : 'not ok', " $tests - $name\n";
-}
-
-sub compiler {
-    my $machine = (POSIX::uname())[4];
-    for my $cc (grep { $_ } $ENV{X86_CC}, $machine =~ /^(x86_64|i.86)$/ ? 'gcc' : (), 'x86_64-linux-gnu-gcc') {
-        return $cc if system("$cc -dumpmachine >/dev/null 2>&1") == 0;
-    }
-    return undef;
 }
 
 # Compiles TOPIC; its ELF file, or undef.
@@ -92,9 +87,9 @@ sub run_guest {
         ($status & 127) . ', planned ' . (defined $plan ? $plan : 'nothing') . ", saw $seen\n";
 }
 
-my $cc = compiler();
+my $cc = X86::compiler();
 if (!$cc) {
-    print "1..0 # SKIP no x86 compiler (gcc on an x86 host, x86_64-linux-gnu-gcc, or X86_CC)\n";
+    print "1..0 # SKIP $X86::missing\n";
     exit 0;
 }
 make_path($build);
@@ -107,9 +102,10 @@ for my $topic (@topics) {
     my ($quick) = $head =~ /quick=([\d,]+)/;
     my $elf = compile($cc, $topic, $bits) or next;
     my @counts = split /,/, !$long && defined $quick ? $quick : $all || 1;
-    my ($engines) = $head =~ /engines=([\w,]+)/; # otherwise the default one
+    my ($list) = $head =~ /engines=([\w,]+)/; # otherwise the default one
+    my @engines = $list && !$ENV{EMULATOR_ARGS} ? grep { $list =~ /\b$_\b/ } Guest::engines() : undef;
     @counts = grep { $_ && (!$ENV{SMP} || $_ == $ENV{SMP}) } @counts;
-    for my $engine ($engines && !$ENV{EMULATOR_ARGS} ? split(/,/, $engines) : undef) { run_guest($topic, $elf, $_, $engine) for @counts }
+    for my $engine (@engines) { run_guest($topic, $elf, $_, $engine) for @counts }
 }
 print "1..$tests\n";
 exit($failed ? 1 : 0);

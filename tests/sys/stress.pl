@@ -10,6 +10,7 @@ use FindBin;
 use Guest;
 use Test::More;
 
+plan skip_all => 'no translator for this host' unless grep { $_ eq 'jit' } Guest::engines();
 my $long = ($ENV{LENGTH} || 'quick') ne 'quick';
 my @alone = qw(hot=5,threshold=1 tlb-entries=4 random-exits=20 tb-size=64K threshold=1 force-cold=on no-link=on no-vectors=on fail-groups=on lockstep=1);
 my $mild = 'tlb-entries=8,random-exits=100,threshold=1';

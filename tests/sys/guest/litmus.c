@@ -18,10 +18,21 @@ static unsigned cpus;
 
 #define MFENCE asm volatile("mfence" ::: "memory")
 #define LOCKED asm volatile("lock orl $0, (%%rsp)" ::: "memory", "cc")
+#define CPUID asm volatile("cpuid" : "=a"(no), "=b"(no), "=c"(no), "=d"(no) : "0"(0), "2"(0) : "memory")
+#define NEW_CR3 asm volatile("movq %%cr3, %0; movq %0, %%cr3" : "=r"(wide)::"memory")
+#define INVLPG asm volatile("invlpg (%%rsp)" ::: "memory")
+#define IRET                                                                                       \
+    asm volatile("movq %%rsp, %0; movl %%ss, %k1; pushq %1; pushq %0; pushfq; movl %%cs, %k1; pushq %1\n" \
+                 "leaq 1f(%%rip), %0; pushq %0; iretq; 1:" : "=&r"(wide), "=&r"(other)::"memory")
 static inline u32 exchange(volatile u32 *at, u32 v)
 {
     asm volatile("xchgl %0, %1" : "+r"(v), "+m"(*at)::"memory");
     return v;
+}
+
+static inline void copy(volatile void *to, const volatile void *from, word bytes)
+{
+    asm volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(bytes)::"memory");
 }
 
 typedef void part(unsigned from);
@@ -52,6 +63,25 @@ PART(sbl0, t->x = 1; LOCKED; r[0][i] = t->y;)
 PART(sbl1, t->y = 1; LOCKED; r[1][i] = t->x;)
 PART(sbx0, exchange(&t->x, 1); r[0][i] = t->y;)
 PART(sbx1, exchange(&t->y, 1); r[1][i] = t->x;)
+PART(sbc0, u32 no; t->x = 1; CPUID; r[0][i] = t->y;)
+PART(sbc1, u32 no; t->y = 1; CPUID; r[1][i] = t->x;)
+PART(sbp0, u64 wide; t->x = 1; NEW_CR3; r[0][i] = t->y;)
+PART(sbp1, u64 wide; t->y = 1; NEW_CR3; r[1][i] = t->x;)
+PART(sbt0, t->x = 1; INVLPG; r[0][i] = t->y;)
+PART(sbt1, t->y = 1; INVLPG; r[1][i] = t->x;)
+PART(sbi0, u64 wide; u64 other; t->x = 1; IRET; r[0][i] = t->y;)
+PART(sbi1, u64 wide; u64 other; t->y = 1; IRET; r[1][i] = t->x;)
+/* Words that cross a boundary of eight bytes: hosts order those in another way. */
+#define ACROSS(at) (*(volatile u32 *)((volatile u8 *)(at) + 6))
+PART(mpu0, ACROSS(&t->pad0[1]) = 1; t->y = 1;)
+PART(mpu1, r[0][i] = t->y; r[1][i] = ACROSS(&t->pad0[1]);)
+PART(mpv0, t->x = 1; ACROSS(&t->pad1[1]) = 1;)
+PART(mpv1, r[0][i] = ACROSS(&t->pad1[1]); r[1][i] = t->x;)
+PART(sbu0, ACROSS(&t->pad0[1]) = 1; LOCKED; r[0][i] = ACROSS(&t->pad1[1]);)
+PART(sbu1, ACROSS(&t->pad1[1]) = 1; LOCKED; r[1][i] = ACROSS(&t->pad0[1]);)
+/* Data by a string operation. */
+PART(mpm0, u32 one = 1; copy(&t->x, &one, 4); t->y = 1;)
+PART(mpm1, u32 v; r[0][i] = t->y; copy(&v, &t->x, 4); r[1][i] = v;)
 PART(mp0, t->x = 1; t->y = 1;)
 PART(mp1, r[0][i] = t->y; r[1][i] = t->x;)
 PART(mps0, *(volatile u8 *)&t->x = 1; *(volatile u16 *)&t->y = 1;)
@@ -97,6 +127,14 @@ static const struct test tests[] = {
     {"SB with MFENCE", 2, {sbf0, sbf1}, both_zero, false},
     {"SB with a locked operation elsewhere", 2, {sbl0, sbl1}, both_zero, false},
     {"SB with XCHG", 2, {sbx0, sbx1}, both_zero, false},
+    {"SB with CPUID", 2, {sbc0, sbc1}, both_zero, false},
+    {"SB with a write of CR3", 2, {sbp0, sbp1}, both_zero, false},
+    {"SB with INVLPG", 2, {sbt0, sbt1}, both_zero, false},
+    {"SB with IRET", 2, {sbi0, sbi1}, both_zero, false},
+    {"SB of unaligned words with a locked operation", 2, {sbu0, sbu1}, both_zero, false},
+    {"MP of an unaligned word", 2, {mpu0, mpu1}, flag_only, false},
+    {"MP by an unaligned flag", 2, {mpv0, mpv1}, flag_only, false},
+    {"MP of data by REP MOVSB", 2, {mpm0, mpm1}, flag_only, false},
     {"MP: the flag without the data", 2, {mp0, mp1}, flag_only, false},
     {"MP in bytes and words", 2, {mps0, mps1}, flag_only, false},
     {"MP, flag by XCHG", 2, {mpx0, mp1}, flag_only, false},
