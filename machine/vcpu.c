@@ -3,8 +3,6 @@
  */
 #include "machine/machine.h"
 
-#include "machine/host/os.h"
-
 #include "cpu/cpu.h" /* cpu_run, cpu_request */
 #include "machine/host/loop.h"
 #include "machine/host/os.h"
