@@ -11,7 +11,8 @@ use Guest;
 use Test::More;
 
 my $long = ($ENV{LENGTH} || 'quick') ne 'quick';
-my @alone = qw(hot=5,threshold=1 tlb-entries=4 random-exits=20 tb-size=64K threshold=1 force-cold=on no-link=on no-vectors=on fail-groups=on lockstep=1);
+my @alone = ('hot=5,threshold=1', qw(tlb-entries=4 random-exits=20 tb-size=64K threshold=1 force-cold=on no-link=on
+    no-vectors=on fail-groups=on lockstep=1));
 my $mild = 'tlb-entries=8,random-exits=100,threshold=1';
 my @switches = @ARGV ? @ARGV : $long ? (@alone, $mild) : ($mild, 'lockstep=20');
 my @topics = $long ? () : qw(paging exceptions smc realmode);
