@@ -62,7 +62,7 @@ struct parser {
     struct error *error;
 };
 
-static bool parse_logic(struct parser *p, u64 *value);
+static bool parse_level(struct parser *p, unsigned level, u64 *value);
 
 static void skip(struct parser *p) { while (*p->at == ' ' || *p->at == '\t') p->at++; }
 
@@ -80,19 +80,29 @@ static bool parse_register(struct parser *p, u64 *value)
     return true;
 }
 
+static bool parse_unary(struct parser *p, u64 *value);
+
+static bool parse_signed(struct parser *p, u64 *value)
+{
+    char sign = *p->at++;
+    if (++p->nesting == NESTING_MOST) return error_set(p->error, "too many signs");
+    if (!parse_unary(p, value)) return false;
+    if (sign == '-') *value = -*value;
+    if (sign == '~') *value = ~*value;
+    return true;
+}
+
 static bool parse_unary(struct parser *p, u64 *value)
 {
     char *end;
     skip(p);
     switch (*p->at) {
-    case '+': p->at++; return ++p->nesting < NESTING_MOST ? parse_unary(p, value) : error_set(p->error, "too deep");
-    case '-': p->at++; if (++p->nesting == NESTING_MOST || !parse_unary(p, value)) return error_set(p->error, "number expected"); *value = -*value; return true;
-    case '~': p->at++; if (++p->nesting == NESTING_MOST || !parse_unary(p, value)) return error_set(p->error, "number expected"); *value = ~*value; return true;
+    case '+': case '-': case '~': return parse_signed(p, value);
     case '$': return parse_register(p, value);
     case '(':
         p->at++;
         if (++p->nesting == NESTING_MOST) return error_set(p->error, "brackets too deep");
-        if (!parse_logic(p, value)) return false;
+        if (!parse_level(p, 0, value)) return false;
         skip(p);
         if (*p->at != ')') return error_set(p->error, "')' expected");
         p->at++;
@@ -113,53 +123,44 @@ static bool parse_unary(struct parser *p, u64 *value)
     return true;
 }
 
-static bool parse_product(struct parser *p, u64 *value)
+/* The loosest first. */
+static const char *const operators[] = {"&|^", "+-", "*/%"};
+
+static u64 apply(char op, u64 left, u64 right)
 {
-    if (!parse_unary(p, value)) return false;
-    for (;;) {
-        u64 right;
-        skip(p);
-        char op = *p->at;
-        if ((op != '*' && op != '/' && op != '%') || (op == '/' && (isalpha((unsigned char)p->at[1]) || p->at[1] == '/'))) return true;
-        p->at++;
-        if (!parse_unary(p, &right)) return false;
-        if (op != '*' && !right) return error_set(p->error, "division by zero");
-        *value = op == '*' ? *value * right : op == '/' ? *value / right : *value % right;
+    switch (op) {
+    case '&': return left & right;
+    case '|': return left | right;
+    case '^': return left ^ right;
+    case '+': return left + right;
+    case '-': return left - right;
+    case '*': return left * right;
+    case '/': return left / right;
+    default: return left % right;
     }
 }
 
-static bool parse_sum(struct parser *p, u64 *value)
+static bool parse_level(struct parser *p, unsigned level, u64 *value)
 {
-    if (!parse_product(p, value)) return false;
+    if (level == ARRAY_SIZE(operators)) return parse_unary(p, value);
+    if (!parse_level(p, level + 1, value)) return false;
     for (;;) {
         u64 right;
         skip(p);
         char op = *p->at;
-        if (op != '+' && op != '-') return true;
+        if (!op || !strchr(operators[level], op)) return true;
+        if (op == '/' && (isalpha((unsigned char)p->at[1]) || p->at[1] == '/')) return true;
         p->at++;
-        if (!parse_product(p, &right)) return false;
-        *value = op == '+' ? *value + right : *value - right;
-    }
-}
-
-static bool parse_logic(struct parser *p, u64 *value)
-{
-    if (!parse_sum(p, value)) return false;
-    for (;;) {
-        u64 right;
-        skip(p);
-        char op = *p->at;
-        if (op != '&' && op != '|' && op != '^') return true;
-        p->at++;
-        if (!parse_sum(p, &right)) return false;
-        *value = op == '&' ? *value & right : op == '|' ? *value | right : *value ^ right;
+        if (!parse_level(p, level + 1, &right)) return false;
+        if (!right && (op == '/' || op == '%')) return error_set(p->error, "division by zero");
+        *value = apply(op, *value, right);
     }
 }
 
 bool expression_parse(struct monitor *m, const char **text, u64 *value, struct error *error)
 {
     struct parser p = {m, *text, 0, error};
-    bool good = parse_logic(&p, value);
+    bool good = parse_level(&p, 0, value);
     skip(&p);
     *text = p.at;
     return good;
