@@ -11,49 +11,24 @@
 
 /* --- running --- */
 
-void monitor_quit(struct monitor *m, const struct argument *a)
-{
-    (void)a;
-    machine_quit(m->machine, 0, "host-qmp-quit");
-}
-
-void monitor_stop(struct monitor *m, const struct argument *a)
-{
-    (void)a;
-    machine_pause(m->machine);
-}
-
-void monitor_cont(struct monitor *m, const struct argument *a)
-{
-    struct error error;
-    (void)a;
-    if (!machine_resume(m->machine, &error)) monitor_error(m, &error);
-}
-
-void monitor_reset(struct monitor *m, const struct argument *a)
-{
-    (void)a;
-    machine_ask_reset(m->machine, "host-qmp-system-reset");
-}
-
-void monitor_powerdown(struct monitor *m, const struct argument *a)
-{
-    (void)a;
-    control_powerdown(m->machine);
-}
-
-void monitor_wakeup(struct monitor *m, const struct argument *a)
-{
-    struct error error;
-    (void)a;
-    if (!control_wakeup(m->machine, &error)) monitor_error(m, &error);
-}
-
-void monitor_nmi(struct monitor *m, const struct argument *a)
-{
-    (void)a;
-    pc_nmi(m->machine);
-}
+#define ACTION(name, protocols, what) \
+    void name(struct monitor *m, const struct argument *a) \
+    { \
+        struct machine *machine = m->machine; \
+        (void)a; \
+        what; \
+    }
+#define ATTEMPT(name, protocols, what) \
+    void name(struct monitor *m, const struct argument *a) \
+    { \
+        struct machine *machine = m->machine; \
+        struct error problem, *error = &problem; \
+        (void)a; \
+        if (!what) monitor_error(m, error); \
+    }
+#include "machine/debug/control.def"
+#undef ACTION
+#undef ATTEMPT
 
 void monitor_set_cpu(struct monitor *m, const struct argument *a)
 {

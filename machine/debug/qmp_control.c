@@ -8,65 +8,35 @@
 
 #include <stdlib.h>
 
-#define UNUSED (void)q, (void)arguments, (void)error
-
 static json_t *done(bool good) { return good ? qmp_nothing() : NULL; }
 
 json_t *qmp_capabilities(struct qmp *q, json_t *arguments, struct error *error)
 {
-    UNUSED;
+    (void)arguments, (void)error;
     q->negotiated = true;
     return qmp_nothing();
 }
 
 /* --- running --- */
 
-json_t *qmp_stop(struct qmp *q, json_t *arguments, struct error *error)
-{
-    UNUSED;
-    machine_pause(q->machine);
-    return qmp_nothing();
-}
-
-json_t *qmp_cont(struct qmp *q, json_t *arguments, struct error *error)
-{
-    (void)arguments;
-    return done(machine_resume(q->machine, error));
-}
-
-json_t *qmp_quit(struct qmp *q, json_t *arguments, struct error *error)
-{
-    UNUSED;
-    machine_quit(q->machine, 0, "host-qmp-quit");
-    return qmp_nothing();
-}
-
-json_t *qmp_system_reset(struct qmp *q, json_t *arguments, struct error *error)
-{
-    UNUSED;
-    machine_ask_reset(q->machine, "host-qmp-system-reset");
-    return qmp_nothing();
-}
-
-json_t *qmp_system_powerdown(struct qmp *q, json_t *arguments, struct error *error)
-{
-    UNUSED;
-    control_powerdown(q->machine);
-    return qmp_nothing();
-}
-
-json_t *qmp_system_wakeup(struct qmp *q, json_t *arguments, struct error *error)
-{
-    (void)arguments;
-    return done(control_wakeup(q->machine, error));
-}
-
-json_t *qmp_inject_nmi(struct qmp *q, json_t *arguments, struct error *error)
-{
-    UNUSED;
-    pc_nmi(q->machine);
-    return qmp_nothing();
-}
+#define ACTION(monitors, name, what) \
+    json_t *name(struct qmp *q, json_t *arguments, struct error *error) \
+    { \
+        struct machine *machine = q->machine; \
+        (void)arguments, (void)error; \
+        what; \
+        return qmp_nothing(); \
+    }
+#define ATTEMPT(monitors, name, what) \
+    json_t *name(struct qmp *q, json_t *arguments, struct error *error) \
+    { \
+        struct machine *machine = q->machine; \
+        (void)arguments; \
+        return done(what); \
+    }
+#include "machine/debug/control.def"
+#undef ACTION
+#undef ATTEMPT
 
 json_t *qmp_set_action(struct qmp *q, json_t *arguments, struct error *error)
 {
