@@ -1,9 +1,6 @@
 /*
  * The monitor: lines in, commands' answers out. The commands are in monitor.def; here are the sessions (-monitor and
  * the shared console), the dispatcher and completion.
- *
- * What arrives is kept until the I/O thread's loop comes by (monitors_turn): a byte may be handed on by a processor's
- * thread, which could not wait for itself to stop.
  */
 #include "machine/debug/monitor_int.h"
 
@@ -16,23 +13,19 @@
 #include "machine/debug/stream.h"
 #include "machine/display_host.h"
 #include "machine/drive_host.h"
-#include "machine/host/loop.h"
 #include "machine/monitor.h"
 #include "net/options.h" /* names of networks */
 
 #include <stdarg.h>
 #include <stdlib.h>
 
-#define INPUT 4096u
 #define PROMPT "(lyrebird) "
 
 struct session {
     struct session *next;
     struct monitor monitor;
-    struct stream stream;
+    struct client client;
     struct line_editor editor;
-    u8 input[INPUT];
-    unsigned count;
     bool greeted, greet;
 };
 
@@ -278,39 +271,10 @@ void monitor_complete(struct monitor *m, const char *line, struct line_choices *
 
 /* --- sessions --- */
 
-static unsigned session_room(void *opaque)
-{
-    const struct session *s = opaque;
-    return stream_is_calm(&s->stream) ? INPUT - s->count : 0;
-}
-
-static void session_receive(void *opaque, const u8 *bytes, unsigned n)
-{
-    struct session *s = opaque;
-    memcpy(s->input + s->count, bytes, n);
-    s->count += n;
-    loop_wake(s->monitor.machine->loop);
-}
-
-static void session_ready(void *opaque)
-{
-    struct session *s = opaque;
-    stream_flush(&s->stream);
-    if (stream_is_calm(&s->stream)) loop_wake(s->monitor.machine->loop);
-}
-
-static void session_connected(void *opaque, bool there)
-{
-    struct session *s = opaque;
-    s->greet = there;
-    if (!there) stream_clear(&s->stream), s->count = 0, s->greeted = false;
-    loop_wake(s->monitor.machine->loop);
-}
-
 static void editor_write(void *opaque, const char *bytes, size_t n)
 {
     struct session *s = opaque;
-    stream_write(&s->stream, bytes, n);
+    stream_write(&s->client.stream, bytes, n);
 }
 
 static void editor_complete(void *opaque, const char *line, struct line_choices *choices)
@@ -323,9 +287,9 @@ static void write_lines(struct session *s, const char *text)
 {
     while (*text) {
         size_t n = strcspn(text, "\n");
-        stream_write(&s->stream, text, n);
+        stream_write(&s->client.stream, text, n);
         text += n;
-        if (*text) stream_write(&s->stream, "\r\n", 2), text++;
+        if (*text) stream_write(&s->client.stream, "\r\n", 2), text++;
     }
 }
 
@@ -357,20 +321,23 @@ static void greet(struct session *s)
     line_begin(&s->editor);
 }
 
+static void session_byte(void *opaque, u8 byte)
+{
+    struct session *s = opaque;
+    if (line_byte(&s->editor, byte)) run_line(s);
+}
+
+static void session_connected(void *opaque, bool there)
+{
+    struct session *s = opaque;
+    s->greet = there;
+    if (!there) s->greeted = false;
+}
+
 static void session_turn(struct session *s)
 {
-    unsigned i = 0;
     if (s->greet) greet(s);
-    if (!s->count) {
-        if (s->stream.chardev->connected && stream_is_calm(&s->stream)) chardev_room(s->stream.chardev);
-        return;
-    }
-    while (i < s->count && stream_is_calm(&s->stream))
-        if (line_byte(&s->editor, s->input[i++])) run_line(s);
-    if (i > s->count) i = s->count; /* the client went meanwhile */
-    s->count -= i;
-    memmove(s->input, s->input + i, s->count);
-    chardev_room(s->stream.chardev);
+    client_turn(&s->client);
 }
 
 void monitors_turn(struct machine *machine)
@@ -390,13 +357,11 @@ static void attach(struct machine *machine, struct chardev *chardev)
     struct session *s = calloc(1, sizeof *s);
     if (!s) abort();
     s->monitor = (struct monitor){.machine = machine, .format = {1, 'x', 4}, .editor = &s->editor};
-    s->stream.chardev = chardev;
+    s->client = (struct client){.loop = machine->loop, .opaque = s, .byte = session_byte, .connected = session_connected};
     s->editor = (struct line_editor){.prompt = PROMPT, .opaque = s, .write = editor_write, .complete = editor_complete};
     s->next = machine->monitors->sessions;
     machine->monitors->sessions = s;
-    struct chardev_listener listener = {.opaque = s, .room = session_room, .receive = session_receive,
-                                        .ready = session_ready, .connected = session_connected};
-    chardev_listen(chardev, &listener);
+    client_attach(&s->client, chardev);
 }
 
 static bool open_monitor(struct machine *machine, const struct monitor_option *o, unsigned n, struct error *error)

@@ -8,7 +8,6 @@
 #include "machine/debug/qmp_int.h"
 
 #include "machine/debug/control.h"
-#include "machine/host/loop.h"
 #include "machine/host/os.h"
 
 #include <stdio.h>
@@ -45,8 +44,8 @@ static void put(struct qmp *q, json_t *value)
 {
     char *text = json_dumps(value, q->pretty ? JSON_INDENT(4) : 0);
     if (text) {
-        stream_write(&q->stream, text, strlen(text));
-        stream_write(&q->stream, "\r\n", 2);
+        stream_write(&q->client.stream, text, strlen(text));
+        stream_write(&q->client.stream, "\r\n", 2);
     }
     free(text);
     json_decref(value);
@@ -195,7 +194,7 @@ static void give_up(struct qmp *q, const char *why)
     struct error error;
     error_set(&error, "%s", why);
     refuse(q, NULL, &error);
-    chardev_hang_up(q->stream.chardev);
+    chardev_hang_up(q->client.stream.chardev);
 }
 
 static bool keep(struct qmp *q, char c)
@@ -238,38 +237,17 @@ static void take_byte(struct qmp *q, char c)
 
 /* --- sessions --- */
 
-static unsigned qmp_room(void *opaque)
-{
-    const struct qmp *q = opaque;
-    return stream_is_calm(&q->stream) ? QMP_INPUT - q->count : 0;
-}
-
-static void qmp_receive(void *opaque, const u8 *bytes, unsigned n)
-{
-    struct qmp *q = opaque;
-    memcpy(q->input + q->count, bytes, n);
-    q->count += n;
-    loop_wake(q->machine->loop);
-}
-
-static void qmp_ready(void *opaque)
-{
-    struct qmp *q = opaque;
-    stream_flush(&q->stream);
-    if (stream_is_calm(&q->stream)) loop_wake(q->machine->loop);
-}
+static void qmp_byte(void *opaque, u8 byte) { take_byte(opaque, (char)byte); }
 
 static void qmp_connected(void *opaque, bool there)
 {
     struct qmp *q = opaque;
-    stream_clear(&q->stream);
     free(q->text);
     q->text = NULL;
     q->length = q->capacity = 0;
-    q->depth = q->count = 0;
+    q->depth = 0;
     q->in_string = q->escaped = q->negotiated = false;
     q->greet = there;
-    loop_wake(q->machine->loop);
 }
 
 static void greet(struct qmp *q)
@@ -281,13 +259,8 @@ static void greet(struct qmp *q)
 
 static void turn(struct qmp *q)
 {
-    unsigned i = 0;
     if (q->greet) greet(q);
-    while (i < q->count && stream_is_calm(&q->stream)) take_byte(q, (char)q->input[i++]);
-    if (i > q->count) i = q->count; /* the client went meanwhile */
-    q->count -= i;
-    memmove(q->input, q->input + i, q->count);
-    if (q->stream.chardev->connected && stream_is_calm(&q->stream)) chardev_room(q->stream.chardev);
+    client_turn(&q->client);
 }
 
 void qmp_turn(struct machine *machine)
@@ -300,11 +273,9 @@ void qmp_attach(struct machine *machine, struct chardev *chardev, bool pretty)
     struct qmp *q = calloc(1, sizeof *q);
     if (!q) abort();
     q->machine = machine;
-    q->stream.chardev = chardev;
+    q->client = (struct client){.loop = machine->loop, .opaque = q, .byte = qmp_byte, .connected = qmp_connected};
     q->pretty = pretty;
     q->next = machine->monitors->qmps;
     machine->monitors->qmps = q;
-    struct chardev_listener listener = {.opaque = q, .room = qmp_room, .receive = qmp_receive, .ready = qmp_ready,
-                                        .connected = qmp_connected};
-    chardev_listen(chardev, &listener);
+    client_attach(&q->client, chardev);
 }

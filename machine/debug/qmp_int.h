@@ -7,15 +7,11 @@
 
 #include <jansson.h>
 
-#define QMP_INPUT 4096u
-
 struct qmp {
     struct qmp *next;
     struct machine *machine;
-    struct stream stream;
+    struct client client;
     bool pretty, greet, negotiated;
-    u8 input[QMP_INPUT];
-    unsigned count;
     /* the value that is coming in */
     char *text;
     size_t length, capacity;
