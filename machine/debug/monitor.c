@@ -1,6 +1,6 @@
 /*
- * The monitor: lines in, commands' answers out. The commands are in monitor.def; here are the sessions (-monitor and
- * the shared console), the dispatcher and completion.
+ * The monitor: lines in, commands' answers out. The commands are in monitor.def; here are the
+ * sessions (-monitor and the shared console), the dispatcher and completion.
  */
 #include "machine/debug/monitor_int.h"
 
@@ -57,7 +57,10 @@ void monitor_say(struct monitor *m, const char *format, ...)
     va_end(args);
 }
 
-void monitor_error(struct monitor *m, const struct error *error) { monitor_say(m, "Error: %s\n", error->text); }
+void monitor_error(struct monitor *m, const struct error *error)
+{
+    monitor_say(m, "Error: %s\n", error->text);
+}
 
 bool monitor_is_full(struct monitor *m)
 {
@@ -168,7 +171,8 @@ void monitor_help(struct monitor *m, const struct argument *a)
         monitor_info(m, a);
     } else if ((c = find(monitor_commands, a[0].text, strlen(a[0].text)))) {
         help_one(m, "", c);
-    } else if (!strncmp(a[0].text, "info ", 5) && (c = find(monitor_infos, a[0].text + 5, strlen(a[0].text + 5)))) {
+    } else if (!strncmp(a[0].text, "info ", 5) &&
+               (c = find(monitor_infos, a[0].text + 5, strlen(a[0].text + 5)))) {
         help_one(m, "info ", c);
     } else {
         monitor_say(m, "unknown command: '%s'\n", a[0].text);
@@ -184,12 +188,14 @@ void monitor_info(struct monitor *m, const struct argument *a)
 void info_history(struct monitor *m, const struct argument *a)
 {
     (void)a;
-    for (unsigned i = 0; m->editor && i < m->editor->history_count; i++) monitor_say(m, "%u: '%s'\n", i, m->editor->history[i]);
+    for (unsigned i = 0; m->editor && i < m->editor->history_count; i++)
+        monitor_say(m, "%u: '%s'\n", i, m->editor->history[i]);
 }
 
 /* --- completion --- */
 
-static void complete_names(const struct command *list, const char *prefix, struct line_choices *choices)
+static void complete_names(const struct command *list, const char *prefix,
+                           struct line_choices *choices)
 {
     for (; list->names; list++)
         for (const char *p = list->names; *p;) {
@@ -201,9 +207,11 @@ static void complete_names(const struct command *list, const char *prefix, struc
         }
 }
 
-static void complete_devices(struct machine *machine, const char *prefix, struct line_choices *choices)
+static void complete_devices(struct machine *machine, const char *prefix,
+                             struct line_choices *choices)
 {
-    for (unsigned i = 0; i < machine->device_count; i++) line_choice(choices, prefix, machine->devices[i]->id);
+    for (unsigned i = 0; i < machine->device_count; i++)
+        line_choice(choices, prefix, machine->devices[i]->id);
     for (unsigned i = 0; i < machine->vcpu_count; i++) {
         char name[16];
         snprintf(name, sizeof name, "cpu%u", i);
@@ -222,16 +230,19 @@ static void complete_keys(const char *prefix, struct line_choices *choices)
     }
 }
 
-static void complete_type(struct machine *machine, char type, const char *prefix, struct line_choices *choices)
+static void complete_type(struct machine *machine, char type, const char *prefix,
+                          struct line_choices *choices)
 {
     switch (type) {
     case 'C': complete_names(monitor_commands, prefix, choices); break;
     case 'I': complete_names(monitor_infos, prefix, choices); break;
     case 'D':
-        for (unsigned i = 0; i < machine->drive_count; i++) line_choice(choices, prefix, drive_id(machine->drives[i]));
+        for (unsigned i = 0; i < machine->drive_count; i++)
+            line_choice(choices, prefix, drive_id(machine->drives[i]));
         break;
     case 'N':
-        for (unsigned i = 0; machine->net && i < machine->net->port_count; i++) line_choice(choices, prefix, machine->net->ports[i]->id);
+        for (unsigned i = 0; machine->net && i < machine->net->port_count; i++)
+            line_choice(choices, prefix, machine->net->ports[i]->id);
         break;
     case 'd': complete_devices(machine, prefix, choices); break;
     case 'K': complete_keys(prefix, choices); break;
@@ -357,18 +368,22 @@ static void attach(struct machine *machine, struct chardev *chardev)
     struct session *s = calloc(1, sizeof *s);
     if (!s) abort();
     s->monitor = (struct monitor){.machine = machine, .format = {1, 'x', 4}, .editor = &s->editor};
-    s->client = (struct client){.loop = machine->loop, .opaque = s, .byte = session_byte, .connected = session_connected};
-    s->editor = (struct line_editor){.prompt = PROMPT, .opaque = s, .write = editor_write, .complete = editor_complete};
+    s->client = (struct client){
+        .loop = machine->loop, .opaque = s, .byte = session_byte, .connected = session_connected};
+    s->editor = (struct line_editor){
+        .prompt = PROMPT, .opaque = s, .write = editor_write, .complete = editor_complete};
     s->next = machine->monitors->sessions;
     machine->monitors->sessions = s;
     client_attach(&s->client, chardev);
 }
 
-static bool open_monitor(struct machine *machine, const struct monitor_option *o, unsigned n, struct error *error)
+static bool open_monitor(struct machine *machine, const struct monitor_option *o, unsigned n,
+                         struct error *error)
 {
     char label[32];
     snprintf(label, sizeof label, "compat_monitor%u", n);
-    if (o->control && !CONFIG_JANSSON) return error_set(error, "built without jansson: no control sockets");
+    if (o->control && !CONFIG_JANSSON)
+        return error_set(error, "built without jansson: no control sockets");
     struct chardev *chardev = machine_chardev(machine, label, o->device, true, error);
     if (!chardev) return false;
     if (CONFIG_JANSSON && o->control) qmp_attach(machine, chardev, o->pretty);

@@ -57,8 +57,8 @@ static int distance(const char *text)
 
 void monitor_mouse_move(struct monitor *m, const struct argument *a)
 {
-    display_mouse(m->machine->display, distance(a[0].text), distance(a[1].text), distance(a[2].text),
-                  m->machine->monitors->mouse_buttons);
+    display_mouse(m->machine->display, distance(a[0].text), distance(a[1].text),
+                  distance(a[2].text), m->machine->monitors->mouse_buttons);
 }
 
 void monitor_mouse_button(struct monitor *m, const struct argument *a)
@@ -70,7 +70,8 @@ void monitor_mouse_button(struct monitor *m, const struct argument *a)
 void monitor_screendump(struct monitor *m, const struct argument *a)
 {
     struct error error;
-    if (!display_screenshot(m->machine->display, a[0].text, a[1].text, &error)) monitor_error(m, &error);
+    if (!display_screenshot(m->machine->display, a[0].text, a[1].text, &error))
+        monitor_error(m, &error);
 }
 
 void monitor_screentext(struct monitor *m, const struct argument *a)
@@ -94,7 +95,8 @@ void monitor_eject(struct monitor *m, const struct argument *a)
 void monitor_change(struct monitor *m, const struct argument *a)
 {
     struct error error;
-    if (!control_change(m->machine, a[1].text, a[2].text, a[3].text, a[4].text, a[0].given, &error)) monitor_error(m, &error);
+    if (!control_change(m->machine, a[1].text, a[2].text, a[3].text, a[4].text, a[0].given, &error))
+        monitor_error(m, &error);
 }
 
 /* --- network --- */
@@ -113,7 +115,8 @@ static struct net_port *forward_port(struct monitor *m, const struct argument *a
     *rule = a[1].given ? a[1].text : a[0].text;
     if (a[1].given) {
         port = control_port(m->machine, a[0].text);
-        if (!port || !net_port_is_nat(port)) return monitor_say(m, "'%s' is no user-mode network\n", a[0].text), NULL;
+        if (!port || !net_port_is_nat(port))
+            return monitor_say(m, "'%s' is no user-mode network\n", a[0].text), NULL;
         return port;
     }
     for (unsigned i = 0; net && i < net->port_count; i++)
@@ -136,7 +139,8 @@ void monitor_hostfwd_remove(struct monitor *m, const struct argument *a)
     const char *rule;
     struct net_port *port = forward_port(m, a, &rule);
     if (!port) return;
-    if (!nat_remove_forward(port, rule, &error)) monitor_say(m, "host forwarding rule for %s not found\n", rule);
+    if (!nat_remove_forward(port, rule, &error))
+        monitor_say(m, "host forwarding rule for %s not found\n", rule);
     else monitor_say(m, "host forwarding rule for %s removed\n", rule);
 }
 

@@ -14,7 +14,8 @@ void stream_clear(struct stream *s)
 void stream_flush(struct stream *s)
 {
     while (s->length) {
-        unsigned n = chardev_write(s->chardev, s->bytes + s->start, s->length < 65536 ? (unsigned)s->length : 65536);
+        unsigned n = chardev_write(s->chardev, s->bytes + s->start,
+                                   s->length < 65536 ? (unsigned)s->length : 65536);
         if (!n) return;
         s->start += n;
         s->length -= n;
