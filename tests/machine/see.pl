@@ -22,10 +22,10 @@ my $pid = $g->{pid};
 my $info = '';
 for (1 .. 100) {
     $info = $g->monitor('info jit');
+    plan skip_all => 'this build has no translator' if $info =~ /^code memory: 0 KiB used of 0 KiB/m;
     last if $info =~ /^\s*(\d+)  blocks translated/m && $1 > 300;
     sleep 0.1;
 }
-plan skip_all => 'this build has no translator' if $info =~ /interpreting/;
 like($info, qr/\d  blocks translated/, 'info jit: blocks');
 like($info, qr/nanoseconds translating/, 'translation time');
 like($info, qr/by operation:\n\s+\d+  [A-Z]+/, 'exits by operation');
