@@ -2,8 +2,8 @@
  * PCI functions and the bus they sit on, to devices that are PCI functions.
  * Specification: PCI Local Bus 3.0, capabilities MSI-X. Config mechanism #1 lives in i440fx.c.
  *
- * A PCI chip's struct begins with struct pci_device; its init calls pci_set_ids and pci_add_bar; the
- * core maps BARs as the guest moves them, keeps command/status, and routes INTA#.
+ * A PCI chip's struct begins with struct pci_device; its init calls pci_set_ids and pci_add_bar;
+ * the core maps BARs as the guest moves them, keeps command/status, and routes INTA#.
  */
 #ifndef DEVICES_PCI_H
 #define DEVICES_PCI_H

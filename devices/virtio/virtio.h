@@ -2,10 +2,10 @@
  * Virtio, whatever carries it: split virtqueues, feature and status negotiation.
  * Specification: Virtual I/O Device 1.1, chapters 2 and 3, and 2.4.5's legacy layout.
  *
- * A function (disk, network card, ...) fills in struct virtio_function, takes chains off a queue with
- * virtqueue_pop, moves bytes with virtio_gather and virtio_scatter, and gives them back with
- * virtqueue_push and virtqueue_notify. A ring that makes no sense breaks the function (DEVICE_NEEDS_
- * RESET): from then on its queues are empty until the driver resets it.
+ * A function (disk, network card, ...) fills in struct virtio_function, takes chains off a queue
+ * with virtqueue_pop, moves bytes with virtio_gather and virtio_scatter, and gives them back with
+ * virtqueue_push and virtqueue_notify. A ring that makes no sense breaks the function
+ * (DEVICE_NEEDS_RESET): from then on its queues are empty until the driver resets it.
  */
 #ifndef DEVICES_VIRTIO_VIRTIO_H
 #define DEVICES_VIRTIO_VIRTIO_H
@@ -123,8 +123,8 @@ static inline bool virtio_running(const struct virtio *virtio)
     return (virtio->status & VIRTIO_STATUS_DRIVER_OK) && !virtio->broken;
 }
 
-/* The next chain, in queue->chain until the next pop; NULL when there is none (the driver will notify
- * when there is). */
+/* The next chain, in queue->chain until the next pop; NULL when there is none (the driver will
+ * notify when there is). */
 struct virtio_chain *virtqueue_pop(struct virtio *virtio, struct virtio_queue *queue);
 /* Gives the last COUNT chains popped back, unused. */
 void virtqueue_unpop(struct virtio_queue *queue, unsigned count);
