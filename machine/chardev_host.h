@@ -27,8 +27,9 @@ struct chardev {
 };
 
 /*
- * TEXT as QEMU's -serial takes it: null, stdio, mon:stdio, file:PATH, pty, unix:PATH[,server][,nowait],
- * tcp:HOST:PORT[,server][,nowait], vc. NULL with a line when it can't be had.
+ * TEXT as QEMU's -serial takes it: null, stdio, mon:stdio, file:PATH, pty,
+ * unix:PATH[,server][,nowait], tcp:HOST:PORT[,server][,nowait], vc. NULL with a line when it can't
+ * be had.
  */
 struct chardev *chardev_open(struct loop *loop, const char *text, struct error *error);
 void chardev_close(struct chardev *chardev);

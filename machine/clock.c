@@ -3,7 +3,8 @@
  *
  * A clock follows a source of nanoseconds while it runs and stands still while it is stopped; a
  * manual clock has no source and moves by clock_advance. Timers sit in a binary heap by deadline.
- * clock_now is called from any thread: its base and offset change only while the machine is stopped.
+ * clock_now is called from any thread: its base and offset change only while the machine is
+ * stopped.
  */
 #include "machine/clock_host.h"
 
