@@ -1,4 +1,5 @@
-/* What the board and DMA-capable chips need of the ISA DMA controllers. Thread: machine lock held. */
+/* What the board and DMA-capable chips need of the ISA DMA controllers. Thread: machine lock
+ * held. */
 #ifndef DEVICES_I8237_H
 #define DEVICES_I8237_H
 

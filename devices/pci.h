@@ -43,7 +43,8 @@ struct pci_device {
     u32 msix_table_offset, msix_pending_offset;
     u16 msix_capability;           /* config offset; 0: none */
     u16 capabilities_end;          /* first config byte free for a capability; 0: none added yet */
-    /* Optional: told after the core has handled a config write (chips with registers of their own). */
+    /* Optional: told after the core has handled a config write (chips with registers of their
+     * own). */
     void (*config_written)(struct pci_device *, u16 offset, u32 value, unsigned size);
     /* Optional: told before a config read, to bring config[] up to date (windows onto a BAR). */
     void (*config_reading)(struct pci_device *, u16 offset, unsigned size);

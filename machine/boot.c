@@ -113,7 +113,8 @@ static void tell_ovmf(struct pc *pc, const u8 *setup, u32 setup_size, const u8 *
     if (initrd_size) fw_cfg_add_bytes(f, FW_CFG_INITRD_DATA, initrd, initrd_size);
 }
 
-/* The protocol leaves vga= to the loader: a number as C writes it, or a name. The last one counts. */
+/* The protocol leaves vga= to the loader: a number as C writes it, or a name. The last one
+ * counts. */
 static u16 video_mode(const char *cmdline, u16 mode)
 {
     for (const char *p = cmdline; (p = strstr(p, "vga=")); p += 4) {

@@ -61,7 +61,8 @@ void bus_unmap(struct bus *bus, struct region *region);
 /* As the processor does them: SIZE 1, 2 or 4 (ports) to 8 (memory), any alignment. */
 u64 bus_port_read(struct bus *bus, u16 port, unsigned size);
 void bus_port_write(struct bus *bus, u16 port, u64 value, unsigned size);
-/* Whose register ADDRESS is, and its offset in the region; NULL for memory and nothing. Any thread. */
+/* Whose register ADDRESS is, and its offset in the region; NULL for memory and nothing. Any
+ * thread. */
 const char *bus_region_name(struct bus *bus, u64 address, u64 *offset);
 u64 bus_memory_read(struct bus *bus, u64 address, unsigned size);
 void bus_memory_write(struct bus *bus, u64 address, u64 value, unsigned size);

@@ -21,7 +21,8 @@ struct chardev {
     void (*resume)(struct chardev *);     /* the listener has room again; may be NULL */
     void (*hang_up)(struct chardev *);    /* lets the other side go; NULL: it can't be */
     bool connected;                       /* somebody is at the other end */
-    struct console *mux;                  /* shared between a serial port and the monitor; or NULL */
+    struct console *mux;                  /* shared between a serial port and the monitor; or
+                                             NULL */
     char *text;                           /* as it was asked for; its own */
     void (*release)(struct chardev *);
 };

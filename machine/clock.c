@@ -145,7 +145,8 @@ u64 clock_next_deadline(struct clock *clock)
 
 void clock_run_timers(struct clock *clock)
 {
-    /* A timer that sets itself into the past must not keep us here: one look at the clock a call. */
+    /* A timer that sets itself into the past must not keep us here: one look at the clock a
+     * call. */
     u64 now = clock_now(clock);
     for (int limit = 1000; limit && clock->count && clock->heap[0]->deadline <= now; limit--) {
         struct timer *timer = clock->heap[0];

@@ -149,10 +149,12 @@ void vcpus_stop(struct machine *machine);                       /* ends the thre
 void vcpus_park(struct machine *machine);    /* lock held; drops it while waiting */
 void vcpus_unpark(struct machine *machine);
 void vcpus_hold(struct machine *machine, unsigned index, bool held); /* while all are parked */
-/* Wakes it when the machine lock is dropped: woken sooner, it would only wait for that. Lock held. */
+/* Wakes it when the machine lock is dropped: woken sooner, it would only wait for that. Lock
+ * held. */
 void vcpu_kick(void *vcpu_thread);
 void vcpus_wake(struct machine *machine, u64 kicks); /* now: a bit for each */
-void vcpu_relax(void *vcpu_thread); /* its own thread: spins, for want of somebody else's progress */
+void vcpu_relax(void *vcpu_thread); /* its own thread: spins, for want of somebody else's
+                                       progress */
 
 /* --- pc.c --- */
 bool pc_build(struct machine *machine, struct error *error);

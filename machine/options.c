@@ -405,7 +405,8 @@ static bool option_drive(struct options *o, const char *value, struct error *err
     struct keyvals kv;
     struct drive_option *d = new_drive(o, error);
     if (!d || !keyvals_parse(&kv, value, "file", error) ||
-        !keyvals_only(&kv, "drive", "file if media format index bus unit id readonly read-only snapshot "
+        !keyvals_only(&kv, "drive",
+                      "file if media format index bus unit id readonly read-only snapshot "
                       "cache werror rerror serial aio discard detect-zeroes", error) ||
         !drive_choices(d, &kv, error))
         return false;

@@ -97,7 +97,8 @@ static void sleep_until_kicked(struct vcpu_thread *thread)
     learn_to_watch(thread, os_monotonic_ns() - began);
 }
 
-/* MWAIT: naps grow while nothing else is done between them, so that an idle processor costs little. */
+/* MWAIT: naps grow while nothing else is done between them, so that an idle processor costs
+ * little. */
 static void nap(struct vcpu_thread *thread)
 {
     u64 instructions = thread->cpu->icount;

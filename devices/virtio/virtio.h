@@ -84,7 +84,8 @@ struct virtio_function {
     void (*read_config)(struct virtio *virtio, u8 *config); /* fills config_size bytes */
     /* Bytes [offset, offset+size) of CONFIG, the current contents, are new. May be NULL. */
     void (*write_config)(struct virtio *virtio, const u8 *config, unsigned offset, unsigned size);
-    void (*notify)(struct virtio *virtio, unsigned queue); /* there may be chains; DRIVER_OK is set */
+    void (*notify)(struct virtio *virtio, unsigned queue); /* there may be chains; DRIVER_OK is
+                                                              set */
     void (*driver_ok)(struct virtio *virtio); /* the driver is up; may be NULL */
     void (*reset)(struct virtio *virtio);     /* queues are about to go: drop all under way */
 };
@@ -145,7 +146,8 @@ u64 virtio_scatter(struct virtio *virtio, const struct virtio_chain *chain, u64 
 
 /* The driver did what no driver may. */
 void virtio_break(struct virtio *virtio, const char *format, ...) PRINTF(2, 3);
-/* Calls notify for QUEUE soon, on the I/O thread: so no guest keeps a processor's thread for long. */
+/* Calls notify for QUEUE soon, on the I/O thread: so no guest keeps a processor's thread for
+ * long. */
 void virtio_serve_later(struct virtio *virtio, unsigned queue);
 void virtio_config_changed(struct virtio *virtio);
 

@@ -266,7 +266,8 @@ static const char types_sse[] =
     "<field name=\"FZ\" start=\"15\" end=\"15\"/></flags>";
 
 static const char types_system[] =
-    /* CR0, CR4 and EFER have no bits above 31; gdb assigns numbers to flags of their own size only. */
+    /* CR0, CR4 and EFER have no bits above 31; gdb assigns numbers to flags of their own size
+     * only. */
     "<flags id=\"i386_cr0\" size=\"4\"><field name=\"PG\" start=\"31\" end=\"31\"/>"
     "<field name=\"CD\" start=\"30\" end=\"30\"/><field name=\"NW\" start=\"29\" end=\"29\"/>"
     "<field name=\"AM\" start=\"18\" end=\"18\"/><field name=\"WP\" start=\"16\" end=\"16\"/>"

@@ -153,7 +153,8 @@ static bool parse_action(const char **at, struct action *action)
         break;
     default: return false;
     }
-    return (c != 'C' && c != 'S') || gdb_number(at, &signal); /* signals mean nothing to a processor */
+    /* signals mean nothing to a processor */
+    return (c != 'C' && c != 'S') || gdb_number(at, &signal);
 }
 
 void gdb_vcont(struct gdb *g, const char *at)

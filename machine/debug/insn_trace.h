@@ -7,8 +7,8 @@
  *   bits 4-5  0, 1, 2: code of 16, 32, 64 bits
  *   bit 6     a u64 linear address follows; else it is the one behind this processor's record
  *             before
- *   bit 7     behind the instruction's bytes: u8 count and as many {u8 number, u64 value}: registers
- *             that are not as they were before this processor's record before
+ *   bit 7     behind the instruction's bytes: u8 count and as many {u8 number, u64 value}:
+ *             registers that are not as they were before this processor's record before
  * An instruction is recorded in front of it; one that faults is recorded too. A repeated string
  * instruction is one record or, when something came between, several. Processors' records come in
  * pieces: their order among processors is rough.
@@ -27,6 +27,7 @@ enum { INSN_TRACE_LENGTH = 0x0f, INSN_TRACE_MODE_SHIFT = 4, INSN_TRACE_ADDRESS =
 enum { INSN_TRACE_FLAGS = 16, INSN_TRACE_CR3, INSN_TRACE_CS, INSN_TRACE_CPL, INSN_TRACE_COUNT,
       INSN_TRACE_REGISTER_COUNT };
 #define INSN_TRACE_NAMES {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", \
-                          "r10", "r11", "r12", "r13", "r14", "r15", "rflags", "cr3", "cs", "cpl", "icount"}
+                          "r10", "r11", "r12", "r13", "r14", "r15", "rflags", "cr3", "cs", "cpl", \
+                          "icount"}
 
 #endif

@@ -1,4 +1,5 @@
-/* The line editor; see line_editor.h. Terminal sequences are ECMA-48's, which every terminal has. */
+/* The line editor; see line_editor.h. Terminal sequences are ECMA-48's, which every terminal
+ * has. */
 #include "machine/debug/line_editor.h"
 
 #include <ctype.h>

@@ -45,8 +45,10 @@ struct command {
 };
 extern const struct command monitor_commands[], monitor_infos[]; /* end with names NULL */
 
-#define COMMAND(names, spec, flags, function, help) void function(struct monitor *m, const struct argument *a);
-#define INFO(names, spec, flags, function, help) void function(struct monitor *m, const struct argument *a);
+#define COMMAND(names, spec, flags, function, help) \
+    void function(struct monitor *m, const struct argument *a);
+#define INFO(names, spec, flags, function, help) \
+    void function(struct monitor *m, const struct argument *a);
 #include "machine/debug/monitor.def"
 #undef COMMAND
 #undef INFO

@@ -44,7 +44,8 @@ static void print_value(struct monitor *m, const struct format *f, u64 value, bo
 
 /* --- dumps --- */
 
-/* A processor that reads a chip takes the machine lock itself. Processors parked: nobody else does. */
+/* A processor that reads a chip takes the machine lock itself. Processors parked: nobody else
+ * does. */
 static bool read_device(struct monitor *m, u64 address, unsigned size, u64 *value)
 {
     machine_unlock(m->machine);

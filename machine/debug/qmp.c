@@ -18,7 +18,8 @@
 #define DEPTH_MOST 512u
 
 const struct qmp_command qmp_commands[] = {
-#define QMP_COMMAND(name, arguments, returns, parked, function) {name, arguments, returns, function, parked},
+#define QMP_COMMAND(name, arguments, returns, parked, function) \
+    {name, arguments, returns, function, parked},
 #define QMP_STRUCT(name, members)
 #define QMP_ENUM(name, values)
 #define QMP_UNION(name, members, tag, variants)

@@ -214,7 +214,8 @@ static json_t *move_tray(struct qmp *q, json_t *arguments, bool open, struct err
     if (!control_drive_removable(q->machine, (unsigned)control_drive_index(q->machine, name)))
         return error_set(error, "Device '%s' is not removable", name), NULL;
     if (open && drive_tray_locked(drive) && !qmp_true(arguments, "force"))
-        return error_set(error, "Device '%s' is locked and force was not specified, wait for tray to open and try again", name), NULL;
+        return error_set(error, "Device '%s' is locked and force was not specified, wait for tray "
+                         "to open and try again", name), NULL;
     drive_open_tray(drive, open);
     return qmp_nothing();
 }

@@ -34,7 +34,8 @@ void stops_shut_down(struct machine *machine);
 /* One line without its end. */
 void stops_describe(const struct vcpu *cpu, char *text, size_t size);
 
-/* A monitor command, NAME being break, watch, stop-on, stops or delete; false when it is another's. */
+/* A monitor command, NAME being break, watch, stop-on, stops or delete; false when it is
+ * another's. */
 struct stops_listener {
     void *opaque;
     unsigned cpu; /* the processor meant */

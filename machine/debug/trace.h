@@ -15,7 +15,8 @@ struct vcpu;
 
 /* the processors are made, none has run */
 bool trace_start(struct machine *machine, struct error *error);
-void trace_update(struct machine *machine); /* the log's channels are others now; processors parked */
+void trace_update(struct machine *machine); /* the log's channels are others now; processors
+                                               parked */
 void trace_stop(struct machine *machine);   /* writes what is to be written; the processors' threads
                                                are gone */
 

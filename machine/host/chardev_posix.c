@@ -234,7 +234,8 @@ static struct chardev *open_stdio(struct loop *loop)
     struct fd_chardev *c = make(loop, STDIN_FILENO, STDOUT_FILENO);
     c->is_terminal = true;
     terminal_raw();
-    /* Standard output stays blocking: it may be the user's shell's, and a pipe must lose nothing. */
+    /* Standard output stays blocking: it may be the user's shell's, and a pipe must lose
+     * nothing. */
     watch(c, true);
     return &c->base;
 }
