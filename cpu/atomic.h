@@ -11,9 +11,11 @@ typedef u64 (*atomic_fn)(u64 old, u64 operand);
  * The SIZE bytes at LINEAR become fn(old, OPERAND) in one step as all processors see it; *old gets
  * what was there. False: fault, nothing changed.
  */
-bool atomic_update(struct vcpu *cpu, u64 linear, unsigned size, atomic_fn fn, u64 operand, u64 *old);
+bool atomic_update(struct vcpu *cpu, u64 linear, unsigned size, atomic_fn fn, u64 operand,
+                   u64 *old);
 /* Stores WANTED if the memory holds EXPECTED; *old gets what was there. */
-bool atomic_compare(struct vcpu *cpu, u64 linear, unsigned size, u64 expected, u64 wanted, u64 *old);
+bool atomic_compare(struct vcpu *cpu, u64 linear, unsigned size, u64 expected, u64 wanted,
+                    u64 *old);
 
 /* The same for INSN's memory operand. */
 static inline bool atomic_operand(struct vcpu *cpu, const struct insn *insn, unsigned size,

@@ -1,7 +1,7 @@
 /*
  * Decimal adjustment, 16- and 32-bit code only.
- * Specification: Intel SDM vol. 2. Undefined flags: AAA and AAS set SF ZF PF by AL and clear OF, AAM
- * and AAD clear CF AF OF, DAA and DAS clear OF.
+ * Specification: Intel SDM vol. 2. Undefined flags: AAA and AAS set SF ZF PF by AL and clear OF,
+ * AAM and AAD clear CF AF OF, DAA and DAS clear OF.
  */
 #include "cpu/sem.h"
 

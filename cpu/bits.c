@@ -14,7 +14,8 @@ static unsigned shift_count(u64 count, unsigned size)
 }
 
 /* Operand 0 and the masked count. */
-static bool shift_operands(struct vcpu *cpu, const struct insn *insn, unsigned n, u64 *a, unsigned *count)
+static bool shift_operands(struct vcpu *cpu, const struct insn *insn, unsigned n, u64 *a,
+                           unsigned *count)
 {
     u64 c = cpu->regs[RCX];
     if (insn->operand[n].kind == OPERAND_IMMEDIATE) c = insn->imm;
@@ -125,7 +126,8 @@ static u64 bit_reset(u64 a, u64 mask) { return a & ~mask; }
 static u64 bit_change(u64 a, u64 mask) { return a ^ mask; }
 
 /* A register bit number reaches beyond a memory operand: it moves the address by whole operands. */
-static bool bit_linear(struct vcpu *cpu, const struct insn *insn, u64 index, bool write, u64 *linear)
+static bool bit_linear(struct vcpu *cpu, const struct insn *insn, u64 index, bool write,
+                       u64 *linear)
 {
     unsigned size = insn->size;
     u64 ea = insn_ea(cpu, insn);

@@ -6,8 +6,8 @@
  * interpreter come back here. Instructions are counted exactly: within a block's length of the
  * budget they run one at a time.
  *
- * MWAIT with several processors gives up its thread for a moment and returns (the architecture allows
- * false wake-ups; a store to the monitored line is not noticed by itself).
+ * MWAIT with several processors gives up its thread for a moment and returns (the architecture
+ * allows false wake-ups; a store to the monitored line is not noticed by itself).
  */
 #include "cpu/cpu.h"
 
@@ -148,7 +148,8 @@ void cpu_limit(struct vcpu *cpu, u64 icount)
 
 bool cpu_may_run(const struct vcpu *cpu)
 {
-    return cpu->activity == CPU_RUNNING || (cpu->activity == CPU_MWAIT && cpu->count > 1) || wanted(cpu);
+    return cpu->activity == CPU_RUNNING || (cpu->activity == CPU_MWAIT && cpu->count > 1) ||
+           wanted(cpu);
 }
 
 static void pin_intr(void *opaque, bool level)
@@ -229,7 +230,8 @@ static enum cpu_exit shut_down(struct vcpu *cpu)
 
 static bool can_wake(const struct vcpu *cpu)
 {
-    return cpu->activity == CPU_RUNNING || cpu->activity == CPU_HALTED || cpu->activity == CPU_MWAIT;
+    return cpu->activity == CPU_RUNNING || cpu->activity == CPU_HALTED ||
+           cpu->activity == CPU_MWAIT;
 }
 
 static int take_intr(struct vcpu *cpu)
@@ -302,7 +304,8 @@ static int attend(struct vcpu *cpu)
         cpu_clear_request(cpu, REQUEST_STOP);
         return CPU_EXIT_STOP;
     }
-    return unlikely(cpu->debug_masked) ? mask_interrupt(cpu, requests) : take_interrupt(cpu, requests);
+    return unlikely(cpu->debug_masked) ? mask_interrupt(cpu, requests)
+                                       : take_interrupt(cpu, requests);
 }
 
 /* Requests that must be attended to here and now; an INTR that is masked may wait. */
@@ -379,7 +382,8 @@ static bool run_traced(struct vcpu *cpu, bool one)
 /* Lets the translator run, else the interpreter. False: triple fault. */
 static bool run_guest(struct vcpu *cpu, bool one)
 {
-    if (unlikely(cpu->trace != NULL) && trace_covers(cpu->trace, linear_ip(cpu))) return run_traced(cpu, one);
+    if (unlikely(cpu->trace != NULL) && trace_covers(cpu->trace, linear_ip(cpu)))
+        return run_traced(cpu, one);
     if (cpu->engine && !one) {
         enum engine_result result = cpu->engine(cpu);
         if (result == ENGINE_RAN) return true;
@@ -404,7 +408,8 @@ static bool run_blocks(struct vcpu *cpu, bool one)
     return true;
 }
 
-/* How far blocks may follow one another: always short of the limit by what may run without a look at it. */
+/* How far blocks may follow one another: always short of the limit by what may run without a look
+ * at it. */
 static void allow_chaining(struct vcpu *cpu, u64 limit, bool step)
 {
     u64 until = limit == UINT64_MAX ? limit : limit > CPU_RUN_AHEAD ? limit - CPU_RUN_AHEAD + 1 : 0;
@@ -413,7 +418,8 @@ static void allow_chaining(struct vcpu *cpu, u64 limit, bool step)
         u64 soon = cpu->icount + 1 + (cpu->stress.random >> 33) % cpu->stress.exits;
         if (soon < until) until = soon;
     }
-    if (step || (cpu->trace && !cpu->engine)) until = 0; /* an interpreted block may lead to where somebody looks */
+    /* an interpreted block may lead to where somebody looks */
+    if (step || (cpu->trace && !cpu->engine)) until = 0;
     if (atomic_load(&cpu->run_until) != until) atomic_store(&cpu->run_until, until);
 }
 
@@ -447,7 +453,8 @@ static int run_round(struct vcpu *cpu, u64 limit)
             one = true;
         }
         step = (cpu->mode_key & MODE_STEP) || cpu->debug_step;
-        if (unlikely(cpu->debug_step) && cpu->rip != ip && step_done(cpu) != EXIT_NONE) return CPU_EXIT_DEBUG;
+        if (unlikely(cpu->debug_step) && cpu->rip != ip && step_done(cpu) != EXIT_NONE)
+            return CPU_EXIT_DEBUG;
     }
     if (unlikely(cpu->stops != NULL) && stop_due(cpu)) return CPU_EXIT_DEBUG;
     if (unlikely(cpu->activity != CPU_RUNNING)) {

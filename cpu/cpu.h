@@ -1,6 +1,7 @@
 /*
  * A virtual processor: its architectural state, what it is told from outside, and how it is run.
- * Specification: Intel SDM vol. 1-3, AMD APM vol. 1-3; where they differ the vendor that CPUID shows.
+ * Specification: Intel SDM vol. 1-3, AMD APM vol. 1-3; where they differ the vendor that CPUID
+ * shows.
  *
  * Arithmetic flags are kept lazily in lf_result and lf_aux (flags.h); eflags holds the others.
  * Thread: a vcpu belongs to the thread that runs it; only `requests` and what is said to be may be
@@ -125,8 +126,9 @@ enum cpu_exit { CPU_EXIT_STOP, CPU_EXIT_IDLE /* halted, nothing pending */, CPU_
 
 /*
  * Soft TLB, study section 5: AoS of 32 bytes, three arrays by privilege. A tag is the page's linear
- * address; an invalid tag has low bits set and matches nothing. tag_write is valid only when a store
- * may go straight to memory (dirty bit set, no code decoded from the page, plain RAM, no watchpoint).
+ * address; an invalid tag has low bits set and matches nothing. tag_write is valid only when a
+ * store may go straight to memory (dirty bit set, no code decoded from the page, plain RAM, no
+ * watchpoint).
  */
 struct tlb_entry {
     _Atomic u64 tag_read;
@@ -146,10 +148,12 @@ struct tlb_entry {
 #define TLB_LISTED 512          /* slot is in touched */
 #define TLB_LISTED_GLOBAL 1024  /* slot is in touched_global */
 #define TLB_APIC 2048           /* the local APIC's page */
-#define TLB_INVALID_TAG 0x800ull /* no address is compared with this bit: alignment checks keep lower ones */
+/* no address is compared with this bit: alignment checks keep lower ones */
+#define TLB_INVALID_TAG 0x800ull
 
 enum tlb_mode { TLB_USER, TLB_KERNEL, TLB_KERNEL_AC, TLB_MODES };
-/* USER: CPL 3. KERNEL: supervisor, user pages refused when SMAP is on. KERNEL_AC: supervisor, AC=1. */
+/* USER: CPL 3. KERNEL: supervisor, user pages refused when SMAP is on. KERNEL_AC: supervisor,
+ * AC=1. */
 
 enum tlb_stat {
 #define TLB_STAT(name, what) TLB_STAT_##name,
@@ -160,21 +164,25 @@ enum tlb_stat {
 
 struct tlb {
     struct tlb_entry entry[TLB_MODES][TLB_ENTRIES];
-    u64 slow_tag[TLB_MODES][TLB_ENTRIES]; /* linear page the entry's `slow` is about; invalid tag if none */
+    u64 slow_tag[TLB_MODES][TLB_ENTRIES]; /* linear page the entry's `slow` is about; invalid tag if
+                                             none */
     u16 touched[TLB_MODES][TLB_ENTRIES];  /* slots filled since the last flush of non-globals */
     u16 touched_count[TLB_MODES];
-    u16 touched_global[TLB_MODES][TLB_ENTRIES]; /* slots filled with globals since the last full flush */
+    u16 touched_global[TLB_MODES][TLB_ENTRIES]; /* slots filled with globals since the last full
+                                                   flush */
     u16 touched_global_count[TLB_MODES];
     struct memory_window window[4];  /* plain memory met so far */
     u32 window_next;
     u32 directory_epoch; /* of the current context; in the keys: another one empties the cache */
     u32 directory_last;  /* the latest given to any context */
-    struct { u16 pcid; u32 epoch; } context[16]; /* epochs of contexts that may come back; 0: none */
+    struct { u16 pcid; u32 epoch; } context[16]; /* epochs of contexts that may come back; 0:
+                                                    none */
     struct { u64 key; u8 *host; } directory[TLB_DIRECTORIES]; /* entries by 2 MiB region (mmu.c) */
-    u64 large_2m[1024]; /* regions where slices of 2 and 4 MiB pages may be: a bit each 2 MiB, hashed */
+    u64 large_2m[1024]; /* regions where slices of 2 and 4 MiB pages may be: a bit each 2 MiB,
+                           hashed */
     u64 large_1g;      /* and of 1 GiB pages */
-    _Atomic u64 evicted[TLB_EVICTED / 64]; /* hashed arena pages whose write tags made room for others since
-                                              the last block boundary */
+    _Atomic u64 evicted[TLB_EVICTED / 64]; /* hashed arena pages whose write tags made room for
+                                              others since the last block boundary */
     bool has_evicted;
     u64 stats[TLB_STATS];
     u32 published;     /* write tags made valid since tlb_drop_write_tags */
@@ -242,11 +250,13 @@ enum unmapped {
 };
 
 /*
- * Somebody outside who looks at instructions before they run. Where it looks (whole pages) the interpreter runs; elsewhere
- * nothing changes. Changed only while the processor is parked; blocks translated before are not noticed.
+ * Somebody outside who looks at instructions before they run. Where it looks (whole pages) the
+ * interpreter runs; elsewhere nothing changes. Changed only while the processor is parked; blocks
+ * translated before are not noticed.
  */
 struct cpu_trace {
-    /* LINEAR is where the processor is. INSN: the instruction, when each is wanted; else NULL, at a block. */
+    /* LINEAR is where the processor is. INSN: the instruction, when each is wanted; else NULL, at a
+     * block. */
     void (*before)(struct cpu_trace *trace, struct vcpu *cpu, u64 linear, const struct insn *insn);
     const struct log_range *ranges;
     unsigned range_count;      /* 0: everywhere */
@@ -261,19 +271,21 @@ static inline bool trace_covers(const struct cpu_trace *trace, u64 linear)
 }
 
 /*
- * A vcpu lies between two rooms of the same allocation: below it the translator's host stack pointer
- * points at it, so signal handlers need a place; behind it are the translator's own data.
+ * A vcpu lies between two rooms of the same allocation: below it the translator's host stack
+ * pointer points at it, so signal handlers need a place; behind it are the translator's own data.
  */
 #define CPU_RUN_AHEAD 340u /* instructions that an engine may run between two looks at run_until */
 
 #define CPU_ROOM_BELOW KIB(64)
 #define CPU_ROOM_BEHIND KIB(704)
 
-/* Tests make rare paths common: a soft TLB of few entries, blocks that come back to cpu_run at random. */
+/* Tests make rare paths common: a soft TLB of few entries, blocks that come back to cpu_run at
+ * random. */
 #define STRESS_TLB_MOST 64u
 struct cpu_stress {
     unsigned tlb_entries;      /* at most; 0: all there are */
-    unsigned exits;            /* come back after at most so many instructions; 0: when there is something to do */
+    unsigned exits;            /* come back after at most so many instructions; 0: when there is
+                                  something to do */
     u64 random;
     struct { u16 mode, slot; } filled[STRESS_TLB_MOST]; /* a ring, oldest first */
     unsigned first, count;
@@ -306,7 +318,8 @@ struct vcpu {
     _Atomic u32 requests;      /* enum cpu_request; any thread */
     _Atomic u32 nmis;          /* NMIs that came and were not taken, to 2; any thread */
     _Atomic u64 protect_ack;   /* epoch this processor has acknowledged */
-    _Atomic u64 protect_need;  /* and must acknowledge: it may be storing to a page that became code */
+    _Atomic u64 protect_need;  /* and must acknowledge: it may be storing to a page that became
+                                  code */
     _Atomic u32 in_guest;      /* 1 while cpu_run may touch memory */
 
     struct feature_set features;
@@ -327,9 +340,11 @@ struct vcpu {
     void *random_opaque;
     void (*wake)(void *opaque);  /* told when a request is posted, to wake a halted thread */
     void *wake_opaque;
-    void (*relax)(void *opaque); /* it has been spinning for a while: others may need the host's processor */
+    void (*relax)(void *opaque); /* it has been spinning for a while: others may need the host's
+                                    processor */
     void *relax_opaque;
-    void (*ferr)(void *opaque);  /* FERR#: unmasked x87 exception with CR0.NE clear (IRQ 13); may be NULL */
+    void (*ferr)(void *opaque);  /* FERR#: unmasked x87 exception with CR0.NE clear (IRQ 13); may be
+                                    NULL */
     void *ferr_opaque;
     void (*lock)(void *opaque);  /* the machine lock, around apic and inta calls */
     void (*unlock)(void *opaque);
@@ -338,15 +353,17 @@ struct vcpu {
 
     struct block_cache *blocks;  /* the interpreter's decoded blocks */
     enum engine_result (*engine)(struct vcpu *cpu); /* a translator, or NULL */
-    void (*engine_unmapped)(struct vcpu *cpu, enum unmapped what, u64 which); /* told of TLB flushes */
+    /* told of TLB flushes */
+    void (*engine_unmapped)(struct vcpu *cpu, enum unmapped what, u64 which);
     void (*engine_forget)(struct vcpu *cpu); /* every translated block is void */
     void *jit;                   /* the translator's per-processor data; cpu/ never looks inside */
     i64 budget;                  /* instructions until CPU_EXIT_BUDGET; INT64_MAX: none */
     u64 limit;                   /* within cpu_run: icount at which the budget ends */
-    bool exact;                  /* requests end the block behind the current instruction: for time that is
-                                    counted instructions, when one thread runs everything */
+    bool exact;                  /* requests end the block behind the current instruction: for time
+                                    that is counted instructions, when one thread runs everything */
     u32 watch_pages;             /* data breakpoints armed */
-    u64 watch_linear[64], watch_physical[64]; /* their pages: a bit each of the number's lowest 12 bits */
+    u64 watch_linear[64], watch_physical[64]; /* their pages: a bit each of the number's lowest 12
+                                                 bits */
     bool debug_step;             /* a debugger wants CPU_EXIT_DEBUG after each instruction */
     bool debug_masked;           /* and takes no interrupt meanwhile */
     u64 step_from, step_until;   /* goes on stepping while rip is in there */
@@ -363,7 +380,8 @@ struct vcpu {
     /* The interpreter's (interp.c, cpu.c). */
     const struct insn *current_insn; /* set by cold handlers, and by those that return false */
 
-    u32 pending_db;              /* DR6 bits of a #DB trap due behind this instruction; see debug.h */
+    u32 pending_db;              /* DR6 bits of a #DB trap due behind this instruction; see
+                                    debug.h */
     bool step_armed;             /* TF was set when the instruction began */
     bool align_check;            /* CPL 3, CR0.AM, EFLAGS.AC: USER entries get no tags */
     bool fault_noncanonical;     /* the recorded #GP is a non-canonical address: may become #SS */
@@ -376,11 +394,13 @@ struct vcpu {
 struct error;
 struct vcpu *cpu_new(unsigned index, struct bus *bus, struct log *log);
 void cpu_free(struct vcpu *cpu);
-/* Before it runs: memory for decoded code that is kept, within what there is; 2 MiB when not said. */
+/* Before it runs: memory for decoded code that is kept, within what there is; 2 MiB when not
+ * said. */
 void cpu_keep_code(struct vcpu *cpu, u64 bytes);
 /* "max", "qemu64,+avx,-sse4.2"…; says which feature can't be given. */
 bool cpu_set_model(struct vcpu *cpu, const char *text, struct error *error);
-void cpu_reset(struct vcpu *cpu);                 /* power-on / RESET#; BSP runs, others wait for SIPI */
+void cpu_reset(struct vcpu *cpu);                 /* power-on / RESET#; BSP runs, others wait for
+                                                     SIPI */
 void cpu_take_init(struct vcpu *cpu);             /* INIT# */
 void cpu_restored(struct vcpu *cpu);              /* recompute everything not saved */
 enum cpu_exit cpu_run(struct vcpu *cpu);          /* own thread only */
@@ -388,8 +408,10 @@ void cpu_request(struct vcpu *cpu, u32 bits);     /* any thread */
 void cpu_clear_request(struct vcpu *cpu, u32 bits);
 void cpu_nmi(struct vcpu *cpu);                   /* any thread */
 void cpu_unblock_nmi(struct vcpu *cpu);           /* IRET, RSM; own thread */
-void cpu_limit(struct vcpu *cpu, u64 icount);     /* from a chip that CPU is talking to: no further than that */
-u64 cpu_icount_now(const struct vcpu *cpu);       /* the same: instructions before the one that is talking */
+void cpu_limit(struct vcpu *cpu, u64 icount);     /* from a chip that CPU is talking to: no further
+                                                     than that */
+u64 cpu_icount_now(const struct vcpu *cpu);       /* the same: instructions before the one that is
+                                                     talking */
 bool cpu_may_run(const struct vcpu *cpu);         /* cpu_run would not come back idle at once */
 const struct state_field *cpu_state_fields(void); /* of VCPU_STATE (state.c) */
 struct cpu_pins cpu_pins(struct vcpu *cpu);
@@ -403,7 +425,8 @@ void cpu_update_mode(struct vcpu *cpu);           /* code_size, stack_size, tlb_
 /* Bits of mode_key. */
 enum mode_key {
     MODE_CODE16 = 0, MODE_CODE32 = 1, MODE_CODE64 = 2, MODE_CODE_MASK = 3,
-    MODE_FLAT = 4,       /* CS SS DS ES: base 0, limit 4 GiB, present, rights as wanted; or 64-bit */
+    MODE_FLAT = 4,       /* CS SS DS ES: base 0, limit 4 GiB, present, rights as wanted; or
+                            64-bit */
     MODE_USER = 8,       /* CPL 3 */
     MODE_STACK32 = 16,   /* SS.B, or 64-bit */
     MODE_STEP = 32,      /* TF, debugger, code breakpoints: one instruction at a time */
@@ -453,7 +476,13 @@ static inline u64 cpu_next_ip(const struct vcpu *cpu, const struct insn *insn)
     return cpu->code_size == CODE64 ? ip : cpu->code_size == CODE32 ? (u32)ip : (u16)ip;
 }
 /* The process-context identifier; 0 while there are none. */
-static inline unsigned cpu_pcid(const struct vcpu *cpu) { return cpu->cr4 & CR4_PCIDE ? cpu->cr3 & 0xfff : 0; }
-static inline bool cpu_is_canonical(u64 address) { return (u64)((i64)(address << 16) >> 16) == address; }
+static inline unsigned cpu_pcid(const struct vcpu *cpu)
+{
+    return cpu->cr4 & CR4_PCIDE ? cpu->cr3 & 0xfff : 0;
+}
+static inline bool cpu_is_canonical(u64 address)
+{
+    return (u64)((i64)(address << 16) >> 16) == address;
+}
 
 #endif

@@ -3,8 +3,8 @@
  * Specification: Intel SDM vol. 2 CPUID; AMD APM vol. 3 appendix E; for 40000000h and up Linux,
  * Documentation/virt/kvm/x86/cpuid.rst.
  *
- * Features come from features.def. Not given by any model: anything that is not there (AVX-512, SVM,
- * VMX, protection keys, five-level paging, …); asking for it is an error naming it.
+ * Features come from features.def. Not given by any model: anything that is not there (AVX-512,
+ * SVM, VMX, protection keys, five-level paging, …); asking for it is an error naming it.
  */
 #include "cpu/cpuid.h"
 #include "cpu/sys.h" /* cpu_is_intel */
@@ -30,7 +30,8 @@ static const struct feature_row feature_rows[FEATURE_COUNT] = {
 
 #define F(id) FEATURE_##id
 static const u8 features_486[] = {F(FPU), F(VME), F(PSE), F(NONE)};
-static const u8 features_pentium[] = {F(DE), F(TSC), F(MSR), F(MCE), F(CX8), F(MMX), F(APIC), F(NONE)};
+static const u8 features_pentium[] = {F(DE),  F(TSC), F(MSR),  F(MCE),
+                                      F(CX8), F(MMX), F(APIC), F(NONE)};
 static const u8 features_pentium2[] = {F(PAE), F(SEP), F(MTRR), F(PGE), F(MCA), F(CMOV),
                                        F(PAT), F(PSE36), F(FXSR), F(NONE)};
 static const u8 features_pentium3[] = {F(SSE), F(NONE)};
@@ -51,9 +52,12 @@ static const struct cpu_model models[] = {
     {"x86-64-v3", "feature level x86-64-v3", VENDOR_AMD, 0x0d, 8, 1, 15, 107, 40,
      "Lyrebird Virtual CPU x86-64-v3", features_v3, &models[2]},
     {"486", "Intel 486DX4", VENDOR_INTEL, 1, 0, 0, 4, 8, 32, "", features_486, NULL},
-    {"pentium", "Intel Pentium MMX", VENDOR_INTEL, 1, 0, 3, 5, 4, 32, "", features_pentium, &models[4]},
-    {"pentium2", "Intel Pentium II", VENDOR_INTEL, 2, 0, 2, 6, 5, 36, "", features_pentium2, &models[5]},
-    {"pentium3", "Intel Pentium III", VENDOR_INTEL, 3, 0, 3, 6, 8, 36, "", features_pentium3, &models[6]},
+    {"pentium", "Intel Pentium MMX", VENDOR_INTEL, 1, 0, 3, 5, 4, 32, "", features_pentium,
+     &models[4]},
+    {"pentium2", "Intel Pentium II", VENDOR_INTEL, 2, 0, 2, 6, 5, 36, "", features_pentium2,
+     &models[5]},
+    {"pentium3", "Intel Pentium III", VENDOR_INTEL, 3, 0, 3, 6, 8, 36, "", features_pentium3,
+     &models[6]},
 };
 
 const struct cpu_model *cpu_model_by_index(unsigned n)
@@ -85,16 +89,17 @@ static void model_features(const struct cpu_model *model, struct feature_set *se
 static const struct { u8 feature, needs; } needs[] = {
     {F(MMXEXT), F(MMX)}, {F(SSE), F(FXSR)}, {F(SSE2), F(SSE)}, {F(SSE3), F(SSE2)},
     {F(SSSE3), F(SSE3)}, {F(SSE41), F(SSSE3)}, {F(SSE42), F(SSE41)}, {F(AES), F(SSE2)},
-    {F(PCLMULQDQ), F(SSE2)}, {F(SHA), F(SSE2)}, {F(GFNI), F(SSE2)}, {F(LM), F(PAE)}, {F(LM), F(SSE2)},
-    {F(NX), F(PAE)}, {F(CX16), F(CX8)}, {F(XSAVE), F(FXSR)}, {F(XSAVEOPT), F(XSAVE)},
-    {F(XSAVEC), F(XSAVE)}, {F(XGETBV1), F(XSAVE)}, {F(XSAVES), F(XSAVEC)}, {F(AVX), F(XSAVE)},
-    {F(AVX), F(SSE42)}, {F(AVX2), F(AVX)}, {F(FMA), F(AVX)}, {F(F16C), F(AVX)}, {F(VAES), F(AVX)},
-    {F(VPCLMULQDQ), F(AVX)}, {F(PDPE1GB), F(LM)},
+    {F(PCLMULQDQ), F(SSE2)}, {F(SHA), F(SSE2)}, {F(GFNI), F(SSE2)}, {F(LM), F(PAE)},
+    {F(LM), F(SSE2)}, {F(NX), F(PAE)}, {F(CX16), F(CX8)}, {F(XSAVE), F(FXSR)},
+    {F(XSAVEOPT), F(XSAVE)}, {F(XSAVEC), F(XSAVE)}, {F(XGETBV1), F(XSAVE)}, {F(XSAVES), F(XSAVEC)},
+    {F(AVX), F(XSAVE)}, {F(AVX), F(SSE42)}, {F(AVX2), F(AVX)}, {F(FMA), F(AVX)}, {F(F16C), F(AVX)},
+    {F(VAES), F(AVX)}, {F(VPCLMULQDQ), F(AVX)}, {F(PDPE1GB), F(LM)},
     {F(LAHF_LM), F(LM)}, {F(FSGSBASE), F(LM)}, {F(PCID), F(LM)}, {F(CMOV), F(FPU)},
     {F(X2APIC), F(APIC)}, {F(TSC_DEADLINE), F(APIC)}, {F(RDTSCP), F(TSC)}, {F(INVTSC), F(TSC)},
-    {F(FXSR_OPT), F(FXSR)}, {F(PSE36), F(PSE)}, {F(KVM), F(HYPERVISOR)}, {F(KVM_NOPIODELAY), F(KVM)},
-    {F(KVMCLOCK), F(KVM)}, {F(KVMCLOCK), F(TSC)}, {F(KVMCLOCK), F(MSR)}, {F(KVMCLOCK_STABLE), F(KVMCLOCK)},
-    {F(VMWARE_FREQ), F(KVM)}, {F(VMWARE_FREQ), F(INVTSC)}};
+    {F(FXSR_OPT), F(FXSR)}, {F(PSE36), F(PSE)}, {F(KVM), F(HYPERVISOR)},
+    {F(KVM_NOPIODELAY), F(KVM)}, {F(KVMCLOCK), F(KVM)}, {F(KVMCLOCK), F(TSC)},
+    {F(KVMCLOCK), F(MSR)}, {F(KVMCLOCK_STABLE), F(KVMCLOCK)}, {F(VMWARE_FREQ), F(KVM)},
+    {F(VMWARE_FREQ), F(INVTSC)}};
 
 static void drop_dependents(struct feature_set *set)
 {
@@ -126,8 +131,8 @@ static unsigned feature_by_name(const char *name, size_t length)
 {
     static const struct { const char *name; u8 feature; } also[] = {
         {"sse4-1", F(SSE41)}, {"sse4-2", F(SSE42)}, {"lzcnt", F(ABM)}, {"pclmuldq", F(PCLMULQDQ)},
-        {"sha", F(SHA)}, {"xd", F(NX)}, {"i64", F(LM)}, {"cmpxchg8b", F(CX8)}, {"cmpxchg16b", F(CX16)},
-        {"ffxsr", F(FXSR_OPT)}, {"pni", F(SSE3)}, {"clfsh", F(CLFLUSH)}};
+        {"sha", F(SHA)}, {"xd", F(NX)}, {"i64", F(LM)}, {"cmpxchg8b", F(CX8)},
+        {"cmpxchg16b", F(CX16)}, {"ffxsr", F(FXSR_OPT)}, {"pni", F(SSE3)}, {"clfsh", F(CLFLUSH)}};
     for (unsigned f = 1; f < FEATURE_COUNT; f++)
         if (same_name(name, feature_rows[f].name, length)) return f;
     for (unsigned i = 0; i < ARRAY_SIZE(also); i++)
@@ -152,9 +157,10 @@ static bool apply_term(struct feature_set *add, struct feature_set *drop, const 
             bool yes = same_name(equals + 1, "on", value) || same_name(equals + 1, "yes", value) ||
                        same_name(equals + 1, "true", value);
             on = yes;
-            if (!yes && !same_name(equals + 1, "off", value) && !same_name(equals + 1, "no", value) &&
-                !same_name(equals + 1, "false", value))
-                return error_set(error, "-cpu: '%.*s' is neither on nor off", (int)whole_length, whole);
+            if (!yes && !same_name(equals + 1, "off", value) &&
+                !same_name(equals + 1, "no", value) && !same_name(equals + 1, "false", value))
+                return error_set(error, "-cpu: '%.*s' is neither on nor off", (int)whole_length,
+                                 whole);
             length = (size_t)(equals - term);
         }
     }
@@ -319,7 +325,8 @@ static void basic_leaf(const struct vcpu *cpu, u32 leaf, u32 subleaf, u32 r[4])
         if (cpu_is_intel(cpu)) r[EAX] = 0x1, r[EDX] = 0x2c307d;
         break;
     case 5: /* MONITOR lines of 64 bytes; interrupts break MWAIT; C1 with one sub-state */
-        if (feature_on(&cpu->features, FEATURE_MONITOR)) r[EAX] = r[EBX] = 64, r[ECX] = 3, r[EDX] = 0x10;
+        if (feature_on(&cpu->features, FEATURE_MONITOR))
+            r[EAX] = r[EBX] = 64, r[ECX] = 3, r[EDX] = 0x10;
         break;
     case 6: feature_bits(cpu, 6, 0, r); break;
     case 7:
@@ -338,10 +345,12 @@ static void hypervisor_leaf(const struct vcpu *cpu, u32 leaf, u32 r[4])
     bool timing = feature_on(&cpu->features, FEATURE_VMWARE_FREQ);
     if (leaf == 0x40000000) {
         r[EAX] = timing ? 0x40000010 : 0x40000001;
-        put_text(r, EBX, feature_on(&cpu->features, FEATURE_KVM) ? "KVMKVMKVM\0\0" : "LyrebirdLyre", 12);
+        put_text(r, EBX, feature_on(&cpu->features, FEATURE_KVM) ? "KVMKVMKVM\0\0" : "LyrebirdLyre",
+                 12);
     } else if (leaf == 0x40000001) {
         feature_bits(cpu, leaf, 0, r);
-        if (feature_on(&cpu->features, FEATURE_KVMCLOCK)) r[EAX] |= 1; /* the same MSRs by older numbers */
+        /* the same MSRs by older numbers */
+        if (feature_on(&cpu->features, FEATURE_KVMCLOCK)) r[EAX] |= 1;
     } else if (leaf == 0x40000010 && timing) {
         r[EAX] = (u32)(cpu->tsc_frequency / 1000);
         r[EBX] = (u32)(cpu->apic.frequency / 1000);

@@ -11,7 +11,10 @@
 enum { RW_EXECUTE, RW_WRITE, RW_PORT, RW_READ_WRITE };
 
 static bool bp_enabled(const struct vcpu *cpu, unsigned n) { return cpu->dr[7] >> (n * 2) & 3; }
-static unsigned bp_kind(const struct vcpu *cpu, unsigned n) { return cpu->dr[7] >> (16 + n * 4) & 3; }
+static unsigned bp_kind(const struct vcpu *cpu, unsigned n)
+{
+    return cpu->dr[7] >> (16 + n * 4) & 3;
+}
 static unsigned bp_length(const struct vcpu *cpu, unsigned n)
 {
     static const u8 length[] = {1, 2, 8, 4};
@@ -41,7 +44,8 @@ static void watch_bits(u64 bits[64], u64 address, u64 length)
     for (u64 i = first; i < first + count; i++) bits[i >> 6 & 63] |= 1ull << (i & 63);
 }
 
-/* Watched pages lose and get their direct tags by being filled anew: rare enough to drop everything. */
+/* Watched pages lose and get their direct tags by being filled anew: rare enough to drop
+ * everything. */
 void debug_rearm(struct vcpu *cpu)
 {
     const struct stop_set *set = cpu->stops;
@@ -56,7 +60,8 @@ void debug_rearm(struct vcpu *cpu)
     for (unsigned i = 0; set && i < set->count; i++) {
         const struct stop_point *p = &set->point[i];
         if (!stop_is_watch(p)) continue;
-        watch_bits(p->kind == STOP_TABLE ? cpu->watch_physical : cpu->watch_linear, p->address, p->length);
+        watch_bits(p->kind == STOP_TABLE ? cpu->watch_physical : cpu->watch_linear, p->address,
+                   p->length);
         watch++;
     }
     if (watch || cpu->watch_pages) tlb_flush_all(cpu);

@@ -13,8 +13,8 @@
 
 static void log_transfer(struct vcpu *cpu, const char *what)
 {
-    log_to(cpu->log, LOG_PCALL, "cpu%u: %s in front of %04x:%016llx, CPL %u", cpu->index, what, cpu->seg[CS].selector,
-           (unsigned long long)cpu->rip, cpu->cpl);
+    log_to(cpu->log, LOG_PCALL, "cpu%u: %s in front of %04x:%016llx, CPL %u", cpu->index, what,
+           cpu->seg[CS].selector, (unsigned long long)cpu->rip, cpu->cpl);
 }
 
 static bool far_operand(struct vcpu *cpu, const struct insn *insn, u16 *selector, u64 *offset)
@@ -275,7 +275,8 @@ static bool return_cs(struct vcpu *cpu, u16 selector, struct descriptor *d)
     return true;
 }
 
-/* SS of a return to CS (privilege RPL). *NULL_SS: a null selector, fine for 64-bit code above ring 3. */
+/* SS of a return to CS (privilege RPL). *NULL_SS: a null selector, fine for 64-bit code above ring
+ * 3. */
 static bool return_ss(struct vcpu *cpu, u16 selector, const struct descriptor *cs, unsigned rpl,
                       struct descriptor *d, bool *null_ss)
 {

@@ -1,9 +1,9 @@
 /*
- * SYSCALL, SYSRET, SYSENTER, SYSEXIT; and the usual cases of the first two and of IRET for callers in a
- * hurry (fastcall.h).
- * Specification: Intel SDM vol. 2; AMD APM vol. 2 ch. 6.1, vol. 3. The vendors differ: AMD has SYSCALL
- * in compatibility and legacy mode and no SYSENTER in long mode; Intel the other way round. SYSRET to
- * a non-canonical address faults in ring 0 on Intel, at the target on AMD.
+ * SYSCALL, SYSRET, SYSENTER, SYSEXIT; and the usual cases of the first two and of IRET for callers
+ * in a hurry (fastcall.h).
+ * Specification: Intel SDM vol. 2; AMD APM vol. 2 ch. 6.1, vol. 3. The vendors differ: AMD has
+ * SYSCALL in compatibility and legacy mode and no SYSENTER in long mode; Intel the other way round.
+ * SYSRET to a non-canonical address faults in ring 0 on Intel, at the target on AMD.
  */
 #include "cpu/fastcall.h"
 #include "cpu/debug.h" /* debug_pend */
@@ -15,7 +15,8 @@
 #define ATTR_FLAT (SEG_P | SEG_S | SEG_ACCESSED | SEG_WRITABLE | SEG_G)
 
 #define SYSRET_FLAGS \
-    (u32)(FLAGS_ARITHMETIC | FLAG_TF | FLAG_IF | FLAG_DF | FLAG_IOPL | FLAG_NT | FLAG_AC | FLAG_VIF | FLAG_VIP | FLAG_ID)
+    (u32)(FLAGS_ARITHMETIC | FLAG_TF | FLAG_IF | FLAG_DF | FLAG_IOPL | FLAG_NT | FLAG_AC | \
+          FLAG_VIF | FLAG_VIP | FLAG_ID)
 
 static void flat_segment(struct vcpu *cpu, unsigned seg, u16 selector, u32 attr)
 {
@@ -59,7 +60,8 @@ static void fast_mode(struct vcpu *cpu, unsigned cpl)
 static bool fast_flags(const struct vcpu *cpu, u32 flags, unsigned cpl)
 {
     if (flags & FLAG_TF) return false;
-    if ((flags & FLAG_IF) && atomic_load_explicit(&cpu->requests, memory_order_relaxed)) return false;
+    if ((flags & FLAG_IF) && atomic_load_explicit(&cpu->requests, memory_order_relaxed))
+        return false;
     return !(cpl == 3 && (flags & FLAG_AC) && (cpu->cr0 & CR0_AM));
 }
 
@@ -102,7 +104,8 @@ bool fast_sysret(struct vcpu *cpu, u32 *arithmetic)
     return true;
 }
 
-/* Host address of SIZE bytes at LINEAR, or NULL when the TLB can't be made to lead there at once. */
+/* Host address of SIZE bytes at LINEAR, or NULL when the TLB can't be made to lead there at
+ * once. */
 static const u8 *fast_read(struct vcpu *cpu, enum tlb_mode mode, u64 linear, unsigned size)
 {
     struct tlb_entry *e = tlb_slot(cpu->tlb->entry[mode], linear);
@@ -116,7 +119,8 @@ static const u8 *fast_read(struct vcpu *cpu, enum tlb_mode mode, u64 linear, uns
 /* SELECTOR's descriptor in the GDT when its attributes under MASK are WANTED, loaded into SEG. */
 static bool fast_segment(struct vcpu *cpu, struct segment *seg, u16 selector, u32 mask, u32 wanted)
 {
-    if (selector_is_null(selector) || (selector & 4) || (selector | 7u) > cpu->gdt_limit) return false;
+    if (selector_is_null(selector) || (selector & 4) || (selector | 7u) > cpu->gdt_limit)
+        return false;
     const u8 *at = fast_read(cpu, TLB_KERNEL, cpu->gdt_base + (selector & 0xfff8), 8);
     if (!at) return false;
     u32 low = (u32)guest_ld64(at), high = (u32)(guest_ld64(at) >> 32);
@@ -133,7 +137,8 @@ static bool fast_segment(struct vcpu *cpu, struct segment *seg, u16 selector, u3
 /* To 64-bit code of CPL 0 or 3. */
 bool fast_iret(struct vcpu *cpu, u32 *arithmetic)
 {
-    const u32 code = SEG_P | SEG_S | SEG_CODE | SEG_ACCESSED, data = SEG_P | SEG_S | SEG_WRITABLE | SEG_ACCESSED;
+    const u32 code = SEG_P | SEG_S | SEG_CODE | SEG_ACCESSED,
+              data = SEG_P | SEG_S | SEG_WRITABLE | SEG_ACCESSED;
     struct segment cs = {0}, ss = {0};
     if (!fast_code(cpu) || cpu->cpl || (cpu->eflags & FLAG_NT)) return false;
     const u8 *frame = fast_read(cpu, cpu->tlb_mode, cpu->regs[RSP], 40);
@@ -142,11 +147,14 @@ bool fast_iret(struct vcpu *cpu, u32 *arithmetic)
     u16 cs_selector = (u16)guest_ld64(frame + 8), ss_selector = (u16)guest_ld64(frame + 32);
     u32 flags = ((u32)guest_ld64(frame + 16) & IRET64_FLAGS) | (cpu->eflags & ~IRET64_FLAGS);
     u32 cpl = cs_selector & 3, dpl = cpl << SEG_DPL_SHIFT;
-    if ((cpl && cpl != 3) || !cpu_is_canonical(ip) || !fast_flags(cpu, flags, cpl) || (ss_selector & 3) != cpl ||
-        !fast_segment(cpu, &cs, cs_selector, code | SEG_CONFORMING | SEG_DPL | SEG_L | SEG_DB, code | dpl | SEG_L))
+    if ((cpl && cpl != 3) || !cpu_is_canonical(ip) || !fast_flags(cpu, flags, cpl) ||
+        (ss_selector & 3) != cpl ||
+        !fast_segment(cpu, &cs, cs_selector, code | SEG_CONFORMING | SEG_DPL | SEG_L | SEG_DB,
+                      code | dpl | SEG_L))
         return false;
     bool null_ss = !cpl && !ss_selector;
-    if (!null_ss && !fast_segment(cpu, &ss, ss_selector, data | SEG_CODE | SEG_DPL, data | dpl)) return false;
+    if (!null_ss && !fast_segment(cpu, &ss, ss_selector, data | SEG_CODE | SEG_DPL, data | dpl))
+        return false;
     cpu->seg[CS] = cs;
     if (null_ss) seg_put_null(cpu, SS, 0);
     else cpu->seg[SS] = ss;

@@ -37,9 +37,15 @@ static ALWAYS_INLINE void flags_logic(struct vcpu *cpu, u64 r, unsigned size)
     cpu->lf_aux = 0;
 }
 static ALWAYS_INLINE bool flag_cf(const struct vcpu *cpu) { return cpu->lf_aux >> 63; }
-static ALWAYS_INLINE bool flag_of(const struct vcpu *cpu) { return (cpu->lf_aux ^ cpu->lf_aux << 1) >> 63; }
+static ALWAYS_INLINE bool flag_of(const struct vcpu *cpu)
+{
+    return (cpu->lf_aux ^ cpu->lf_aux << 1) >> 63;
+}
 static ALWAYS_INLINE bool flag_zf(const struct vcpu *cpu) { return cpu->lf_result == 0; }
-static ALWAYS_INLINE bool flag_sf(const struct vcpu *cpu) { return (cpu->lf_result >> 63) ^ (cpu->lf_aux & 1); }
+static ALWAYS_INLINE bool flag_sf(const struct vcpu *cpu)
+{
+    return (cpu->lf_result >> 63) ^ (cpu->lf_aux & 1);
+}
 static ALWAYS_INLINE bool flag_af(const struct vcpu *cpu) { return cpu->lf_aux >> 3 & 1; }
 static ALWAYS_INLINE bool flag_pf(const struct vcpu *cpu)
 {
@@ -57,8 +63,9 @@ static inline void flags_set_cf_of(struct vcpu *cpu, bool cf, bool of)
 /* The six arithmetic flags as EFLAGS bits, and back. */
 static inline u32 flags_get(const struct vcpu *cpu)
 {
-    return (flag_cf(cpu) ? FLAG_CF : 0) | (flag_pf(cpu) ? FLAG_PF : 0) | (flag_af(cpu) ? FLAG_AF : 0) |
-           (flag_zf(cpu) ? FLAG_ZF : 0) | (flag_sf(cpu) ? FLAG_SF : 0) | (flag_of(cpu) ? FLAG_OF : 0);
+    return (flag_cf(cpu) ? FLAG_CF : 0) | (flag_pf(cpu) ? FLAG_PF : 0) |
+           (flag_af(cpu) ? FLAG_AF : 0) | (flag_zf(cpu) ? FLAG_ZF : 0) |
+           (flag_sf(cpu) ? FLAG_SF : 0) | (flag_of(cpu) ? FLAG_OF : 0);
 }
 static inline void flags_put(struct vcpu *cpu, u32 flags)
 {

@@ -1,7 +1,7 @@
 /*
- * A decoded instruction: what decode.c makes from bytes, and what the interpreter and the translator
- * read. One cache line. Position independent: the same decode serves every virtual address that
- * maps the same physical page (ip_base in the processor gives the missing part).
+ * A decoded instruction: what decode.c makes from bytes, and what the interpreter and the
+ * translator read. One cache line. Position independent: the same decode serves every virtual
+ * address that maps the same physical page (ip_base in the processor gives the missing part).
  */
 #ifndef CPU_INSN_H
 #define CPU_INSN_H
@@ -84,7 +84,8 @@ struct insn {
     u16 imm2;       /* selector of a far pointer; second immediate of ENTER, EXTRQ */
     u16 pos;        /* offset of its first byte in its page */
     u8 evex_mask, evex_flags; /* AVX-512: aaa; z, b, rounding. Zero until then */
-    u32 spare;      /* the decoder writes 0; in a translator's copy: instructions that icount lacks */
+    u32 spare;      /* the decoder writes 0; in a translator's copy: instructions that icount
+                       lacks */
 };
 _Static_assert(sizeof(struct insn) == 64, "one cache line an instruction");
 

@@ -1,6 +1,7 @@
 /*
  * Delivery of exceptions and interrupts: real mode, IDT gates of 16, 32 and 64 bits, task gates.
- * Specification: Intel SDM vol. 3 ch. 6 (6.12-6.15), 17.3 (RF), vol. 2 INT; double faults: table 6-5.
+ * Specification: Intel SDM vol. 3 ch. 6 (6.12-6.15), 17.3 (RF), vol. 2 INT; double faults: table
+ * 6-5.
  *
  * Nothing changes but memory below the new stack pointer until the last check has passed.
  */
@@ -207,7 +208,8 @@ static bool deliver_inner(struct vcpu *cpu, const struct delivery *dv, struct ga
     enter_handler(cpu, gate);
     seg_put(cpu, SS, selector, &ss);
     frame_commit(cpu, &f);
-    for (unsigned i = 0; vm86 && i < ARRAY_SIZE(vm86_order); i++) seg_put_null(cpu, vm86_order[i], 0);
+    for (unsigned i = 0; vm86 && i < ARRAY_SIZE(vm86_order); i++)
+        seg_put_null(cpu, vm86_order[i], 0);
     cpu_update_mode(cpu);
     return true;
 }
@@ -252,7 +254,8 @@ static bool deliver_protected(struct vcpu *cpu, const struct delivery *dv)
                      : 1 << TYPE_TASK_GATE | 1 << TYPE_INT16 | 1 << TYPE_TRAP16 | 1 << TYPE_INT32 |
                            1 << TYPE_TRAP32;
     if (gate.type > 15 || !(known >> gate.type & 1)) return cpu_fault_error(cpu, VECTOR_GP, error);
-    if (dv->check_dpl && (d.raw >> 45 & 3) < cpu->cpl) return cpu_fault_error(cpu, VECTOR_GP, error);
+    if (dv->check_dpl && (d.raw >> 45 & 3) < cpu->cpl)
+        return cpu_fault_error(cpu, VECTOR_GP, error);
     if (!(d.raw >> 47 & 1)) return cpu_fault_error(cpu, VECTOR_NP, error);
     if (gate.type == TYPE_TASK_GATE) return deliver_task(cpu, dv, gate.selector);
 
@@ -317,7 +320,8 @@ static bool address_was_stack(const struct vcpu *cpu, u64 linear)
 {
     const struct insn *insn = cpu->current_insn;
     if (!insn) return false; /* it was the instruction's own address */
-    if (insn->op >= OP_VGATHERDPS && insn->op <= OP_VPGATHERQQ) return insn->seg == SS; /* indices are vectors */
+    /* indices are vectors */
+    if (insn->op >= OP_VGATHERDPS && insn->op <= OP_VPGATHERQQ) return insn->seg == SS;
     for (unsigned i = 0; i < ARRAY_SIZE(insn->operand); i++) {
         if (insn->operand[i].kind != OPERAND_MEMORY) continue;
         u64 base = insn->seg >= FS ? cpu->seg[insn->seg].base : 0;

@@ -113,5 +113,11 @@ static bool string_io(struct vcpu *cpu, const struct insn *insn,
     }
 }
 
-bool sem_INS(struct vcpu *cpu, const struct insn *insn) { return string_io(cpu, insn, ins_element); }
-bool sem_OUTS(struct vcpu *cpu, const struct insn *insn) { return string_io(cpu, insn, outs_element); }
+bool sem_INS(struct vcpu *cpu, const struct insn *insn)
+{
+    return string_io(cpu, insn, ins_element);
+}
+bool sem_OUTS(struct vcpu *cpu, const struct insn *insn)
+{
+    return string_io(cpu, insn, outs_element);
+}

@@ -2,13 +2,15 @@
  * The paravirtual clock of KVM, and its hypercalls, of which there is none.
  * Specification: Linux, Documentation/virt/kvm/x86: cpuid.rst, msr.rst, hypercalls.rst.
  *
- * The counter of a processor is the machine's time at a constant rate and its own tsc_adjust, so the guest's
- * clock is one line for all and for good: 0 where the counter was tsc_adjust. It is written down when the guest
- * asks, and when somebody's tsc_adjust moves; a pause, a suspend and a snapshot change nothing in it.
+ * The counter of a processor is the machine's time at a constant rate and its own tsc_adjust, so
+ * the guest's clock is one line for all and for good: 0 where the counter was tsc_adjust. It is
+ * written down when the guest asks, and when somebody's tsc_adjust moves; a pause, a suspend and a
+ * snapshot change nothing in it.
  *
  * Deviation: the wall clock is -rtc's, as the clock chip shows it at first, and not the host's.
- * Not modelled: all that the feature bits do not claim (steal time, asynchronous page faults, end of
- * interrupt, …); the flag that tells a guest it was stopped, for it does not see its counter move meanwhile.
+ * Not modelled: all that the feature bits do not claim (steal time, asynchronous page faults, end
+ * of interrupt, …); the flag that tells a guest it was stopped, for it does not see its counter
+ * move meanwhile.
  */
 #include "cpu/kvm.h"
 
@@ -19,7 +21,8 @@
 enum { CLOCK_ENABLE = 1, CLOCK_TSC_STABLE = 1 };
 enum { KVM_EPERM = 1, KVM_ENOSYS = 1000 };
 
-/* BODY behind the version at guest physical ADDRESS, which is odd meanwhile and another one then. */
+/* BODY behind the version at guest physical ADDRESS, which is odd meanwhile and another one
+ * then. */
 static bool publish(struct vcpu *cpu, u64 address, const u8 *body, u64 size)
 {
     u64 length = 4 + size;
@@ -37,14 +40,15 @@ static bool publish(struct vcpu *cpu, u64 address, const u8 *body, u64 size)
     return true;
 }
 
-static void publish_locked(struct vcpu *cpu, const char *what, u64 address, const u8 *body, u64 size)
+static void publish_locked(struct vcpu *cpu, const char *what, u64 address, const u8 *body,
+                           u64 size)
 {
     if (cpu->lock) cpu->lock(cpu->lock_opaque);
     bool ok = publish(cpu, address, body, size);
     if (cpu->unlock) cpu->unlock(cpu->lock_opaque);
     if (!ok)
-        log_to(cpu->log, LOG_GUEST_ERROR, "cpu%u: %s at %016llx: no memory, or misaligned", cpu->index, what,
-               (unsigned long long)address);
+        log_to(cpu->log, LOG_GUEST_ERROR, "cpu%u: %s at %016llx: no memory, or misaligned",
+               cpu->index, what, (unsigned long long)address);
 }
 
 /* ns = (ticks << shift) * mul >> 32, a shift below 0 to the right; mul with its highest bit set. */
@@ -56,7 +60,10 @@ static u32 ticks_scale(u64 frequency, i8 *shift)
     return (u32)(((u128)ns << 32) / frequency);
 }
 
-static u64 adjust_of(const struct vcpu *cpu) { return __atomic_load_n(&cpu->tsc_adjust, __ATOMIC_RELAXED); }
+static u64 adjust_of(const struct vcpu *cpu)
+{
+    return __atomic_load_n(&cpu->tsc_adjust, __ATOMIC_RELAXED);
+}
 
 /* Does one structure serve for all? */
 static bool counters_agree(const struct vcpu *cpu)
@@ -78,7 +85,8 @@ void kvm_clock_update(struct vcpu *cpu)
     st32(body + 20, mul);
     body[24] = (u8)shift;
     body[25] = counters_agree(cpu) ? CLOCK_TSC_STABLE : 0;
-    publish_locked(cpu, "KVM system time", cpu->kvm_system_time & ~(u64)CLOCK_ENABLE, body, sizeof body);
+    publish_locked(cpu, "KVM system time", cpu->kvm_system_time & ~(u64)CLOCK_ENABLE, body,
+                   sizeof body);
 }
 
 void kvm_system_time_write(struct vcpu *cpu, u64 value)

@@ -2,9 +2,9 @@
  * Model-specific registers.
  * Specification: Intel SDM vol. 4; AMD APM vol. 2 appendix A, BKDG for families 0Fh and 10h.
  *
- * Not modelled: performance counters (zero), machine-check errors other than what is written, memory
- * types (MTRRs and PAT are kept, not used), power management. What a system sets and never looks
- * at again reads as its constant. A number that is not here is #GP(0) and logged.
+ * Not modelled: performance counters (zero), machine-check errors other than what is written,
+ * memory types (MTRRs and PAT are kept, not used), power management. What a system sets and never
+ * looks at again reads as its constant. A number that is not here is #GP(0) and logged.
  */
 #include "cpu/kvm.h"
 #include "cpu/mem.h" /* tlb_flush_all */
@@ -154,7 +154,8 @@ static bool apic_write(struct vcpu *cpu, u32 number, u64 value)
     const u64 x2apic = 1 << 10; /* IA32_APIC_BASE.EXTD: reserved where CPUID does not have it */
     bool ok;
     if (!cpu->apic.apic || (number == 0x1b && value & ~cpu->physical_mask)) return false;
-    if (number == 0x1b && (value & x2apic) && !feature_on(&cpu->features, FEATURE_X2APIC)) return false;
+    if (number == 0x1b && (value & x2apic) && !feature_on(&cpu->features, FEATURE_X2APIC))
+        return false;
     lock_machine(cpu);
     ok = cpu->apic.msr_write(cpu->apic.apic, number, value);
     unlock_machine(cpu);
@@ -219,7 +220,8 @@ static bool special_write(struct vcpu *cpu, const struct msr *m, u32 number, u64
         *field = value;
         return true;
     }
-    if (m->first == 0x400) { /* CTL: all or nothing, but for bits systems clear (0: P6, 10: K8); STATUS: 0 */
+    /* CTL: all or nothing, but for bits systems clear (0: P6, 10: K8); STATUS: 0 */
+    if (m->first == 0x400) {
         if ((number & 3) == 0 && value && (value | 1 << 10 | 1) != ALL) return false;
         if ((number & 3) == 1 && value) return false;
         *field = value;

@@ -127,7 +127,8 @@ void cpu_take_init(struct vcpu *cpu)
 
 void cpu_start_sipi(struct vcpu *cpu)
 {
-    u8 vector = __atomic_load_n(&cpu->sipi_vector, __ATOMIC_RELAXED); /* another SIPI may be on its way */
+    /* another SIPI may be on its way */
+    u8 vector = __atomic_load_n(&cpu->sipi_vector, __ATOMIC_RELAXED);
     cpu->seg[CS].selector = (u16)(vector << 8);
     cpu->seg[CS].base = (u64)vector << 12;
     cpu->rip = 0;

@@ -1,6 +1,7 @@
 /*
  * Descriptors, segment registers and the instructions about them.
- * Specification: Intel SDM vol. 3 ch. 3.4-3.5, 5; vol. 2 (MOV, POP, LDS, LAR, LSL, VERR, ARPL, LGDT, …).
+ * Specification: Intel SDM vol. 3 ch. 3.4-3.5, 5; vol. 2 (MOV, POP, LDS, LAR, LSL, VERR, ARPL,
+ * LGDT, …).
  *
  * Loading a null selector into FS or GS in 64-bit mode clears the base, as Intel's and AMD's newer
  * processors do.
@@ -259,7 +260,8 @@ static void set_zf(struct vcpu *cpu, bool zf)
     flags_put(cpu, (flags_get(cpu) & ~(u32)FLAG_ZF) | (zf ? FLAG_ZF : 0));
 }
 
-/* *VISIBLE: the descriptor is there and its privilege lets CPL and RPL see it. False only for #PF. */
+/* *VISIBLE: the descriptor is there and its privilege lets CPL and RPL see it. False only for
+ * #PF. */
 static bool desc_look(struct vcpu *cpu, u16 selector, struct descriptor *d, bool *visible)
 {
     *visible = !selector_is_null(selector) && desc_locate(cpu, selector, &d->linear);

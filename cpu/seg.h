@@ -1,4 +1,5 @@
-/* Descriptors and segment registers, for the rooms that transfer control (seg.c, far.c, intr.c, task.c). */
+/* Descriptors and segment registers, for the rooms that transfer control (seg.c, far.c, intr.c,
+ * task.c). */
 #ifndef CPU_SEG_H
 #define CPU_SEG_H
 
@@ -62,7 +63,8 @@ void cs_put(struct vcpu *cpu, u16 selector, const struct descriptor *d, unsigned
 
 /* MOV, POP, LxS to DS ES FS GS SS in any mode, with all checks. */
 bool seg_load(struct vcpu *cpu, unsigned seg, u16 selector);
-/* SS for privilege NEW_CPL; faults VECTOR(selector | EXT), not present #SS(selector | EXT). Reads only. */
+/* SS for privilege NEW_CPL; faults VECTOR(selector | EXT), not present #SS(selector | EXT). Reads
+ * only. */
 bool ss_check(struct vcpu *cpu, u16 selector, unsigned new_cpl, int vector, u32 ext,
               struct descriptor *d);
 /* Is IP a place code of segment D could be at? Else #GP(EXT). */
@@ -95,8 +97,8 @@ bool tss_stack(struct vcpu *cpu, unsigned level, u32 ext, u16 *ss, u64 *sp);
 bool tss_stack64(struct vcpu *cpu, unsigned level, u32 ext, u64 *sp);
 bool tss_ist(struct vcpu *cpu, unsigned n, u32 ext, u64 *sp);
 
-/* Hardware task switch (task.c). D is the TSS descriptor of SELECTOR, already checked for the reason's
- * rights but not for busy and present. NEXT_IP is saved in the outgoing task. FLAG_RF in
+/* Hardware task switch (task.c). D is the TSS descriptor of SELECTOR, already checked for the
+ * reason's rights but not for busy and present. NEXT_IP is saved in the outgoing task. FLAG_RF in
  * EXT (an exception through a task gate) goes into the outgoing task's EFLAGS. */
 enum task_reason { TASK_JUMP, TASK_CALL, TASK_IRET, TASK_INTERRUPT };
 bool task_switch(struct vcpu *cpu, u16 selector, struct descriptor *d, enum task_reason reason,

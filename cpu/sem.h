@@ -3,7 +3,8 @@
  *
  * sem_<OP> reads its operands, computes, makes its memory write, then its register writes, then its
  * flags: in that order, so that a fault leaves nothing half done. It does not advance rip: an
- * instruction that ends a block by changing it sets cpu->rip itself (cpu_next_ip for the fall-through).
+ * instruction that ends a block by changing it sets cpu->rip itself (cpu_next_ip for the
+ * fall-through).
  */
 #ifndef CPU_SEM_H
 #define CPU_SEM_H
@@ -30,7 +31,8 @@ static ALWAYS_INLINE void gpr_write(struct vcpu *cpu, unsigned reg, unsigned siz
     else cpu->regs[reg] = (cpu->regs[reg] & ~size_mask(size)) | (value & size_mask(size));
 }
 
-/* Integer operand N of INSN, whatever it is: register, high byte, memory, immediate. Zero-extended. */
+/* Integer operand N of INSN, whatever it is: register, high byte, memory, immediate.
+ * Zero-extended. */
 static inline bool operand_read(struct vcpu *cpu, const struct insn *insn, unsigned n, u64 *value)
 {
     const struct operand *o = &insn->operand[n];
@@ -56,7 +58,8 @@ static inline bool operand_write(struct vcpu *cpu, const struct insn *insn, unsi
     }
 }
 /* Reads a destination that operand_write will then write: faults as a write would. */
-static inline bool operand_read_rmw(struct vcpu *cpu, const struct insn *insn, unsigned n, u64 *value)
+static inline bool operand_read_rmw(struct vcpu *cpu, const struct insn *insn, unsigned n,
+                                    u64 *value)
 {
     const struct operand *o = &insn->operand[n];
     if (o->kind != OPERAND_MEMORY) return operand_read(cpu, insn, n, value);
@@ -78,16 +81,18 @@ static ALWAYS_INLINE void cpu_serialize(const struct vcpu *cpu)
 /* What INSN's row demands before its semantics run: FPU state, protected mode, CPL 0 (interp.c). */
 bool insn_allowed(struct vcpu *cpu, const struct insn *insn);
 
-/* FPU/SSE/AVX availability: #UD or #NM (and pending #MF) as the row's attributes say. The interpreter
- * calls it before sem_* for rows with ATTR_X87, ATTR_MMX, ATTR_SSE or ATTR_AVX (simd.c). */
+/* FPU/SSE/AVX availability: #UD or #NM (and pending #MF) as the row's attributes say. The
+ * interpreter calls it before sem_* for rows with ATTR_X87, ATTR_MMX, ATTR_SSE or ATTR_AVX
+ * (simd.c). */
 bool fpu_check(struct vcpu *cpu, const struct insn *insn);
 
-/* Vector operands. Reads SIZE bytes of operand N (vector, MMX or memory) into lanes, zeroing the rest
- * of TO. Memory alignment as the row's attributes say: legacy SSE 16-byte operands must be aligned
- * unless ATTR_UNALIGNED, VEX ones only with ATTR_ALIGNED (simd.c). */
+/* Vector operands. Reads SIZE bytes of operand N (vector, MMX or memory) into lanes, zeroing the
+ * rest of TO. Memory alignment as the row's attributes say: legacy SSE 16-byte operands must be
+ * aligned unless ATTR_UNALIGNED, VEX ones only with ATTR_ALIGNED (simd.c). */
 bool vec_read(struct vcpu *cpu, const struct insn *insn, unsigned n, unsigned size, union vec *to);
-/* Writes SIZE bytes to operand N. A vector register: legacy SSE keeps bytes above SIZE (caller passes
- * what it merges), VEX zeroes everything above. MMX: sets the x87 tag/TOP as MMX does. */
-bool vec_write(struct vcpu *cpu, const struct insn *insn, unsigned n, unsigned size, const union vec *from);
+/* Writes SIZE bytes to operand N. A vector register: legacy SSE keeps bytes above SIZE (caller
+ * passes what it merges), VEX zeroes everything above. MMX: sets the x87 tag/TOP as MMX does. */
+bool vec_write(struct vcpu *cpu, const struct insn *insn, unsigned n, unsigned size,
+               const union vec *from);
 
 #endif

@@ -46,7 +46,10 @@ static ALWAYS_INLINE bool alu_generic(struct vcpu *cpu, const struct insn *insn,
 }
 
 #define ALU(op) \
-    bool sem_##op(struct vcpu *cpu, const struct insn *insn) { return alu_generic(cpu, insn, OP_##op); }
+    bool sem_##op(struct vcpu *cpu, const struct insn *insn) \
+    { \
+        return alu_generic(cpu, insn, OP_##op); \
+    }
 ALU(ADD)
 ALU(OR)
 ALU(ADC)
@@ -231,7 +234,8 @@ bool sem_POP(struct vcpu *cpu, const struct insn *insn)
     return false;
 }
 
-/* Highest first: AX CX DX BX SP BP SI DI. What lies below the stack pointer may be written twice. */
+/* Highest first: AX CX DX BX SP BP SI DI. What lies below the stack pointer may be written
+ * twice. */
 bool sem_PUSHA(struct vcpu *cpu, const struct insn *insn)
 {
     unsigned size = insn->size;

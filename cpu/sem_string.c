@@ -3,10 +3,10 @@
  * Specification: Intel SDM vol. 2, vol. 1 ch. 7.3.9.
  *
  * rCX, rSI and rDI are moved on after each piece, so a fault or a pause leaves the registers as the
- * manual says. A repetition works in pieces of at most a page of plain RAM, found by the TLB's tags;
- * whatever does not fit (page crossings, devices, code pages, a downward direction, a source that
- * the destination runs into) goes element by element. Between pieces it looks whether the processor
- * is wanted elsewhere and then starts the instruction again.
+ * manual says. A repetition works in pieces of at most a page of plain RAM, found by the TLB's
+ * tags; whatever does not fit (page crossings, devices, code pages, a downward direction, a source
+ * that the destination runs into) goes element by element. Between pieces it looks whether the
+ * processor is wanted elsewhere and then starts the instruction again.
  */
 #include "cpu/sem.h"
 
@@ -93,8 +93,8 @@ static bool string_pause(const struct string *s)
 }
 
 /*
- * Runs PIECE until the count is used up. It does at most N elements, moves the registers on and says
- * how many; zero is a fault. It clears *more to end the repetition early.
+ * Runs PIECE until the count is used up. It does at most N elements, moves the registers on and
+ * says how many; zero is a fault. It clears *more to end the repetition early.
  */
 typedef u64 (*piece_fn)(const struct string *s, u64 n, bool *more);
 

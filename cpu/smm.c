@@ -1,6 +1,7 @@
 /*
  * System-management mode: SMI entry, the save area, RSM.
- * Specification: AMD APM vol. 2 ch. 10 (the 64-bit save area), Intel SDM vol. 3 ch. 31 (the 32-bit one).
+ * Specification: AMD APM vol. 2 ch. 10 (the 64-bit save area), Intel SDM vol. 3 ch. 31 (the 32-bit
+ * one).
  *
  * The revision says SMBASE relocation is there (bit 17), I/O instruction restart is not (bit 16):
  * 20064h with long mode, 20000h without.
@@ -59,7 +60,8 @@ static void save64(struct vcpu *cpu, bool halted)
     save(cpu, 0x7f68, 8, cpu->dr[6]);
     save(cpu, 0x7f70, 8, cpu_eflags(cpu));
     save(cpu, 0x7f78, 8, cpu->rip);
-    static const u8 order[] = {R15, R14, R13, R12, R11, R10, R9, R8, RDI, RSI, RBP, RSP, RBX, RDX, RCX, RAX};
+    static const u8 order[] = {R15, R14, R13, R12, R11, R10, R9,  R8,
+                               RDI, RSI, RBP, RSP, RBX, RDX, RCX, RAX};
     for (unsigned i = 0; i < 16; i++) save(cpu, 0x7f80 + i * 8, 8, cpu->regs[order[i]]);
 }
 
@@ -81,7 +83,8 @@ struct smm_image {
 
 static void load64(struct vcpu *cpu, struct smm_image *m)
 {
-    static const u8 order[] = {R15, R14, R13, R12, R11, R10, R9, R8, RDI, RSI, RBP, RSP, RBX, RDX, RCX, RAX};
+    static const u8 order[] = {R15, R14, R13, R12, R11, R10, R9,  R8,
+                               RDI, RSI, RBP, RSP, RBX, RDX, RCX, RAX};
     for (unsigned i = 0; i < ARRAY_SIZE(segments64); i++) {
         unsigned at = segments64[i].at;
         put_segment(&cpu->seg[segments64[i].seg], load(cpu, at, 2), load(cpu, at + 2, 2),
@@ -105,7 +108,10 @@ static void load64(struct vcpu *cpu, struct smm_image *m)
 
 /* --- the 32-bit area --- */
 
-static unsigned descriptor32(unsigned seg) { return seg < 3 ? 0x7f84 + seg * 12 : 0x7f2c + (seg - 3) * 12; }
+static unsigned descriptor32(unsigned seg)
+{
+    return seg < 3 ? 0x7f84 + seg * 12 : 0x7f2c + (seg - 3) * 12;
+}
 
 static void save32(struct vcpu *cpu, bool halted)
 {
@@ -113,7 +119,8 @@ static void save32(struct vcpu *cpu, bool halted)
     save(cpu, 0x7ff4, 4, cpu_eflags(cpu)), save(cpu, 0x7ff0, 4, cpu->rip);
     for (unsigned i = 0; i < 8; i++) save(cpu, 0x7fd0 + i * 4, 4, cpu->regs[i]);
     save(cpu, 0x7fcc, 4, cpu->dr[6]), save(cpu, 0x7fc8, 4, cpu->dr[7]);
-    static const struct { u8 seg; u16 selector, at; } system[] = {{TR, 0x7fc4, 0x7f5c}, {LDTR, 0x7fc0, 0x7f78}};
+    static const struct { u8 seg; u16 selector, at; } system[] = {{TR, 0x7fc4, 0x7f5c},
+                                                                  {LDTR, 0x7fc0, 0x7f78}};
     for (unsigned i = 0; i < 2; i++) {
         const struct segment *s = &cpu->seg[system[i].seg];
         save(cpu, system[i].selector, 4, s->selector);
@@ -185,7 +192,8 @@ void cpu_enter_smm(struct vcpu *cpu)
     cpu->cpl = 0;
     cpu->rip = 0x8000;
     for (unsigned i = ES; i <= GS; i++)
-        put_segment(&cpu->seg[i], 0, SEG_P | SEG_S | SEG_WRITABLE | SEG_ACCESSED | SEG_G, 0xffffffff, 0);
+        put_segment(&cpu->seg[i], 0, SEG_P | SEG_S | SEG_WRITABLE | SEG_ACCESSED | SEG_G,
+                    0xffffffff, 0);
     cpu->seg[CS].selector = (u16)(cpu->smbase >> 4);
     cpu->seg[CS].base = cpu->smbase;
     tlb_flush_all(cpu);
@@ -214,8 +222,8 @@ static bool rsm_shutdown(struct vcpu *cpu)
 
 bool sem_RSM(struct vcpu *cpu, const struct insn *insn)
 {
-    const u32 flags = FLAGS_ARITHMETIC | FLAG_TF | FLAG_IF | FLAG_DF | FLAG_IOPL | FLAG_NT | FLAG_RF |
-                      FLAG_VM | FLAG_AC | FLAG_VIF | FLAG_VIP | FLAG_ID;
+    const u32 flags = FLAGS_ARITHMETIC | FLAG_TF | FLAG_IF | FLAG_DF | FLAG_IOPL | FLAG_NT |
+                      FLAG_RF | FLAG_VM | FLAG_AC | FLAG_VIF | FLAG_VIP | FLAG_ID;
     struct smm_image m;
     (void)insn;
     if (!cpu->in_smm) return cpu_ud(cpu);
@@ -230,7 +238,8 @@ bool sem_RSM(struct vcpu *cpu, const struct insn *insn)
     cpu->cr0 = m.cr0 | CR0_ET;
     cpu->dr[6] = (m.dr6 & 0xe00f) | DR6_FIXED;
     cpu->dr[7] = (m.dr7 & 0xffff23ffu) | DR7_FIXED;
-    cpu->cpl = !(cpu->cr0 & CR0_PE) ? 0 : m.flags & FLAG_VM ? 3 : cpu->seg[SS].attr >> SEG_DPL_SHIFT & 3;
+    cpu->cpl = !(cpu->cr0 & CR0_PE) ? 0
+               : m.flags & FLAG_VM ? 3 : cpu->seg[SS].attr >> SEG_DPL_SHIFT & 3;
     tlb_flush_all(cpu);
     if ((cpu->cr0 & CR0_PG) && (cpu->cr4 & CR4_PAE) && !(cpu->efer & EFER_LMA) &&
         !pae_load(cpu, cpu->cr3))

@@ -1,11 +1,12 @@
 /*
- * What the processors of a machine share: the split lock, and the handshake that makes a page's code
- * safe to keep decoded (smp.h tells why).
+ * What the processors of a machine share: the split lock, and the handshake that makes a page's
+ * code safe to keep decoded (smp.h tells why).
  *
- * A processor outside the guest has no store under way, and looks at the granules when it next makes
- * a write tag valid; inside, one without a write tag for the page has none under way that would go there.
- * Only those that had one are waited for. A page that already is one with code needs nothing: stores to it
- * look at the granules behind themselves.
+ * A processor outside the guest has no store under way, and looks at the granules when it next
+ * makes a write tag valid; inside, one without a write tag for the page has none under way that
+ * would go there.
+ * Only those that had one are waited for. A page that already is one with code needs nothing:
+ * stores to it look at the granules behind themselves.
  */
 #include "cpu/smp.h"
 
@@ -58,7 +59,8 @@ static u64 granule_mask(u64 first, u64 last)
     return ~0ull >> (63 - (last >> 6) + (first >> 6)) << (first >> 6);
 }
 
-/* PAGE has become one with code. Who had a write tag for it must acknowledge; under protect_lock. */
+/* PAGE has become one with code. Who had a write tag for it must acknowledge; under
+ * protect_lock. */
 static void stop_writers(struct vcpu *cpu, u64 page)
 {
     struct smp_group *group = cpu->group;

@@ -30,7 +30,8 @@ static bool bound_elsewhere(const struct vcpu *cpu, const struct stop_point *poi
     return point->bound && ((cpu->cr3 ^ point->cr3) & cpu->physical_mask & PAGE_MASK);
 }
 
-static void record(struct vcpu *cpu, const struct stop_point *point, u64 address, bool write, u64 value)
+static void record(struct vcpu *cpu, const struct stop_point *point, u64 address, bool write,
+                   u64 value)
 {
     if (cpu->stop.kind) return; /* the first is told */
     cpu->stop = (struct stop){
@@ -40,7 +41,8 @@ static void record(struct vcpu *cpu, const struct stop_point *point, u64 address
     cpu->leave_block = true;
 }
 
-void stops_event(struct vcpu *cpu, enum stop_kind kind, u64 address, unsigned size, bool write, u64 value)
+void stops_event(struct vcpu *cpu, enum stop_kind kind, u64 address, unsigned size, bool write,
+                 u64 value)
 {
     const struct stop_set *set = cpu->stops;
     if (!stops_want(set, kind)) return;
@@ -56,7 +58,8 @@ void stops_access(struct vcpu *cpu, u64 linear, u64 physical, unsigned size, boo
 {
     stops_event(cpu, STOP_ACCESS, linear, size, write, 0);
     stops_event(cpu, write ? STOP_WRITE : STOP_READ, linear, size, write, 0);
-    if (write) stops_event(cpu, STOP_TABLE, physical, size, true, 0); /* looked at behind the instruction */
+    /* looked at behind the instruction */
+    if (write) stops_event(cpu, STOP_TABLE, physical, size, true, 0);
 }
 
 void stops_mmio(struct vcpu *cpu, u64 physical, bool apic, unsigned size, bool write, u64 value)
@@ -148,7 +151,8 @@ bool stops_due(struct vcpu *cpu)
 
 bool stops_pending(const struct vcpu *cpu)
 {
-    return cpu->stop.kind || (stops_want(cpu->stops, STOP_MODE) && stops_mode(cpu) != cpu->stop_mode);
+    return cpu->stop.kind ||
+           (stops_want(cpu->stops, STOP_MODE) && stops_mode(cpu) != cpu->stop_mode);
 }
 
 bool stops_break_due(struct vcpu *cpu)
@@ -156,7 +160,8 @@ bool stops_break_due(struct vcpu *cpu)
     const struct stop_set *set = cpu->stops;
     u64 linear = cpu_code64(cpu) ? cpu->rip : (u32)(cpu->seg[CS].base + cpu->rip);
     if (likely(!stops_at(stops_in_page(set, linear), linear & (PAGE_SIZE - 1)))) return false;
-    if (cpu->stop_passed && cpu->stop_passed_rip == cpu->rip && cpu->stop_passed_icount == cpu->icount)
+    if (cpu->stop_passed && cpu->stop_passed_rip == cpu->rip &&
+        cpu->stop_passed_icount == cpu->icount)
         return false;
     cpu->stop_passed = false;
     for (unsigned i = 0; i < set->count; i++) {

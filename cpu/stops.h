@@ -2,12 +2,13 @@
  * What a debugger outside the guest stops a processor for: breakpoints, watchpoints and events. The
  * guest sees nothing of it (its own debug registers are debug.h's).
  *
- * The set is the machine's, shared by its processors and changed only while none of them runs; whoever
- * changes it calls stops_install for each. Without one (vcpu.stops is NULL) nothing here costs anything.
+ * The set is the machine's, shared by its processors and changed only while none of them runs;
+ * whoever changes it calls stops_install for each. Without one (vcpu.stops is NULL) nothing here
+ * costs anything.
  *
  * Pages with breakpoints have blocks of their own, whose keys carry the set's number: they end in
- * front of every breakpoint. At a breakpoint's place no block begins, so both engines come back to the
- * main loop there, which looks closer (stops_break_due).
+ * front of every breakpoint. At a breakpoint's place no block begins, so both engines come back to
+ * the main loop there, which looks closer (stops_break_due).
  */
 #ifndef CPU_STOPS_H
 #define CPU_STOPS_H
@@ -23,7 +24,8 @@ enum stop_kind {
     STOP_WRITE,        /* behind an instruction that wrote, */
     STOP_READ,         /* read */
     STOP_ACCESS,       /* or did either at a linear address */
-    STOP_TABLE,        /* behind one that changed eight bytes at a physical address, A and D apart */
+    STOP_TABLE,        /* behind one that changed eight bytes at a physical address, A and D
+                          apart */
     STOP_PORT,         /* behind one that used a port */
     STOP_MMIO,         /* or a chip's register: offset in its region */
     STOP_MSR,          /* or wrote a model-specific register */
@@ -69,8 +71,8 @@ struct stop {
     u64 ip;            /* STOP_EXCEPTION: what the handler returns to */
 };
 
-/* SET may be NULL. FORGET: the key's numbers begin anew, blocks that carry one are void. The processor
- * is not running. */
+/* SET may be NULL. FORGET: the key's numbers begin anew, blocks that carry one are void. The
+ * processor is not running. */
 void stops_install(struct vcpu *cpu, struct stop_set *set, bool forget);
 
 /* The breakpoints that the blocks of LINEAR's page must heed, or NULL. */
@@ -95,7 +97,8 @@ static inline bool stops_want(const struct stop_set *set, enum stop_kind kind)
 
 /* --- what the processor tells; vcpu.stops is set --- */
 /* Records a stop when a point of KIND meets [address, address+size). */
-void stops_event(struct vcpu *cpu, enum stop_kind kind, u64 address, unsigned size, bool write, u64 value);
+void stops_event(struct vcpu *cpu, enum stop_kind kind, u64 address, unsigned size, bool write,
+                 u64 value);
 void stops_access(struct vcpu *cpu, u64 linear, u64 physical, unsigned size, bool write);
 /* A register of the local APIC (its page) or of a chip on the bus. */
 void stops_mmio(struct vcpu *cpu, u64 physical, bool apic, unsigned size, bool write, u64 value);

@@ -18,7 +18,8 @@
 
 static bool segment_is_flat(const struct segment *s, bool code)
 {
-    if (s->base || s->limit != 0xffffffffu || (s->attr & (SEG_P | SEG_UNUSABLE)) != SEG_P) return false;
+    if (s->base || s->limit != 0xffffffffu || (s->attr & (SEG_P | SEG_UNUSABLE)) != SEG_P)
+        return false;
     if (s->attr & SEG_CODE) return code && (s->attr & SEG_READABLE);
     return (s->attr & SEG_WRITABLE) && !(s->attr & SEG_EXPAND_DOWN);
 }
@@ -41,7 +42,8 @@ static void update_align_check(struct vcpu *cpu)
 void cpu_update_mode(struct vcpu *cpu)
 {
     u32 cs = cpu->seg[CS].attr;
-    cpu->code_size = (cpu->efer & EFER_LMA) && (cs & SEG_L) ? CODE64 : cs & SEG_DB ? CODE32 : CODE16;
+    cpu->code_size = (cpu->efer & EFER_LMA) && (cs & SEG_L) ? CODE64
+                     : cs & SEG_DB ? CODE32 : CODE16;
     cpu->stack_size = cpu->code_size == CODE64 ? 8 : cpu->seg[SS].attr & SEG_DB ? 4 : 2;
     bool ac = (cpu->cr4 & CR4_SMAP) && (cpu->eflags & FLAG_AC);
     cpu->tlb_mode = cpu->cpl == 3 ? TLB_USER : ac ? TLB_KERNEL_AC : TLB_KERNEL;
@@ -61,10 +63,14 @@ void cpu_update_mode(struct vcpu *cpu)
     if (cpu_protected(cpu)) key |= MODE_PROTECTED;
     if (cpu->cr0 & (CR0_EM | CR0_TS)) key |= MODE_NO_FPU;
     cpu->mode_key = (u16)key;
-    if (stops_want(cpu->stops, STOP_MODE) && stops_mode(cpu) != cpu->stop_mode) cpu->leave_block = true;
+    if (stops_want(cpu->stops, STOP_MODE) && stops_mode(cpu) != cpu->stop_mode)
+        cpu->leave_block = true;
 }
 
-bool cpu_is_intel(const struct vcpu *cpu) { return cpu->model && cpu->model->vendor == VENDOR_INTEL; }
+bool cpu_is_intel(const struct vcpu *cpu)
+{
+    return cpu->model && cpu->model->vendor == VENDOR_INTEL;
+}
 
 u64 cpu_tsc(const struct vcpu *cpu)
 {
@@ -147,8 +153,8 @@ static bool cr0_paging(struct vcpu *cpu, u64 value, u64 *efer)
 
 static bool write_cr0(struct vcpu *cpu, u64 value)
 {
-    const u64 known = CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW |
-                      CR0_CD | CR0_PG;
+    const u64 known = CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM |
+                      CR0_NW | CR0_CD | CR0_PG;
     u64 efer = cpu->efer;
     if (value >> 32) return cpu_gp0(cpu);
     value = (value & known) | CR0_ET;
@@ -191,7 +197,8 @@ static bool write_cr4(struct vcpu *cpu, u64 value)
         (changed & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP)))
         TRY(pae_load(cpu, cpu->cr3));
     cpu->cr4 = value;
-    if (changed & (CR4_PSE | CR4_PAE | CR4_PGE | CR4_PCIDE | CR4_SMEP | CR4_SMAP)) tlb_flush_all(cpu);
+    if (changed & (CR4_PSE | CR4_PAE | CR4_PGE | CR4_PCIDE | CR4_SMEP | CR4_SMAP))
+        tlb_flush_all(cpu);
     cpu_update_mode(cpu);
     return true;
 }
@@ -491,7 +498,8 @@ bool sem_WRMSR(struct vcpu *cpu, const struct insn *insn)
     u64 value = (u32)cpu->regs[RAX] | cpu->regs[RDX] << 32;
     cpu_serialize(cpu);
     TRY(msr_write(cpu, (u32)cpu->regs[RCX], value));
-    if (unlikely(cpu->stops != NULL)) stops_event(cpu, STOP_MSR, (u32)cpu->regs[RCX], 1, true, value);
+    if (unlikely(cpu->stops != NULL))
+        stops_event(cpu, STOP_MSR, (u32)cpu->regs[RCX], 1, true, value);
     return true;
 }
 
@@ -516,7 +524,8 @@ bool sem_XSETBV(struct vcpu *cpu, const struct insn *insn)
     if (!(cpu->cr4 & CR4_OSXSAVE)) return cpu_ud(cpu);
     if (cpu->cpl) return cpu_gp0(cpu);
     u64 value = (u32)cpu->regs[RAX] | cpu->regs[RDX] << 32;
-    const u64 avx512 = XSAVE_BIT(XSAVE_OPMASK) | XSAVE_BIT(XSAVE_ZMM_HIGH) | XSAVE_BIT(XSAVE_HIGH_ZMM);
+    const u64 avx512 =
+        XSAVE_BIT(XSAVE_OPMASK) | XSAVE_BIT(XSAVE_ZMM_HIGH) | XSAVE_BIT(XSAVE_HIGH_ZMM);
     if ((u32)cpu->regs[RCX] || !(value & 1) || (value & ~xcr0_allowed(cpu))) return cpu_gp0(cpu);
     if ((value & XSAVE_BIT(XSAVE_AVX)) && !(value & XSAVE_BIT(XSAVE_SSE))) return cpu_gp0(cpu);
     if ((value & avx512) && ((value & avx512) != avx512 || !(value & XSAVE_BIT(XSAVE_AVX))))
@@ -595,7 +604,8 @@ bool sem_POPF(struct vcpu *cpu, const struct insn *insn)
 {
     const bool vm86 = cpu_vm86(cpu);
     u64 image;
-    if (vm86 && cpu_iopl(cpu) < 3 && (!(cpu->cr4 & CR4_VME) || insn->size != 2)) return cpu_gp0(cpu);
+    if (vm86 && cpu_iopl(cpu) < 3 && (!(cpu->cr4 & CR4_VME) || insn->size != 2))
+        return cpu_gp0(cpu);
     TRY(stack_read_at(cpu, 0, insn->size, &image));
     if (vm86 && cpu_iopl(cpu) < 3) return popf_vme(cpu, image);
 

@@ -8,7 +8,8 @@
 bool cr3_load(struct vcpu *cpu, u64 value);
 /* The PDPTEs of CR3 for PAE paging, all or none; false with #GP(0). */
 bool pae_load(struct vcpu *cpu, u64 cr3);
-/* As MOV does, whatever the privilege; false with the exception recorded. NUMBER is one there is. */
+/* As MOV does, whatever the privilege; false with the exception recorded. NUMBER is one there
+ * is. */
 bool cr_write(struct vcpu *cpu, unsigned number, u64 value);
 bool dr_write(struct vcpu *cpu, unsigned number, u64 value); /* 0-3, 6, 7 */
 u64 cr4_allowed(const struct vcpu *cpu);

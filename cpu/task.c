@@ -1,7 +1,8 @@
 /*
- * The task-state segment: stacks for inner levels, the I/O permission map, and hardware task switches.
- * Specification: Intel SDM vol. 3 ch. 7 (7.2 structures, 7.3 switching), vol. 1 ch. 18.5.2 (I/O map),
- * vol. 3 ch. 20.3.3 (software interrupt redirection bitmap).
+ * The task-state segment: stacks for inner levels, the I/O permission map, and hardware task
+ * switches.
+ * Specification: Intel SDM vol. 3 ch. 7 (7.2 structures, 7.3 switching), vol. 1 ch. 18.5.2 (I/O
+ * map), vol. 3 ch. 20.3.3 (software interrupt redirection bitmap).
  *
  * A fault before the switch belongs to the old task; behind it (loading the new task's segments) it
  * is delivered here, in the new one.
@@ -225,8 +226,8 @@ static bool task_segments(struct vcpu *cpu, const struct task *t)
 static void task_enter(struct vcpu *cpu, const struct task *t, bool nested)
 {
     u32 flags = t->eflags & ~2u;
-    flags &= FLAGS_ARITHMETIC | FLAG_TF | FLAG_IF | FLAG_DF | FLAG_IOPL | FLAG_NT | FLAG_RF | FLAG_VM |
-             FLAG_AC | FLAG_VIF | FLAG_VIP | FLAG_ID;
+    flags &= FLAGS_ARITHMETIC | FLAG_TF | FLAG_IF | FLAG_DF | FLAG_IOPL | FLAG_NT | FLAG_RF |
+             FLAG_VM | FLAG_AC | FLAG_VIF | FLAG_VIP | FLAG_ID;
     if (nested) flags |= FLAG_NT;
     flags_put(cpu, flags);
     cpu->eflags = flags & ~(u32)FLAGS_ARITHMETIC;
@@ -244,8 +245,8 @@ static void task_enter(struct vcpu *cpu, const struct task *t, bool nested)
 }
 
 /* Both descriptors' busy bits, the back link, TR, CR3. */
-static bool task_commit(struct vcpu *cpu, u16 selector, struct descriptor *d, enum task_reason reason,
-                        const struct task *t)
+static bool task_commit(struct vcpu *cpu, u16 selector, struct descriptor *d,
+                        enum task_reason reason, const struct task *t)
 {
     const u16 old = cpu->seg[TR].selector;
     if (reason == TASK_JUMP || reason == TASK_IRET) TRY(set_busy(cpu, old, false));

@@ -90,7 +90,8 @@ void undo_rollback(struct vcpu *cpu)
         bool code = atomic_load(&code_page(cpu, page->host)->generation) != page->generation;
         memcpy(page->host, page->before, PAGE_SIZE);
         if (!code) continue;
-        memory_code_written(cpu->memory, page->host, PAGE_SIZE); /* what was decoded since is void */
+        /* what was decoded since is void */
+        memory_code_written(cpu->memory, page->host, PAGE_SIZE);
         page->generation = atomic_load(&code_page(cpu, page->host)->generation);
     }
     tlb_publish_noted(cpu, false);

@@ -1,11 +1,11 @@
 /*
- * Running instructions as if: every page of guest memory they write is kept as it was, so that all can
- * be taken back, and nothing outside memory is touched. For comparing engines.
+ * Running instructions as if: every page of guest memory they write is kept as it was, so that all
+ * can be taken back, and nothing outside memory is touched. For comparing engines.
  *
- * While cpu->undo is set no store goes past the slow path (write tags are dropped) but to pages that are
- * noted already when `publish` allows it; an access to a device or ROM, or more pages than there is
- * room for, is refused: the instruction stops with cpu_restart. Accessed and dirty bits that page
- * walks set stay set. One processor only, nobody else writing its memory meanwhile.
+ * While cpu->undo is set no store goes past the slow path (write tags are dropped) but to pages
+ * that are noted already when `publish` allows it; an access to a device or ROM, or more pages than
+ * there is room for, is refused: the instruction stops with cpu_restart. Accessed and dirty bits
+ * that page walks set stay set. One processor only, nobody else writing its memory meanwhile.
  */
 #ifndef CPU_UNDO_H
 #define CPU_UNDO_H

@@ -1,6 +1,6 @@
 /*
- * Vector registers and their elements, the same on hosts of either byte order: 64-bit lanes are kept
- * as native numbers, smaller elements are found by flipping the index.
+ * Vector registers and their elements, the same on hosts of either byte order: 64-bit lanes are
+ * kept as native numbers, smaller elements are found by flipping the index.
  */
 #ifndef CPU_VEC_H
 #define CPU_VEC_H

@@ -2,9 +2,9 @@
  * Intel 82540EM Gigabit Ethernet controller: registers, receive ring, filters, interrupts.
  * Manual: Intel 8254x Family of Gigabit Ethernet Controllers Software Developer's Manual.
  *
- * Not modelled: the frame check sequence's value (four zero bytes where it is kept), the packet checksum
- * field of receive descriptors, receive delays (told at once, within ITR), flow control, wake-up,
- * management, diagnostic access to the packet buffer, MSI.
+ * Not modelled: the frame check sequence's value (four zero bytes where it is kept), the packet
+ * checksum field of receive descriptors, receive delays (told at once, within ITR), flow control,
+ * wake-up, management, diagnostic access to the packet buffer, MSI.
  */
 #include "devices/e1000.h"
 
@@ -33,10 +33,12 @@
 #define REG_RA 0x5400
 #define REG_VFTA 0x5600
 
-enum { RCTL_EN = 1 << 1, RCTL_UPE = 1 << 3, RCTL_MPE = 1 << 4, RCTL_LPE = 1 << 5, RCTL_BAM = 1 << 15,
+enum { RCTL_EN = 1 << 1, RCTL_UPE = 1 << 3, RCTL_MPE = 1 << 4, RCTL_LPE = 1 << 5,
+       RCTL_BAM = 1 << 15,
        RCTL_VFE = 1 << 18, RCTL_BSEX = 1 << 25, RCTL_SECRC = 1 << 26 };
 enum { RXCSUM_IPOFL = 1 << 8, RXCSUM_TUOFL = 1 << 9 };
-enum { RX_DD = 1, RX_EOP = 2, RX_IXSM = 4, RX_VP = 8, RX_TCPCS = 0x20, RX_IPCS = 0x40, RX_PIF = 0x80 };
+enum { RX_DD = 1, RX_EOP = 2, RX_IXSM = 4, RX_VP = 8, RX_TCPCS = 0x20, RX_IPCS = 0x40,
+       RX_PIF = 0x80 };
 enum { RX_ERROR_TCPE = 0x20, RX_ERROR_IPE = 0x40 };
 
 #define AV_BIT 0x80000000u /* a receive address is valid */
@@ -57,19 +59,25 @@ struct plain {
 // clang-format off
 #define PLAIN(address, name, writable) {address, offsetof(struct e1000, name), writable}
 static const struct plain plain_registers[] = {
-    PLAIN(0x0018, ctrl_ext, 0xffffffff), PLAIN(0x0028, fcal, 0xffffffff), PLAIN(0x002c, fcah, 0xffff),
-    PLAIN(0x0030, fct, 0xffff),          PLAIN(0x0038, vet, 0xffff),      PLAIN(0x00c4, itr, 0xffff),
-    PLAIN(0x0170, fcttv, 0xffff),        PLAIN(0x0178, txcw, 0xffffffff), PLAIN(0x0180, rxcw, 0),
-    PLAIN(0x0410, tipg, 0x3fffffff),     PLAIN(0x0458, ait, 0xffff),
-    PLAIN(0x0e00, ledctl, 0xffffffff),   PLAIN(0x1000, pba, 0xffff),      PLAIN(0x2160, fcrtl, 0x8000fff8),
-    PLAIN(0x2168, fcrth, 0xfff8),        PLAIN(0x2800, rdbal, 0xfffffff0),PLAIN(0x2804, rdbah, 0xffffffff),
-    PLAIN(0x2808, rdlen, 0xfff80),       PLAIN(0x2810, rdh, 0xffff),      PLAIN(0x2820, rdtr, 0xffff),
-    PLAIN(0x2828, rxdctl, 0xffffffff),   PLAIN(0x282c, radv, 0xffff),     PLAIN(0x2c00, rsrpd, 0xfff),
-    PLAIN(0x3000, txdmac, 1),            PLAIN(0x3800, tdbal, 0xfffffff0),PLAIN(0x3804, tdbah, 0xffffffff),
-    PLAIN(0x3808, tdlen, 0xfff80),       PLAIN(0x3810, tdh, 0xffff),      PLAIN(0x3820, tidv, 0xffff),
-    PLAIN(0x3828, txdctl, 0xffffffff),   PLAIN(0x382c, tadv, 0xffff),     PLAIN(0x3830, tspmt, 0xffffffff),
-    PLAIN(0x5000, rxcsum, 0x7ff),        PLAIN(0x5800, wuc, 0xf),         PLAIN(0x5808, wufc, 0xf00ff),
-    PLAIN(0x5810, wus, 0),               PLAIN(0x5820, manc, 0xffffffff), PLAIN(0x5838, ipav, 0x1000f),
+    PLAIN(0x0018, ctrl_ext, 0xffffffff), PLAIN(0x0028, fcal, 0xffffffff),
+    PLAIN(0x002c, fcah, 0xffff),         PLAIN(0x0030, fct, 0xffff),
+    PLAIN(0x0038, vet, 0xffff),          PLAIN(0x00c4, itr, 0xffff),
+    PLAIN(0x0170, fcttv, 0xffff),        PLAIN(0x0178, txcw, 0xffffffff),
+    PLAIN(0x0180, rxcw, 0),              PLAIN(0x0410, tipg, 0x3fffffff),
+    PLAIN(0x0458, ait, 0xffff),          PLAIN(0x0e00, ledctl, 0xffffffff),
+    PLAIN(0x1000, pba, 0xffff),          PLAIN(0x2160, fcrtl, 0x8000fff8),
+    PLAIN(0x2168, fcrth, 0xfff8),        PLAIN(0x2800, rdbal, 0xfffffff0),
+    PLAIN(0x2804, rdbah, 0xffffffff),    PLAIN(0x2808, rdlen, 0xfff80),
+    PLAIN(0x2810, rdh, 0xffff),          PLAIN(0x2820, rdtr, 0xffff),
+    PLAIN(0x2828, rxdctl, 0xffffffff),   PLAIN(0x282c, radv, 0xffff),
+    PLAIN(0x2c00, rsrpd, 0xfff),         PLAIN(0x3000, txdmac, 1),
+    PLAIN(0x3800, tdbal, 0xfffffff0),    PLAIN(0x3804, tdbah, 0xffffffff),
+    PLAIN(0x3808, tdlen, 0xfff80),       PLAIN(0x3810, tdh, 0xffff),
+    PLAIN(0x3820, tidv, 0xffff),         PLAIN(0x3828, txdctl, 0xffffffff),
+    PLAIN(0x382c, tadv, 0xffff),         PLAIN(0x3830, tspmt, 0xffffffff),
+    PLAIN(0x5000, rxcsum, 0x7ff),        PLAIN(0x5800, wuc, 0xf),
+    PLAIN(0x5808, wufc, 0xf00ff),        PLAIN(0x5810, wus, 0),
+    PLAIN(0x5820, manc, 0xffffffff),     PLAIN(0x5838, ipav, 0x1000f),
 };
 // clang-format on
 
@@ -390,8 +398,10 @@ static const struct plain *plain_find(u32 address)
 /* The tables: RA, MTA, VFTA. */
 static u32 *table_entry(struct e1000 *e, u32 address)
 {
-    if (address >= REG_MTA && address < REG_MTA + 512) return &e->multicast[(address - REG_MTA) / 4];
-    if (address >= REG_RA && address < REG_RA + 128) return &e->receive_address[(address - REG_RA) / 4];
+    if (address >= REG_MTA && address < REG_MTA + 512)
+        return &e->multicast[(address - REG_MTA) / 4];
+    if (address >= REG_RA && address < REG_RA + 128)
+        return &e->receive_address[(address - REG_RA) / 4];
     if (address >= REG_VFTA && address < REG_VFTA + 512)
         return &e->vlan_filter[(address - REG_VFTA) / 4];
     return NULL;

@@ -18,13 +18,15 @@ enum { CTRL_VME = 1 << 30, CTRL_RST = 1 << 26 };
 enum { STATUS_LU = 1 << 1 };
 enum { TCTL_EN = 1 << 1, TCTL_PSP = 1 << 3 };
 
-enum { ICR_TXDW = 1 << 0, ICR_TXQE = 1 << 1, ICR_LSC = 1 << 2, ICR_RXDMT0 = 1 << 4, ICR_RXO = 1 << 6,
+enum { ICR_TXDW = 1 << 0, ICR_TXQE = 1 << 1, ICR_LSC = 1 << 2, ICR_RXDMT0 = 1 << 4,
+       ICR_RXO = 1 << 6,
        ICR_RXT0 = 1 << 7, ICR_MDAC = 1 << 9, ICR_TXD_LOW = 1 << 15 };
 
 /* Statistics, as words from 4000h on */
 enum { STAT_MPC = 4, STAT_ROC = 43, STAT_PRC64 = 23, STAT_GPRC = 29, STAT_BPRC = 30, STAT_MPRC = 31,
-       STAT_GPTC = 32, STAT_GORCL = 34, STAT_GOTCL = 36, STAT_TORL = 48, STAT_TOTL = 50, STAT_TPR = 52,
-       STAT_TPT = 53, STAT_PTC64 = 54, STAT_MPTC = 60, STAT_BPTC = 61, STAT_TSCTC = 62 };
+       STAT_GPTC = 32, STAT_GORCL = 34, STAT_GOTCL = 36, STAT_TORL = 48, STAT_TOTL = 50,
+       STAT_TPR = 52, STAT_TPT = 53, STAT_PTC64 = 54, STAT_MPTC = 60, STAT_BPTC = 61,
+       STAT_TSCTC = 62 };
 
 /* A transmit context: where headers are and how to cut. */
 #define E1000_CONTEXT_STATE(SCALAR, ARRAY, GROUP, BLOB)                                            \

@@ -1,5 +1,6 @@
 /*
- * 82540EM: the microwire EEPROM (93C46) behind EECD and EERD, and the M88E1000-class PHY behind MDIC.
+ * 82540EM: the microwire EEPROM (93C46) behind EECD and EERD, and the M88E1000-class PHY behind
+ * MDIC.
  * Manual: Intel 8254x Family Software Developer's Manual, 5 and 13.4.2 to 13.4.4, 13.4.8; Marvell
  * 88E1000 registers as Intel documents them.
  *
@@ -17,7 +18,8 @@ enum { EERD_START = 1, EERD_DONE = 1 << 4 };
 #define MDIC_READY (1u << 28)
 #define MDIC_INTERRUPT (1u << 29)
 
-enum { PHY_CONTROL = 0, PHY_STATUS = 1, PHY_ID1 = 2, PHY_ID2 = 3, PHY_ADVERTISE = 4, PHY_PARTNER = 5,
+enum { PHY_CONTROL = 0, PHY_STATUS = 1, PHY_ID1 = 2, PHY_ID2 = 3, PHY_ADVERTISE = 4,
+       PHY_PARTNER = 5,
        PHY_EXPANSION = 6, PHY_GIGABIT_CONTROL = 9, PHY_GIGABIT_STATUS = 10, PHY_EXTENDED = 15,
        PHY_SPECIFIC_CONTROL = 16, PHY_SPECIFIC_STATUS = 17, PHY_INTERRUPT_STATUS = 19,
        PHY_EXTENDED_CONTROL = 20, PHY_ERRORS = 21 };
@@ -27,7 +29,8 @@ enum { CONTROL_RESTART = 1 << 9, CONTROL_POWER_DOWN = 1 << 11, CONTROL_NEGOTIATE
 enum { PHY_LINK = 1 << 2, PHY_COMPLETE = 1 << 5 };
 enum { SPECIFIC_LINK = 1 << 10, SPECIFIC_RESOLVED = 1 << 11 };
 
-#define NEGOTIATION_TIME 50000000u /* ns; drivers miss a link that comes up while they still set up */
+/* ns; drivers miss a link that comes up while they still set up */
+#define NEGOTIATION_TIME 50000000u
 
 /* --- EEPROM --- */
 

@@ -2,8 +2,8 @@
  * 82540EM: the transmit ring, from descriptors to frames. Manual: 3.3 to 3.6.
  *
  * Not modelled: transmit delays (TIDV, TADV; completion is told at once, within ITR), descriptor
- * prefetch and write-back thresholds, half duplex. A frame the backend has no room for is lost, as on
- * a real wire.
+ * prefetch and write-back thresholds, half duplex. A frame the backend has no room for is lost, as
+ * on a real wire.
  */
 #include "devices/e1000.h"
 
@@ -74,8 +74,8 @@ static void tx_checksum(struct e1000 *e, u32 start, u32 end, u32 at)
 
     end = end && end < length ? end + 1 : length; /* CSE is the last byte; 0: to the end */
     if (!net_checksum_put(tx_frame(e), length, start, end, at))
-        guest_error(&e->pci.dev, "e1000: checksum of %u to %u at %u in a frame of %u", start, end, at,
-                    length);
+        guest_error(&e->pci.dev, "e1000: checksum of %u to %u at %u in a frame of %u", start, end,
+                    at, length);
 }
 
 static void tx_segmented(struct e1000 *e)

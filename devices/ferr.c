@@ -31,7 +31,10 @@ void ferr_connect_irq(struct device *device, struct wire irq)
     container_of(device, struct ferr, dev)->irq = irq;
 }
 
-void ferr_assert(struct device *device) { ferr_update(container_of(device, struct ferr, dev), true); }
+void ferr_assert(struct device *device)
+{
+    ferr_update(container_of(device, struct ferr, dev), true);
+}
 
 static void ferr_write(struct device *device, u64 offset, u64 value, unsigned size)
 {
@@ -50,7 +53,10 @@ static bool ferr_init(struct device *device, struct error *error)
     return true;
 }
 
-static void ferr_reset(struct device *device) { ferr_update(container_of(device, struct ferr, dev), false); }
+static void ferr_reset(struct device *device)
+{
+    ferr_update(container_of(device, struct ferr, dev), false);
+}
 
 static void ferr_restored(struct device *device)
 {

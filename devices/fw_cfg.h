@@ -60,8 +60,8 @@ void fw_cfg_add_u64(struct device *fw_cfg, u16 key, u64 value);
 /* Files are listed sorted by name. False when the name is too long or there are too many. */
 bool fw_cfg_add_file(struct device *fw_cfg, const char *name, const void *data, u32 length);
 
-/* A file the guest may write through DMA; WRITTEN (may be NULL) is told afterwards. The file's bytes
- * are part of the device's saved state: all such files together hold at most 64 KiB. */
+/* A file the guest may write through DMA; WRITTEN (may be NULL) is told afterwards. The file's
+ * bytes are part of the device's saved state: all such files together hold at most 64 KiB. */
 bool fw_cfg_add_writable_file(struct device *fw_cfg, const char *name, const void *data, u32 length,
                               void (*written)(void *opaque, u32 offset, u32 length),
                               void *opaque);

@@ -167,7 +167,8 @@ static void hpet_fire(void *opaque)
     bool edge = true;
     if ((t->config & T_PERIODIC) && t->period) {
         u64 behind = (counter - t->compare) & mask, due = behind / t->period + 1;
-        if (behind > mask / 2) behind = 0, due = t->done && t->owed ? 0 : 1; /* 0: for what is owed */
+        /* 0: for what is owed */
+        if (behind > mask / 2) behind = 0, due = t->done && t->owed ? 0 : 1;
         t->compare = (t->compare + due * t->period) & mask;
         if (line == 24 && !(t->config & T_LEVEL) && s->wires.irq0_waits) edge = hpet_owes(t, due);
         else t->owed = 0;

@@ -8,7 +8,8 @@
  * Deviations: OUT0's wire is low only as a pulse at its rising edge, except in modes 0 and 1, which
  * halves the events and is enough for interrupt inputs. Edges of channel 0 that are less than 10 us
  * apart, or that the host came too late for, are merged into one. A new count in mode 3 is taken at
- * the end of the whole period, not of the half. OUT2 is kind to processors the host slows down: i8254_look.
+ * the end of the whole period, not of the half. OUT2 is kind to processors the host slows down:
+ * i8254_look.
  */
 #include "devices/i8254.h"
 
@@ -150,12 +151,12 @@ static bool i8254_output(struct i8254_channel *c, u64 now)
 }
 
 /*
- * OUT2 as port 61h shows it. Guests find the frequency of their time stamp counter by polling for the end
- * of a mode 0 count, and keep the least of a few results. A processor that the host had put aside would
- * miss part of the count and come out far too low. So one that first looks late gets its whole count, and
- * one that comes back after the end is shown the low level once more: the errors are on the side
- * that is thrown away. (Telling the frequency instead does not help: guests ask CPUID for it only on
- * Intel's processors, or under a hypervisor whose name they know.)
+ * OUT2 as port 61h shows it. Guests find the frequency of their time stamp counter by polling for
+ * the end of a mode 0 count, and keep the least of a few results. A processor that the host had put
+ * aside would miss part of the count and come out far too low. So one that first looks late gets
+ * its whole count, and one that comes back after the end is shown the low level once more: the
+ * errors are on the side that is thrown away. (Telling the frequency instead does not help: guests
+ * ask CPUID for it only on Intel's processors, or under a hypervisor whose name they know.)
  */
 static bool i8254_look(struct i8254 *s, struct i8254_channel *c, u64 now)
 {

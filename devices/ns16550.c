@@ -385,7 +385,8 @@ static const struct region_ops ns16550_ops = {"ns16550", ns16550_read, ns16550_w
 static bool ns16550_init(struct device *device, struct error *error)
 {
     struct ns16550 *s = container_of(device, struct ns16550, dev);
-    struct chardev_listener listener = {.opaque = s, .room = ns16550_room, .receive = ns16550_receive, .broke = ns16550_broke};
+    struct chardev_listener listener = {
+        .opaque = s, .room = ns16550_room, .receive = ns16550_receive, .broke = ns16550_broke};
     (void)error;
     timer_init(&s->retry, device->clock, ns16550_retry, s);
     timer_init(&s->timeout, device->clock, ns16550_timed_out, s);

@@ -1,11 +1,11 @@
 /*
- * QEMU's pc-testdev, which system-level test suites use: ports that keep what is written to them, the
- * board's interrupt lines one port each, and a page of memory that is a device.
+ * QEMU's pc-testdev, which system-level test suites use: ports that keep what is written to them,
+ * the board's interrupt lines one port each, and a page of memory that is a device.
  *
- * Ports: E0h-E3h and E8h-EBh keep values (the second pair byte by byte), E4h-E7h ask for a page to be
- * taken out of the emulator's own tables, which a guest must not notice, and is nothing here. 2000h + n
- * drives line n of the I/O APIC. FF000000h: 64 KiB that keep what is written. No specification; after
- * QEMU's behaviour.
+ * Ports: E0h-E3h and E8h-EBh keep values (the second pair byte by byte), E4h-E7h ask for a page to
+ * be taken out of the emulator's own tables, which a guest must not notice, and is nothing here.
+ * 2000h + n drives line n of the I/O APIC. FF000000h: 64 KiB that keep what is written. No
+ * specification; after QEMU's behaviour.
  */
 #include "machine/device.h"
 
@@ -30,7 +30,10 @@ struct pc_testdev {
 STATE_TABLE(pc_testdev, PC_TESTDEV_STATE)
 #undef STATE_OWNER
 
-static struct pc_testdev *of(struct device *device) { return container_of(device, struct pc_testdev, dev); }
+static struct pc_testdev *of(struct device *device)
+{
+    return container_of(device, struct pc_testdev, dev);
+}
 
 static u64 ones(unsigned size) { return size < 8 ? (1ull << size * 8) - 1 : ~0ull; }
 
@@ -90,7 +93,8 @@ static const struct region_ops flush_ops = {"pc-testdev-flush-page", NULL, flush
 static const struct region_ops line_ops = {"pc-testdev-irq-line", NULL, line_write, 1, 1};
 static const struct region_ops memory_ops = {"pc-testdev-iomem", memory_read, memory_write, 1, 8};
 
-static void pc_testdev_connect(struct device *device, struct wire (*irq)(void *board, unsigned n), void *board)
+static void pc_testdev_connect(struct device *device, struct wire (*irq)(void *board, unsigned n),
+                               void *board)
 {
     struct pc_testdev *s = of(device);
     for (unsigned n = 0; n < LINES; n++) s->wire[n] = irq(board, n);

@@ -141,14 +141,16 @@ static void pci_update_mappings(struct pci_device *d)
 }
 
 /*
- * Firmware starts a ROM only when it names the card's own number. A card that goes by two of them (virtio,
- * transitional and modern) has one ROM file: it gets the card's number here. Byte 6, free in the headers of
- * network ROMs, keeps the sum of the image as it was.
+ * Firmware starts a ROM only when it names the card's own number. A card that goes by two of them
+ * (virtio, transitional and modern) has one ROM file: it gets the card's number here. Byte 6, free
+ * in the headers of network ROMs, keeps the sum of the image as it was.
  */
 static void adopt_rom(const struct pci_device *d, u8 *memory, u64 size)
 {
     u32 at = ld16(memory + 0x18);
-    if (at + 8u > size || memcmp(memory + at, "PCIR", 4) || ld16(memory + at + 4) != ld16(d->config + CONFIG_VENDOR)) return;
+    if (at + 8u > size || memcmp(memory + at, "PCIR", 4) ||
+        ld16(memory + at + 4) != ld16(d->config + CONFIG_VENDOR))
+        return;
     u16 now = ld16(d->config + CONFIG_DEVICE), then = ld16(memory + at + 6);
     st16(memory + at + 6, now);
     memory[6] = (u8)(memory[6] + (then & 0xff) + (then >> 8) - (now & 0xff) - (now >> 8));

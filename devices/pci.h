@@ -2,8 +2,8 @@
  * PCI functions and the bus they sit on, to devices that are PCI functions.
  * Specification: PCI Local Bus 3.0, capabilities MSI-X. Config mechanism #1 lives in i440fx.c.
  *
- * A PCI chip's struct begins with struct pci_device; its init calls pci_set_ids and pci_add_bar; the
- * core maps BARs as the guest moves them, keeps command/status, and routes INTA#.
+ * A PCI chip's struct begins with struct pci_device; its init calls pci_set_ids and pci_add_bar;
+ * the core maps BARs as the guest moves them, keeps command/status, and routes INTA#.
  */
 #ifndef DEVICES_PCI_H
 #define DEVICES_PCI_H
@@ -43,7 +43,8 @@ struct pci_device {
     u32 msix_table_offset, msix_pending_offset;
     u16 msix_capability;           /* config offset; 0: none */
     u16 capabilities_end;          /* first config byte free for a capability; 0: none added yet */
-    /* Optional: told after the core has handled a config write (chips with registers of their own). */
+    /* Optional: told after the core has handled a config write (chips with registers of their
+     * own). */
     void (*config_written)(struct pci_device *, u16 offset, u32 value, unsigned size);
     /* Optional: told before a config read, to bring config[] up to date (windows onto a BAR). */
     void (*config_reading)(struct pci_device *, u16 offset, unsigned size);

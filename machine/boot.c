@@ -2,8 +2,9 @@
  * -kernel: reads a kernel, decides where everything goes and leaves a plan for roms/kernelboot.S.
  *
  * Specifications: Linux Documentation/x86/boot.rst (16-bit entry of every bzImage, 32- or 64-bit
- * kernel), Multiboot 0.6.96, Xen's PVH start_info. Entry without firmware is not offered: the firmware
- * always runs first, so that ACPI tables, PCI and the memory map are as a kernel expects them.
+ * kernel), Multiboot 0.6.96, Xen's PVH start_info. Entry without firmware is not offered: the
+ * firmware always runs first, so that ACPI tables, PCI and the memory map are as a kernel expects
+ * them.
  * The classic fw_cfg items are filled in as well: OVMF boots a kernel from those.
  */
 #include "machine/pc.h"
@@ -35,12 +36,14 @@ struct plan {
 };
 
 /* A place in the plan, whose item the caller fills. */
-static bool plan_load(struct pc *pc, struct plan *plan, u64 length, u64 destination, struct error *error)
+static bool plan_load(struct pc *pc, struct plan *plan, u64 length, u64 destination,
+                      struct error *error)
 {
     if (plan->loads == MAX_LOADS) return error_set(error, "kernel has too many segments");
     u64 end = destination + length, limit = pc->ram_below_4g;
     if (end < destination || end > limit || length > UINT32_MAX)
-        return error_set(error, "%" PRIu64 " KiB at %" PRIx64 "h do not fit into %" PRIu64 " MiB of RAM",
+        return error_set(error,
+                         "%" PRIu64 " KiB at %" PRIx64 "h do not fit into %" PRIu64 " MiB of RAM",
                          length >> 10, destination, limit >> 20);
     plan->load[plan->loads].item = DATA_ITEM + plan->loads;
     plan->load[plan->loads].length = (u32)length;
@@ -48,8 +51,8 @@ static bool plan_load(struct pc *pc, struct plan *plan, u64 length, u64 destinat
     return true;
 }
 
-static bool add_load(struct pc *pc, struct plan *plan, const void *bytes, u64 length, u64 destination,
-                     struct error *error)
+static bool add_load(struct pc *pc, struct plan *plan, const void *bytes, u64 length,
+                     u64 destination, struct error *error)
 {
     if (!length) return true;
     if (!plan_load(pc, plan, length, destination, error)) return false;
@@ -91,8 +94,8 @@ static u64 initrd_place(struct pc *pc, u64 most, u64 size)
     return size < top ? (top - size) & ~(u64)0xfff : 0;
 }
 
-static void tell_ovmf(struct pc *pc, const u8 *setup, u32 setup_size, const u8 *kernel, u32 kernel_size,
-                      const u8 *initrd, u32 initrd_size, u64 initrd_at)
+static void tell_ovmf(struct pc *pc, const u8 *setup, u32 setup_size, const u8 *kernel,
+                      u32 kernel_size, const u8 *initrd, u32 initrd_size, u64 initrd_at)
 {
     const char *cmdline = pc->machine->options->append ? pc->machine->options->append : "";
     struct device *f = pc->fw_cfg;
@@ -110,7 +113,8 @@ static void tell_ovmf(struct pc *pc, const u8 *setup, u32 setup_size, const u8 *
     if (initrd_size) fw_cfg_add_bytes(f, FW_CFG_INITRD_DATA, initrd, initrd_size);
 }
 
-/* The protocol leaves vga= to the loader: a number as C writes it, or a name. The last one counts. */
+/* The protocol leaves vga= to the loader: a number as C writes it, or a name. The last one
+ * counts. */
 static u16 video_mode(const char *cmdline, u16 mode)
 {
     for (const char *p = cmdline; (p = strstr(p, "vga=")); p += 4) {
@@ -132,24 +136,32 @@ static bool boot_linux(struct pc *pc, u8 *image, u64 size, struct error *error)
     struct plan plan = {.kind = 0, .entry = SETUP_SEGMENT, .sp = SETUP_SP};
     u32 protocol = ld16(image + 0x206), setup_size = (image[0x1f1] ? image[0x1f1] : 4) * 512u + 512;
     if (protocol < 0x202 || !(image[0x211] & 1))
-        return error_set(error, "kernel %s: boot protocol %x.%02x is too old (2.02 with a high kernel is needed)",
+        return error_set(error, "kernel %s: boot protocol %x.%02x is too old "
+                         "(2.02 with a high kernel is needed)",
                          o->kernel, protocol >> 8, protocol & 0xff);
-    if (setup_size >= size) return error_set(error, "kernel %s: file is truncated (%" PRIu64 " bytes)", o->kernel, size);
+    if (setup_size >= size)
+        return error_set(error, "kernel %s: file is truncated (%" PRIu64 " bytes)", o->kernel,
+                         size);
     u64 declared = (u64)ld32(image + 0x1f4) * 16;
     if (declared > size - setup_size + 16)
-        return error_set(error, "kernel %s: file is truncated (%" PRIu64 " of %" PRIu64 " bytes)", o->kernel, size,
-                         declared + setup_size);
+        return error_set(error, "kernel %s: file is truncated (%" PRIu64 " of %" PRIu64 " bytes)",
+                         o->kernel, size, declared + setup_size);
     u32 most_cmdline = protocol >= 0x206 ? ld32(image + 0x238) : 255;
-    if (strlen(cmdline) > most_cmdline) return error_set(error, "-append: %zu bytes, this kernel takes %u", strlen(cmdline), most_cmdline);
+    if (strlen(cmdline) > most_cmdline)
+        return error_set(error, "-append: %zu bytes, this kernel takes %u", strlen(cmdline),
+                         most_cmdline);
 
     u8 *initrd = NULL;
     u64 initrd_size = 0, initrd_at = 0;
     if (o->initrd) {
         initrd = file_load(o->initrd, pc->ram_below_4g, &initrd_size, "initrd", error);
         if (!initrd) return false;
-        initrd_at = initrd_place(pc, protocol >= 0x203 ? ld32(image + 0x22c) : 0x37ffffff, initrd_size);
+        initrd_at = initrd_place(pc, protocol >= 0x203 ? ld32(image + 0x22c) : 0x37ffffff,
+                                 initrd_size);
         if (!initrd_at || initrd_at < 0x100000 + size)
-            return error_set(error, "initrd %s: %" PRIu64 " MiB and the kernel do not fit into %" PRIu64 " MiB of RAM",
+            return error_set(error,
+                             "initrd %s: %" PRIu64 " MiB and the kernel do not fit into %" PRIu64
+                             " MiB of RAM",
                              o->initrd, initrd_size >> 20, pc->ram_below_4g >> 20);
     }
     st16(image + 0x1fa, video_mode(cmdline, ld16(image + 0x1fa)));
@@ -159,7 +171,8 @@ static bool boot_linux(struct pc *pc, u8 *image, u64 size, struct error *error)
     st32(image + 0x228, CMDLINE_ADDRESS);
     st32(image + 0x218, (u32)initrd_at);
     st32(image + 0x21c, (u32)initrd_size);
-    tell_ovmf(pc, image, setup_size, image + setup_size, (u32)(size - setup_size), initrd, (u32)initrd_size, initrd_at);
+    tell_ovmf(pc, image, setup_size, image + setup_size, (u32)(size - setup_size), initrd,
+              (u32)initrd_size, initrd_at);
     bool ok = add_load_of(pc, &plan, FW_CFG_SETUP_DATA, setup_size, SETUP_SEGMENT << 4, error) &&
               add_load_of(pc, &plan, FW_CFG_KERNEL_DATA, size - setup_size, 0x100000, error) &&
               add_load(pc, &plan, cmdline, strlen(cmdline) + 1, CMDLINE_ADDRESS, error) &&
@@ -176,7 +189,10 @@ struct elf_info {
     u32 pvh_entry;  /* 0: none */
 };
 
-static bool in_file(u64 offset, u64 length, u64 size) { return offset <= size && length <= size - offset; }
+static bool in_file(u64 offset, u64 length, u64 size)
+{
+    return offset <= size && length <= size - offset;
+}
 
 static void find_pvh_note(const u8 *notes, u64 length, struct elf_info *info)
 {
@@ -190,21 +206,24 @@ static void find_pvh_note(const u8 *notes, u64 length, struct elf_info *info)
     }
 }
 
-static bool load_segment(struct pc *pc, struct plan *plan, const u8 *image, u64 size, u64 offset, u64 file_size,
+static bool load_segment(struct pc *pc, struct plan *plan, const u8 *image, u64 size, u64 offset,
+                         u64 file_size,
                          u64 memory_size, u64 physical, struct elf_info *info, struct error *error)
 {
     if (!in_file(offset, file_size, size) || file_size > memory_size)
         return error_set(error, "file is truncated: a segment lies beyond its end");
     if (physical + memory_size > info->end) info->end = physical + memory_size;
-    if (info->end > pc->ram_below_4g) return error_set(error, "needs RAM up to %" PRIx64 "h", info->end);
+    if (info->end > pc->ram_below_4g)
+        return error_set(error, "needs RAM up to %" PRIx64 "h", info->end);
     return add_load(pc, plan, image + offset, file_size, physical, error);
 }
 
-static bool load_elf(struct pc *pc, struct plan *plan, const u8 *image, u64 size, struct elf_info *info,
-                     struct error *error)
+static bool load_elf(struct pc *pc, struct plan *plan, const u8 *image, u64 size,
+                     struct elf_info *info, struct error *error)
 {
     bool is64 = image[EI_CLASS] == ELFCLASS64;
-    if (size < 64 || image[EI_DATA] != ELFDATA2LSB) return error_set(error, "not a little-endian ELF file");
+    if (size < 64 || image[EI_DATA] != ELFDATA2LSB)
+        return error_set(error, "not a little-endian ELF file");
     u64 table = is64 ? ld64(image + 32) : ld32(image + 28);
     u32 entry_size = ld16(image + (is64 ? 54 : 42)), count = ld16(image + (is64 ? 56 : 44));
     info->entry = is64 ? ld64(image + 24) : ld32(image + 24);
@@ -213,13 +232,18 @@ static bool load_elf(struct pc *pc, struct plan *plan, const u8 *image, u64 size
     for (u32 i = 0; i < count; i++) {
         const u8 *p = image + table + (u64)i * entry_size;
         u64 offset = is64 ? ld64(p + 8) : ld32(p + 4), virtual = is64 ? ld64(p + 16) : ld32(p + 8);
-        u64 physical = is64 ? ld64(p + 24) : ld32(p + 12), file_size = is64 ? ld64(p + 32) : ld32(p + 16);
+        u64 physical = is64 ? ld64(p + 24) : ld32(p + 12),
+            file_size = is64 ? ld64(p + 32) : ld32(p + 16);
         u64 memory_size = is64 ? ld64(p + 40) : ld32(p + 20);
-        if (ld32(p) == PT_NOTE && in_file(offset, file_size, size)) find_pvh_note(image + offset, file_size, info);
+        if (ld32(p) == PT_NOTE && in_file(offset, file_size, size))
+            find_pvh_note(image + offset, file_size, info);
         if (ld32(p) != PT_LOAD) continue;
-        if (!load_segment(pc, plan, image, size, offset, file_size, memory_size, physical, info, error)) return false;
+        if (!load_segment(pc, plan, image, size, offset, file_size, memory_size, physical, info,
+                          error))
+            return false;
         /* The entry is a virtual address; multiboot enters at the physical one. */
-        if (info->entry >= virtual && info->entry < virtual + memory_size && virtual != physical && !info->pvh_entry)
+        if (info->entry >= virtual && info->entry < virtual + memory_size && virtual != physical &&
+            !info->pvh_entry)
             info->entry += physical - virtual;
     }
     return true;
@@ -228,7 +252,8 @@ static bool load_elf(struct pc *pc, struct plan *plan, const u8 *image, u64 size
 static u8 *multiboot_header(u8 *image, u64 size)
 {
     for (u64 at = 0; at + 48 <= size && at < 8192; at += 4)
-        if (ld32(image + at) == 0x1badb002 && (u32)(ld32(image + at) + ld32(image + at + 4) + ld32(image + at + 8)) == 0)
+        if (ld32(image + at) == 0x1badb002 &&
+            (u32)(ld32(image + at) + ld32(image + at + 4) + ld32(image + at + 8)) == 0)
             return image + at;
     return NULL;
 }
@@ -243,16 +268,19 @@ static bool multiboot_tables(struct pc *pc, struct plan *plan, u64 end, struct e
     u32 modules = 0, strings = 0x400, at_modules = 0x100, map = 0x4000;
     char text[8192];
     if (strlen(o->kernel) + (o->append ? strlen(o->append) : 0) + 2 > sizeof text)
-        return error_set(error, "-append: with the kernel's name at most %zu bytes fit", sizeof text - 2);
+        return error_set(error, "-append: with the kernel's name at most %zu bytes fit",
+                         sizeof text - 2);
     u8 *t = calloc(1, 0x8000);
     if (!t) abort();
-    snprintf(text, sizeof text, "%s%s%s", o->kernel, o->append ? " " : "", o->append ? o->append : "");
+    snprintf(text, sizeof text, "%s%s%s", o->kernel, o->append ? " " : "",
+             o->append ? o->append : "");
     memcpy(t + strings, text, strlen(text) + 1);
     st32(t + 16, TABLES + strings);
     strings += (u32)strlen(text) + 1;
     char *list = o->initrd ? strdup(o->initrd) : NULL, *save = NULL;
     bool ok = true;
-    for (char *one = list ? strtok_r(list, ",", &save) : NULL; ok && one; one = strtok_r(NULL, ",", &save)) {
+    for (char *one = list ? strtok_r(list, ",", &save) : NULL; ok && one;
+         one = strtok_r(NULL, ",", &save)) {
         char *args = strchr(one, ' ');
         u64 length;
         if (args) *args = 0;
@@ -260,7 +288,8 @@ static bool multiboot_tables(struct pc *pc, struct plan *plan, u64 end, struct e
         if (args) *args = ' ';
         end = (end + 0xfff) & ~(u64)0xfff;
         ok = bytes != NULL;
-        if (ok && (modules == 32 || strings + strlen(one) >= map)) ok = error_set(error, "-initrd: more modules than 32, or names too long");
+        if (ok && (modules == 32 || strings + strlen(one) >= map))
+            ok = error_set(error, "-initrd: more modules than 32, or names too long");
         ok = ok && add_load(pc, plan, bytes, length, end, error);
         free(bytes);
         if (!ok) break;
@@ -274,7 +303,8 @@ static bool multiboot_tables(struct pc *pc, struct plan *plan, u64 end, struct e
     }
     free(list);
     for (u32 i = 0; i < MAP_ENTRIES; i++) st32(t + map + i * 24, 20);
-    st32(t, 1 | 4 | (modules ? 8 : 0) | 64 | 512); /* memory, command line, modules, map, loader name */
+    /* memory, command line, modules, map, loader name */
+    st32(t, 1 | 4 | (modules ? 8 : 0) | 64 | 512);
     st32(t + 4, 639);
     st32(t + 8, (u32)((pc->ram_below_4g - MIB(1)) >> 10));
     st32(t + 20, modules);
@@ -297,10 +327,12 @@ static bool boot_multiboot(struct pc *pc, u8 *image, u64 size, u8 *header, struc
     struct plan plan = {.kind = 1};
     struct elf_info info = {0};
     u32 flags = ld32(header + 4);
-    if (flags & 4) return error_set(error, "multiboot kernels that ask for a video mode are not supported");
+    if (flags & 4)
+        return error_set(error, "multiboot kernels that ask for a video mode are not supported");
     if (flags & 0x10000) {
         u64 offset = (u64)(header - image);
-        u32 header_at = ld32(header + 12), load = ld32(header + 16), load_end = ld32(header + 20), bss_end = ld32(header + 24);
+        u32 header_at = ld32(header + 12), load = ld32(header + 16), load_end = ld32(header + 20),
+            bss_end = ld32(header + 24);
         u64 from = offset - (header_at - load), length = load_end ? load_end - load : size - from;
         if (header_at < load || offset < header_at - load || !in_file(from, length, size))
             return error_set(error, "multiboot header's addresses lie outside the file");
@@ -324,7 +356,8 @@ static bool boot_pvh(struct pc *pc, u8 *image, u64 size, struct error *error)
     struct plan plan = {.kind = 1};
     struct elf_info info = {0};
     if (!load_elf(pc, &plan, image, size, &info, error)) return false;
-    if (!info.pvh_entry) return error_set(error, "ELF file has neither a multiboot header nor a PVH entry note");
+    if (!info.pvh_entry)
+        return error_set(error, "ELF file has neither a multiboot header nor a PVH entry note");
     const char *cmdline = o->append ? o->append : "";
     u8 t[0x2000] = {0};
     if (strlen(cmdline) >= 0x1000) return error_set(error, "-append: too long");
@@ -367,11 +400,13 @@ bool boot_kernel(struct pc *pc, struct error *error)
     if (size > 0x250 && !memcmp(image + 0x202, "HdrS", 4) && ld16(image + 0x1fe) == 0xaa55) {
         ok = boot_linux(pc, image, size, error);
     } else if (header) {
-        ok = boot_multiboot(pc, image, size, header, error) || error_prefix(error, "kernel %s", path);
+        ok = boot_multiboot(pc, image, size, header, error) ||
+             error_prefix(error, "kernel %s", path);
     } else if (size >= 64 && !memcmp(image, ELFMAG, 4)) {
         ok = boot_pvh(pc, image, size, error) || error_prefix(error, "kernel %s", path);
     } else {
-        ok = error_set(error, "kernel %s: neither a Linux bzImage nor a multiboot or PVH kernel", path);
+        ok = error_set(error, "kernel %s: neither a Linux bzImage nor a multiboot or PVH kernel",
+                       path);
     }
     free(image);
     return ok && boot_option_rom(pc, "kernelboot.bin", error);

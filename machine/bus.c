@@ -159,7 +159,8 @@ static void flatten(struct bus *bus, bool smm)
         unsigned j = i + 1;
         while (j < edges && edge[j] == edge[i]) j++;
         u64 last = (j < edges ? edge[j] : 0) - 1;
-        if (count && flat->range[count - 1].region == r && flat->range[count - 1].last + 1 == edge[i]) {
+        if (count && flat->range[count - 1].region == r &&
+            flat->range[count - 1].last + 1 == edge[i]) {
             flat->range[count - 1].last = last;
             continue;
         }
@@ -247,7 +248,8 @@ void bus_unmap(struct bus *bus, struct region *region)
 /* --- look-up --- */
 
 /* The region that answers ADDRESS, the first and the last address around it that it answers. */
-static struct region *look_up_run(struct bus *bus, u64 address, bool smm, u64 *base, u64 *first, u64 *last)
+static struct region *look_up_run(struct bus *bus, u64 address, bool smm, u64 *base, u64 *first,
+                                  u64 *last)
 {
     struct flat *flat = &bus->view[smm];
     for (;;) {
@@ -344,8 +346,8 @@ static void region_write(struct bus *bus, struct region *r, u64 offset, u64 valu
     unsigned max = r->ops->max_size ? r->ops->max_size : 4;
     if (!r->ops->write) return;
     if (size < min || (offset & (size - 1) && min > 1)) {
-        log_to(bus->log, LOG_GUEST_ERROR, "%s: %u-byte write at offset %" PRIx64 " dropped", r->name,
-               size, offset);
+        log_to(bus->log, LOG_GUEST_ERROR, "%s: %u-byte write at offset %" PRIx64 " dropped",
+               r->name, size, offset);
         return;
     }
     for (unsigned i = 0; i < size; i += max) {
@@ -562,7 +564,8 @@ void bus_dump(struct bus *bus, void *stream)
     for (u32 i = 0; i < flat->count; i++) {
         struct region *r = flat->range[i].region;
         fprintf(stream, "  %016" PRIx64 "-%016" PRIx64 " %s%s\n", (u64)flat->range[i].start,
-                (u64)flat->range[i].last, r->name, r->memory ? r->read_only ? " (rom)" : " (ram)" : "");
+                (u64)flat->range[i].last, r->name,
+                r->memory ? r->read_only ? " (rom)" : " (ram)" : "");
     }
     for (u32 port = 0; port < PORTS;) {
         struct region *r = bus->port[port];

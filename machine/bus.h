@@ -47,8 +47,8 @@ struct region {
 void region_init(struct region *region, struct device *device, const struct region_ops *ops,
                  u64 size);
 
-/* SIZE bytes of zeroed, page-aligned guest-visible memory for a ROM, flash or video memory. Lives as
- * long as the machine. NULL when the machine has no more (the arena is sized at start). */
+/* SIZE bytes of zeroed, page-aligned guest-visible memory for a ROM, flash or video memory. Lives
+ * as long as the machine. NULL when the machine has no more (the arena is sized at start). */
 u8 *bus_alloc_memory(struct bus *bus, u64 size, const char *name);
 
 void region_init_memory(struct region *region, u8 *memory, u64 size, bool read_only,
@@ -61,7 +61,8 @@ void bus_unmap(struct bus *bus, struct region *region);
 /* As the processor does them: SIZE 1, 2 or 4 (ports) to 8 (memory), any alignment. */
 u64 bus_port_read(struct bus *bus, u16 port, unsigned size);
 void bus_port_write(struct bus *bus, u16 port, u64 value, unsigned size);
-/* Whose register ADDRESS is, and its offset in the region; NULL for memory and nothing. Any thread. */
+/* Whose register ADDRESS is, and its offset in the region; NULL for memory and nothing. Any
+ * thread. */
 const char *bus_region_name(struct bus *bus, u64 address, u64 *offset);
 u64 bus_memory_read(struct bus *bus, u64 address, unsigned size);
 void bus_memory_write(struct bus *bus, u64 address, u64 value, unsigned size);
@@ -70,16 +71,43 @@ void bus_memory_write(struct bus *bus, u64 address, u64 value, unsigned size);
  * as ones, is not written, and makes the result false. Writes tell the code-page index. */
 bool dma_read(struct bus *bus, u64 address, void *to, u64 length);
 bool dma_write(struct bus *bus, u64 address, const void *from, u64 length);
-static inline u16 dma_ld16(struct bus *bus, u64 a) { u16 v = 0xffff; dma_read(bus, a, &v, 2); return le16(v); }
-static inline u32 dma_ld32(struct bus *bus, u64 a) { u32 v = ~0u; dma_read(bus, a, &v, 4); return le32(v); }
-static inline u64 dma_ld64(struct bus *bus, u64 a) { u64 v = ~0ull; dma_read(bus, a, &v, 8); return le64(v); }
-static inline void dma_st16(struct bus *bus, u64 a, u16 v) { v = le16(v); dma_write(bus, a, &v, 2); }
-static inline void dma_st32(struct bus *bus, u64 a, u32 v) { v = le32(v); dma_write(bus, a, &v, 4); }
-static inline void dma_st64(struct bus *bus, u64 a, u64 v) { v = le64(v); dma_write(bus, a, &v, 8); }
+static inline u16 dma_ld16(struct bus *bus, u64 a)
+{
+    u16 v = 0xffff;
+    dma_read(bus, a, &v, 2);
+    return le16(v);
+}
+static inline u32 dma_ld32(struct bus *bus, u64 a)
+{
+    u32 v = ~0u;
+    dma_read(bus, a, &v, 4);
+    return le32(v);
+}
+static inline u64 dma_ld64(struct bus *bus, u64 a)
+{
+    u64 v = ~0ull;
+    dma_read(bus, a, &v, 8);
+    return le64(v);
+}
+static inline void dma_st16(struct bus *bus, u64 a, u16 v)
+{
+    v = le16(v);
+    dma_write(bus, a, &v, 2);
+}
+static inline void dma_st32(struct bus *bus, u64 a, u32 v)
+{
+    v = le32(v);
+    dma_write(bus, a, &v, 4);
+}
+static inline void dma_st64(struct bus *bus, u64 a, u64 v)
+{
+    v = le64(v);
+    dma_write(bus, a, &v, 8);
+}
 
 /*
- * Direct view of guest RAM for bulk transfers: the host address of ADDRESS, with *LENGTH cut to what
- * is contiguous, or NULL where there is no plain RAM. For WRITE, call dma_wrote() afterwards.
+ * Direct view of guest RAM for bulk transfers: the host address of ADDRESS, with *LENGTH cut to
+ * what is contiguous, or NULL where there is no plain RAM. For WRITE, call dma_wrote() afterwards.
  */
 void *dma_map(struct bus *bus, u64 address, u64 *length, bool write);
 void dma_wrote(struct bus *bus, u64 address, u64 length);

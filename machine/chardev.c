@@ -1,6 +1,6 @@
 /*
- * Character devices between a chip and a backend, and the terminal that a serial port and the monitor
- * share (Ctrl-A keys as QEMU's).
+ * Character devices between a chip and a backend, and the terminal that a serial port and the
+ * monitor share (Ctrl-A keys as QEMU's).
  */
 #include "machine/chardev_host.h"
 
@@ -46,7 +46,8 @@ void chardev_break(struct chardev *chardev)
 
 void chardev_ready(struct chardev *chardev)
 {
-    if (chardev->has_listener && chardev->listener.ready) chardev->listener.ready(chardev->listener.opaque);
+    if (chardev->has_listener && chardev->listener.ready)
+        chardev->listener.ready(chardev->listener.opaque);
 }
 
 void chardev_connected(struct chardev *chardev, bool there)
@@ -75,7 +76,8 @@ void chardev_close(struct chardev *chardev)
 struct console {
     struct chardev *terminal;
     struct chardev port[2]; /* serial, monitor */
-    /* While a port has no room: Ctrl-A must still be heard, and what was typed for one port is not the other's. */
+    /* While a port has no room: Ctrl-A must still be heard, and what was typed for one port is not
+     * the other's. */
     struct { u8 bytes[256]; unsigned count; } held[2];
     unsigned shown;
     bool prefixed;
@@ -143,8 +145,9 @@ static void prefix_key(struct console *c, u8 key)
     case PREFIX: pass_on(c, key); break;
     case 'h':
     case '?':
-        say(c, "\r\nCtrl-A x  leave the emulator\r\nCtrl-A c  switch between console and monitor\r\n"
-               "Ctrl-A b  send a break\r\nCtrl-A Ctrl-A  send Ctrl-A\r\n");
+        say(c,
+            "\r\nCtrl-A x  leave the emulator\r\nCtrl-A c  switch between console and monitor\r\n"
+            "Ctrl-A b  send a break\r\nCtrl-A Ctrl-A  send Ctrl-A\r\n");
         break;
     default: break;
     }
@@ -186,7 +189,8 @@ struct console *console_new(struct chardev *terminal, const struct console_hooks
     c->hooks = *hooks;
     c->port[0] = (struct chardev){.write = serial_write, .resume = serial_resume};
     c->port[1] = (struct chardev){.write = monitor_write, .resume = monitor_resume};
-    struct chardev_listener listener = {.opaque = c, .room = console_room, .receive = console_receive, .ready = console_ready};
+    struct chardev_listener listener = {
+        .opaque = c, .room = console_room, .receive = console_receive, .ready = console_ready};
     chardev_listen(terminal, &listener);
     return c;
 }

@@ -21,14 +21,16 @@ struct chardev {
     void (*resume)(struct chardev *);     /* the listener has room again; may be NULL */
     void (*hang_up)(struct chardev *);    /* lets the other side go; NULL: it can't be */
     bool connected;                       /* somebody is at the other end */
-    struct console *mux;                  /* shared between a serial port and the monitor; or NULL */
+    struct console *mux;                  /* shared between a serial port and the monitor; or
+                                             NULL */
     char *text;                           /* as it was asked for; its own */
     void (*release)(struct chardev *);
 };
 
 /*
- * TEXT as QEMU's -serial takes it: null, stdio, mon:stdio, file:PATH, pty, unix:PATH[,server][,nowait],
- * tcp:HOST:PORT[,server][,nowait], vc. NULL with a line when it can't be had.
+ * TEXT as QEMU's -serial takes it: null, stdio, mon:stdio, file:PATH, pty,
+ * unix:PATH[,server][,nowait], tcp:HOST:PORT[,server][,nowait], vc. NULL with a line when it can't
+ * be had.
  */
 struct chardev *chardev_open(struct loop *loop, const char *text, struct error *error);
 void chardev_close(struct chardev *chardev);

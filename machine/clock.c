@@ -3,7 +3,8 @@
  *
  * A clock follows a source of nanoseconds while it runs and stands still while it is stopped; a
  * manual clock has no source and moves by clock_advance. Timers sit in a binary heap by deadline.
- * clock_now is called from any thread: its base and offset change only while the machine is stopped.
+ * clock_now is called from any thread: its base and offset change only while the machine is
+ * stopped.
  */
 #include "machine/clock_host.h"
 
@@ -144,7 +145,8 @@ u64 clock_next_deadline(struct clock *clock)
 
 void clock_run_timers(struct clock *clock)
 {
-    /* A timer that sets itself into the past must not keep us here: one look at the clock a call. */
+    /* A timer that sets itself into the past must not keep us here: one look at the clock a
+     * call. */
     u64 now = clock_now(clock);
     for (int limit = 1000; limit && clock->count && clock->heap[0]->deadline <= now; limit--) {
         struct timer *timer = clock->heap[0];

@@ -25,7 +25,8 @@ struct timer {
 
 u64 clock_now(struct clock *clock);
 
-/* Wall-clock time the guest's RTC should show now (ns since 1970 UTC, or local time per -rtc base). */
+/* Wall-clock time the guest's RTC should show now (ns since 1970 UTC, or local time per -rtc
+ * base). */
 u64 clock_wall(struct clock *clock);
 
 u64 clock_wall_start(struct clock *clock); /* the same when clock_now was 0 */

@@ -1,10 +1,10 @@
 /*
  * The per-page notes of decoded code, seen from those who write guest memory (memory.h).
  *
- * Hit granules are forgotten before the generation moves: who decodes reads the generation first and
- * sets granules afterwards, so either its decode is void or its granules stand. A page that is hit
- * again and again keeps its granules most of the time, which saves dropping every TLB's write tags
- * anew each time it is run.
+ * Hit granules are forgotten before the generation moves: who decodes reads the generation first
+ * and sets granules afterwards, so either its decode is void or its granules stand. A page that is
+ * hit again and again keeps its granules most of the time, which saves dropping every TLB's write
+ * tags anew each time it is run.
  */
 #include "machine/memory.h"
 

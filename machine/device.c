@@ -54,8 +54,9 @@ static bool parse_mac(const char *text, u8 mac[6])
 {
     unsigned b[6];
     int used = 0;
-    if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%n", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5], &used) !=
-            6 || text[used])
+    if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%n", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5],
+               &used) != 6 ||
+        text[used])
         return false;
     for (unsigned i = 0; i < 6; i++) mac[i] = (u8)b[i];
     return true;
@@ -104,7 +105,8 @@ bool device_set_property(struct device *device, const char *name, const char *va
     const struct property *p = property_find(device->class, name);
     if (!p) return error_set(error, "%s has no property '%s'", device->class->name, name);
     if (set_from_text(device, p, value)) return true;
-    return error_set(error, "%s: bad value '%s' for property '%s'", device->class->name, value, name);
+    return error_set(error, "%s: bad value '%s' for property '%s'", device->class->name, value,
+                     name);
 }
 
 void device_set_pointer(struct device *device, const char *name, void *value)

@@ -47,8 +47,10 @@ struct device_class {
     const struct property *properties; /* ends with name NULL; may be NULL */
     bool is_pci;           /* first member is struct pci_device; see devices/pci.h */
     bool user_creatable;   /* may be asked for with -device */
-    /* Before init, when asked for with -device: IRQ(board, n) is a wire to input n of the I/O APIC. May be NULL. */
-    void (*connect)(struct device *device, struct wire (*irq)(void *board, unsigned n), void *board);
+    /* Before init, when asked for with -device: IRQ(board, n) is a wire to input n of the I/O APIC.
+     * May be NULL. */
+    void (*connect)(struct device *device, struct wire (*irq)(void *board, unsigned n),
+                    void *board);
     bool (*init)(struct device *device, struct error *error); /* properties are set; regions here */
     void (*reset)(struct device *device);     /* power-on values; drives its wires */
     void (*restored)(struct device *device);  /* after state_load: rebuild what is not saved */
@@ -65,7 +67,8 @@ struct device {
 };
 
 /* What a chip may ask of the machine as a whole. */
-enum shutdown_cause { SHUTDOWN_GUEST_OFF, SHUTDOWN_GUEST_RESET, SHUTDOWN_PANIC, SHUTDOWN_EXIT_DEVICE,
+enum shutdown_cause { SHUTDOWN_GUEST_OFF, SHUTDOWN_GUEST_RESET, SHUTDOWN_PANIC,
+                      SHUTDOWN_EXIT_DEVICE,
                       SHUTDOWN_HOST, SHUTDOWN_TRIPLE_FAULT, SHUTDOWN_SUSPEND };
 
 /* What can end a suspend. */
@@ -73,7 +76,8 @@ enum wake_cause { WAKE_USER, WAKE_BUTTON, WAKE_RTC, WAKE_INPUT };
 
 struct machine_services {
     void (*shutdown)(struct machine_services *, enum shutdown_cause cause, int code);
-    void (*wake)(struct machine_services *, enum wake_cause cause); /* nothing while not suspended */
+    /* nothing while not suspended */
+    void (*wake)(struct machine_services *, enum wake_cause cause);
     void (*set_a20)(struct machine_services *, bool enabled);
     void (*random)(struct machine_services *, void *to, size_t length); /* through the one door */
     u64 ram_below_4g, ram_above_4g; /* bytes */

@@ -43,7 +43,8 @@ void display_listen(struct display *display, const struct input_listener *listen
 void display_key(struct display *display, u32 scancode, bool down)
 {
     for (unsigned i = 0; i < display->listener_count; i++)
-        if (display->listeners[i].key) display->listeners[i].key(display->listeners[i].opaque, scancode, down);
+        if (display->listeners[i].key)
+            display->listeners[i].key(display->listeners[i].opaque, scancode, down);
 }
 
 void display_mouse(struct display *display, int dx, int dy, int dz, unsigned buttons)
@@ -54,8 +55,8 @@ void display_mouse(struct display *display, int dx, int dy, int dz, unsigned but
 }
 
 /* Portable pixmap, as netpbm describes it. */
-static bool ppm_write(const char *path, const u32 *pixels, unsigned width, unsigned height, unsigned stride,
-                      struct error *error)
+static bool ppm_write(const char *path, const u32 *pixels, unsigned width, unsigned height,
+                      unsigned stride, struct error *error)
 {
     FILE *file = fopen(path, "wb");
     if (!file) return error_set(error, "%s: %s", path, strerror(errno));
@@ -72,7 +73,8 @@ static bool ppm_write(const char *path, const u32 *pixels, unsigned width, unsig
     return good || error_set(error, "%s: cannot be written whole", path);
 }
 
-bool display_screenshot(struct display *display, const char *path, const char *format, struct error *error)
+bool display_screenshot(struct display *display, const char *path, const char *format,
+                        struct error *error)
 {
     const u32 *pixels;
     unsigned width, height, stride;
@@ -83,7 +85,8 @@ bool display_screenshot(struct display *display, const char *path, const char *f
         format = dot && !strcmp(dot, ".ppm") ? "ppm" : "png";
     }
     if (!strcmp(format, "ppm")) return ppm_write(path, pixels, width, height, stride, error);
-    if (strcmp(format, "png")) return error_set(error, "picture format '%s' is not supported (png, ppm)", format);
+    if (strcmp(format, "png"))
+        return error_set(error, "picture format '%s' is not supported (png, ppm)", format);
     if (!CONFIG_PNG) return error_set(error, "screenshots: built without libpng");
     return png_write(path, pixels, width, height, stride, error);
 }
@@ -98,7 +101,8 @@ bool display_open(struct machine *m, struct error *error)
 {
     const char *kind = m->options->display;
     bool asked = kind && !strncmp(kind, "sdl", 3);
-    if (m->options->nographic || (kind && !strcmp(kind, "none")) || !m->display->has_source) return true;
+    if (m->options->nographic || (kind && !strcmp(kind, "none")) || !m->display->has_source)
+        return true;
     if (!CONFIG_SDL2) return !asked || error_set(error, "-display sdl: built without SDL2");
     m->display->window = window_open_sdl2(m, error);
     if (m->display->window || asked) return m->display->window != NULL;

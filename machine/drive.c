@@ -198,7 +198,8 @@ void drive_complete(struct drive *drive)
         enum drive_trouble trouble = error ? policy(drive, request, error) : TROUBLE_REPORT;
         count(drive, request, error);
         if (error && drive->settings.trouble)
-            drive->settings.trouble(drive->settings.opaque, drive, error, request->op != DRIVE_READ, trouble);
+            drive->settings.trouble(drive->settings.opaque, drive, error, request->op != DRIVE_READ,
+                                    trouble);
         if (error && trouble == TROUBLE_STOP && drive->settings.stop) {
             push(&drive->stopped, request);
             drive->settings.stop(drive->settings.opaque, drive, error, request->op != DRIVE_READ);
@@ -229,7 +230,8 @@ void drive_settle(struct drive *drive) { settle(drive); }
 
 void drive_drain(struct drive *drive)
 {
-    for (struct drive_request *request; (request = pop(&drive->stopped));) request->done(request, EIO);
+    for (struct drive_request *request; (request = pop(&drive->stopped));)
+        request->done(request, EIO);
     /* A completion may submit the next request: a write its flush. */
     while (settle(drive)) drive_complete(drive);
 }
@@ -266,7 +268,8 @@ void drive_set_medium(struct drive *drive, struct image *image)
 
 const char *drive_format(const struct drive *drive)
 {
-    return drive->image && drive->image->format ? drive->image->format->name : drive->image ? "raw" : "";
+    return drive->image && drive->image->format ? drive->image->format->name :
+           drive->image ? "raw" : "";
 }
 
 bool drive_tray_open(struct drive *drive) { return drive->tray_open; }
@@ -294,7 +297,8 @@ void drive_free(struct drive *drive)
     pthread_mutex_unlock(&drive->mutex);
     if (!drive->settings.clock) pthread_join(drive->worker, NULL);
     if (drive->image) {
-        if (!drive->image->read_only && drive->cache != CACHE_UNSAFE) drive->image->flush(drive->image);
+        if (!drive->image->read_only && drive->cache != CACHE_UNSAFE)
+            drive->image->flush(drive->image);
         drive->image->close(drive->image);
     }
     if (drive->outside) drive->outside->close(drive->outside);

@@ -1,7 +1,8 @@
 /*
  * A drive as a disk controller sees it: sectors in, sectors out, whatever the image format is.
  * Requests complete on the I/O thread with the machine lock held, never inside drive_submit.
- * A flush completes after every earlier completed write is on stable storage, as far as cache= says.
+ * A flush completes after every earlier completed write is on stable storage, as far as cache=
+ * says.
  */
 #ifndef MACHINE_DRIVE_H
 #define MACHINE_DRIVE_H

@@ -15,15 +15,17 @@ struct drive_settings {
     const char *id, *serial;
     enum drive_cache cache;
     enum drive_trouble on_read_error, on_write_error; /* rerror=, werror= */
-    /* Told, lock held, when a request fails and the machine is to stop; the request is kept and tried
-     * again by drive_retry. */
+    /* Told, lock held, when a request fails and the machine is to stop; the request is kept and
+     * tried again by drive_retry. */
     void (*stop)(void *opaque, struct drive *drive, int error, bool is_write);
-    /* Told, lock held, of every request that failed (TROUBLE_ENOSPC never comes here), and when the tray moves. */
-    void (*trouble)(void *opaque, struct drive *drive, int error, bool is_write, enum drive_trouble what);
+    /* Told, lock held, of every request that failed (TROUBLE_ENOSPC never comes here), and when the
+     * tray moves. */
+    void (*trouble)(void *opaque, struct drive *drive, int error, bool is_write,
+                    enum drive_trouble what);
     void (*tray)(void *opaque, struct drive *drive, bool open);
     void *opaque;
-    struct clock *clock; /* by this clock requests are done, all after the same time, on its thread; NULL: as
-                            fast as they can be, on a thread of their own */
+    struct clock *clock; /* by this clock requests are done, all after the same time, on its
+                            thread; NULL: as fast as they can be, on a thread of their own */
 };
 
 /* IMAGE may be NULL: an empty drive. Takes the image. Completions run from LOOP. */

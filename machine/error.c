@@ -12,7 +12,8 @@ static void put(struct error *error, const char *text)
 {
     size_t length = strlen(text), half = sizeof error->text / 2 - 2;
     if (length < sizeof error->text) memcpy(error->text, text, length + 1);
-    else snprintf(error->text, sizeof error->text, "%.*s…%s", (int)half, text, text + length - half);
+    else
+        snprintf(error->text, sizeof error->text, "%.*s…%s", (int)half, text, text + length - half);
     for (char *p = error->text; *p; p++)
         if (iscntrl((unsigned char)*p)) *p = '?';
 }
@@ -34,7 +35,8 @@ bool error_prefix(struct error *error, const char *format, ...)
     char *prefix, *text;
     va_list args;
     va_start(args, format);
-    if (vasprintf(&prefix, format, args) < 0 || asprintf(&text, "%s: %s", prefix, error->text) < 0) abort();
+    if (vasprintf(&prefix, format, args) < 0 || asprintf(&text, "%s: %s", prefix, error->text) < 0)
+        abort();
     va_end(args);
     put(error, text);
     free(prefix);

@@ -26,7 +26,8 @@ bool firmware_find(const struct options *options, const char *name, char *path, 
                    struct error *error)
 {
     if (!access(name, R_OK) && (size_t)snprintf(path, size, "%s", name) < size) return true;
-    if (in_folders(options->rom_path, name, path, size) || in_folders(CONFIG_ROM_DIRS, name, path, size) ||
+    if (in_folders(options->rom_path, name, path, size) ||
+        in_folders(CONFIG_ROM_DIRS, name, path, size) ||
         in_folders(CONFIG_ROM_SOURCE, name, path, size))
         return true;
     return error_set(error, "firmware %s: not found in %s%s%s (-L DIR names another folder)", name,
@@ -38,14 +39,16 @@ u8 *file_load(const char *path, u64 most, u64 *size, const char *what, struct er
 {
     struct stat st;
     FILE *file = fopen(path, "rb");
-    if (!file) return error_set(error, "could not open %s %s: %s", what, path, strerror(errno)), NULL;
+    if (!file)
+        return error_set(error, "could not open %s %s: %s", what, path, strerror(errno)), NULL;
     u8 *bytes = NULL;
     if (fstat(fileno(file), &st) || S_ISDIR(st.st_mode)) {
         error_set(error, "%s %s: not a file", what, path);
     } else if (!st.st_size) {
         error_set(error, "%s %s: file is empty", what, path);
     } else if ((u64)st.st_size > most) {
-        error_set(error, "%s %s: %" PRIu64 " bytes, at most %" PRIu64 " fit", what, path, (u64)st.st_size, most);
+        error_set(error, "%s %s: %" PRIu64 " bytes, at most %" PRIu64 " fit", what, path,
+                  (u64)st.st_size, most);
     } else if (!(bytes = malloc((size_t)st.st_size))) {
         error_set(error, "%s %s: out of memory", what, path);
     } else if (fread(bytes, 1, (size_t)st.st_size, file) != (size_t)st.st_size) {

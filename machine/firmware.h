@@ -7,8 +7,8 @@
 
 struct options;
 
-/* NAME as it is when it names a readable file with a slash in it, else looked for in -L, the folders
- * configure was told, and our own roms/. Writes the path; false with a line. */
+/* NAME as it is when it names a readable file with a slash in it, else looked for in -L, the
+ * folders configure was told, and our own roms/. Writes the path; false with a line. */
 bool firmware_find(const struct options *options, const char *name, char *path, size_t size,
                    struct error *error);
 

@@ -1,12 +1,14 @@
 /*
  * See icount.h.
  *
- * Time is the instructions of all processors, 2^shift ns each, plus what was passed over while all were
- * idle. A processor runs until the nearest timer's instruction exactly; a chip that sets a nearer one, or
- * raises an interrupt, while it is being talked to ends the slice behind that instruction. Several
- * processors take turns.
+ * Time is the instructions of all processors, 2^shift ns each, plus what was passed over while all
+ * were idle. A processor runs until the nearest timer's instruction exactly; a chip that sets a
+ * nearer one, or raises an interrupt, while it is being talked to ends the slice behind that
+ * instruction.
+ * Several processors take turns.
  *
- * sleep=on waits for the host's clock while the guest idles; sleep=off passes the time over at once.
+ * sleep=on waits for the host's clock while the guest idles; sleep=off passes the time over at
+ * once.
  * Not supported: shift=auto and align=on, which let the host's clock decide; record and replay.
  */
 #include "machine/icount.h"
@@ -20,7 +22,8 @@
 #include <stdlib.h>
 
 #define TURN_MOST 8192u        /* instructions of one of several processors, */
-#define TURN_LEAST 512u        /* of changing length: loops that wait for each other must not fall into step */
+/* of changing length: loops that wait for each other must not fall into step */
+#define TURN_LEAST 512u
 #define SLICE_MOST 1000000000u /* of the only one, without a timer */
 #define OUTSIDE_EVERY 5000000u /* host ns between looks at descriptors */
 

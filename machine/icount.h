@@ -1,7 +1,7 @@
 /*
  * Deterministic mode (-icount): guest time is counted instructions, and one thread runs everything.
- * What comes from outside (keys, packets, the monitor) enters between slices and is the only input that
- * is not repeated. Thread: the one that runs the machine, lock held unless said otherwise.
+ * What comes from outside (keys, packets, the monitor) enters between slices and is the only input
+ * that is not repeated. Thread: the one that runs the machine, lock held unless said otherwise.
  */
 #ifndef MACHINE_ICOUNT_H
 #define MACHINE_ICOUNT_H
@@ -10,7 +10,8 @@
 
 struct icount;
 
-/* NULL options->icount_shift: not asked for, then NULL. The machine's clock must follow icount_time. */
+/* NULL options->icount_shift: not asked for, then NULL. The machine's clock must follow
+ * icount_time. */
 struct icount *icount_new(struct machine *machine);
 void icount_free(struct icount *icount);
 /* ns of virtual time: exact within an instruction that asks. */

@@ -15,8 +15,10 @@ const struct log_channel_name log_channels[LOG_CHANNELS] = {
 
 static bool parse_pattern(const char *text, size_t n, struct log_items *items, struct error *error)
 {
-    if (items->pattern_count == LOG_PATTERNS) return error_set(error, "at most %d patterns", LOG_PATTERNS);
-    if (!n || n >= sizeof items->patterns[0]) return error_set(error, "trace:%.*s: 1 to 31 characters", (int)n, text);
+    if (items->pattern_count == LOG_PATTERNS)
+        return error_set(error, "at most %d patterns", LOG_PATTERNS);
+    if (!n || n >= sizeof items->patterns[0])
+        return error_set(error, "trace:%.*s: 1 to 31 characters", (int)n, text);
     memcpy(items->patterns[items->pattern_count], text, n);
     items->patterns[items->pattern_count++][n] = 0;
     return true;
@@ -28,7 +30,8 @@ bool log_parse(const char *text, struct log_items *items, struct error *error)
         const char *end = strchrnul(p, ',');
         size_t n = (size_t)(end - p);
         unsigned i = 0;
-        while (i < LOG_CHANNELS && (strncmp(log_channels[i].name, p, n) || log_channels[i].name[n])) i++;
+        while (i < LOG_CHANNELS && (strncmp(log_channels[i].name, p, n) || log_channels[i].name[n]))
+            i++;
         if (!strncmp(p, "trace:", 6)) {
             if (!parse_pattern(p + 6, n - 6, items, error)) return false;
         } else if (n == 4 && !strncmp(p, "none", 4)) {
@@ -53,17 +56,21 @@ static bool parse_range(const char *text, struct log_range *range)
     const char *at = end + 1 + span;
     other = strtoull(at, &end, 0);
     if (end == at || (*end && *end != ',') || (!span && !other)) return false;
-    *range = span ? (struct log_range){start, other} : plus ? (struct log_range){start, start + other - 1} :
+    *range = span ? (struct log_range){start, other} :
+             plus ? (struct log_range){start, start + other - 1} :
              (struct log_range){start - (other - 1), start};
     return range->first <= range->last;
 }
 
-bool log_parse_ranges(const char *text, struct log_range *ranges, unsigned *count, struct error *error)
+bool log_parse_ranges(const char *text, struct log_range *ranges, unsigned *count,
+                      struct error *error)
 {
     for (const char *p = text; *p;) {
         const char *end = strchrnul(p, ',');
         if (*count == LOG_RANGES) return error_set(error, "at most %d ranges", LOG_RANGES);
-        if (!parse_range(p, &ranges[*count])) return error_set(error, "%.*s: FIRST..LAST, START+LENGTH or START-LENGTH expected", (int)(end - p), p);
+        if (!parse_range(p, &ranges[*count]))
+            return error_set(error, "%.*s: FIRST..LAST, START+LENGTH or START-LENGTH expected",
+                             (int)(end - p), p);
         ++*count;
         p = *end ? end + 1 : end;
     }

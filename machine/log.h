@@ -21,11 +21,13 @@ struct log_range { u64 first, last; };
 struct log {
     u32 mask;     /* one bit a channel */
     void *stream; /* FILE *; NULL is stderr */
-    struct log_range ranges[LOG_RANGES]; /* -dfilter: code that in_asm, op, out_asm, exec, cpu are about */
+    struct log_range ranges[LOG_RANGES]; /* -dfilter: code that in_asm, op, out_asm, exec, cpu are
+                                            about */
     unsigned range_count;                /* 0: all */
 };
 
-/* What -d asks for: channels, and chips (by class or id, as the shell matches names) that are to tell all. */
+/* What -d asks for: channels, and chips (by class or id, as the shell matches names) that are to
+ * tell all. */
 #define LOG_PATTERNS 16
 struct log_items {
     u32 mask;
@@ -33,13 +35,15 @@ struct log_items {
     unsigned pattern_count;
 };
 /* What a chip of a pattern tells of. */
-#define LOG_OF_CHIP (1u << LOG_DEVICE | 1u << LOG_PORT | 1u << LOG_MMIO | 1u << LOG_GUEST_ERROR | 1u << LOG_UNIMPLEMENTED | 1u << LOG_DISK)
+#define LOG_OF_CHIP (1u << LOG_DEVICE | 1u << LOG_PORT | 1u << LOG_MMIO | 1u << LOG_GUEST_ERROR | \
+                     1u << LOG_UNIMPLEMENTED | 1u << LOG_DISK)
 
 struct error;
 /* "int,guest_errors,trace:e1000*"; "none" clears. Names what is unknown. */
 bool log_parse(const char *text, struct log_items *items, struct error *error);
 /* "first..last,start+length,start-length", as -dfilter has it. */
-bool log_parse_ranges(const char *text, struct log_range *ranges, unsigned *count, struct error *error);
+bool log_parse_ranges(const char *text, struct log_range *ranges, unsigned *count,
+                      struct error *error);
 
 void log_write(struct log *log, enum log_channel channel, const char *format, ...) PRINTF(3, 4);
 

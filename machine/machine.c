@@ -1,8 +1,8 @@
 /*
  * The machine as a whole: made, run, paused, reset, left.
  *
- * A chip that wants the machine off, reset or stopped says so through machine_services; the I/O thread
- * does it, with every processor parked.
+ * A chip that wants the machine off, reset or stopped says so through machine_services; the I/O
+ * thread does it, with every processor parked.
  */
 #include "machine/machine.h"
 
@@ -75,7 +75,8 @@ static void ask(struct machine *m, _Atomic(const char *) *what, const char *why)
     loop_wake(m->loop);
 }
 
-static void services_shutdown(struct machine_services *services, enum shutdown_cause cause, int code)
+static void services_shutdown(struct machine_services *services, enum shutdown_cause cause,
+                              int code)
 {
     struct machine *m = of(services);
     switch (cause) {
@@ -207,7 +208,8 @@ struct device *machine_new_device(struct machine *m, const char *class_name)
         struct error error;
         if (strncmp(text, class_name, length) || text[length] != '.') continue;
         sscanf(text + length + 1, "%63[^=]=%n", property, &at);
-        device_set_property(device, property, text + length + 1 + at, &error); /* options.c has tried it */
+        /* options.c has tried it */
+        device_set_property(device, property, text + length + 1 + at, &error);
     }
     return device;
 }
@@ -237,8 +239,10 @@ struct device *machine_add(struct machine *m, struct device *device, struct erro
 static bool log_name(const char *given, char *to, size_t size, struct error *error)
 {
     const char *percent = strchr(given, '%');
-    if (percent && (percent[1] != 'd' || strchr(percent + 2, '%'))) return error_set(error, "-D %s: one %%d at most", given);
-    if (percent) snprintf(to, size, "%.*s%d%s", (int)(percent - given), given, os_process_id(), percent + 2);
+    if (percent && (percent[1] != 'd' || strchr(percent + 2, '%')))
+        return error_set(error, "-D %s: one %%d at most", given);
+    if (percent)
+        snprintf(to, size, "%.*s%d%s", (int)(percent - given), given, os_process_id(), percent + 2);
     else snprintf(to, size, "%s", given);
     return true;
 }
@@ -262,7 +266,8 @@ static bool open_log(struct machine *m, struct error *error)
 static bool is_wanted(const struct machine *m, const struct device *device)
 {
     for (unsigned i = 0; i < m->log_items.pattern_count; i++)
-        if (!fnmatch(m->log_items.patterns[i], device->class->name, 0) || !fnmatch(m->log_items.patterns[i], device->id, 0))
+        if (!fnmatch(m->log_items.patterns[i], device->class->name, 0) ||
+            !fnmatch(m->log_items.patterns[i], device->id, 0))
             return true;
     return false;
 }
@@ -314,8 +319,8 @@ struct machine *machine_new(struct options *options, struct error *error)
         bus_on_map_change(m->bus, map_changed, m);
         m->display = display_new();
         /* While the board is built this thread holds the lock; chips are called directly. */
-        ok = pc_build(m, error) && trace_start(m, error) && monitor_start(m, error) && gdb_start(m, error) &&
-             display_open(m, error);
+        ok = pc_build(m, error) && trace_start(m, error) && monitor_start(m, error) &&
+             gdb_start(m, error) && display_open(m, error);
     }
     machine_unlock(m);
     if (ok) return m;
@@ -351,7 +356,8 @@ static void tell(struct machine *m, enum machine_event_kind kind)
 
 static void tell_why(struct machine *m, enum machine_event_kind kind, const char *reason)
 {
-    machine_tell(m, &(struct machine_event){.kind = kind, .reason = reason, .guest = !strncmp(reason, "guest", 5)});
+    machine_tell(m, &(struct machine_event){
+                        .kind = kind, .reason = reason, .guest = !strncmp(reason, "guest", 5)});
 }
 
 static bool needs_reset(const struct machine *m)
@@ -360,7 +366,10 @@ static bool needs_reset(const struct machine *m)
 }
 
 /* Do processors run, or time for those that are suspended? */
-static bool is_going(struct machine *m) { return m->run_state == RUN_RUNNING || clock_runs(m->clock); }
+static bool is_going(struct machine *m)
+{
+    return m->run_state == RUN_RUNNING || clock_runs(m->clock);
+}
 
 void machine_pause_as(struct machine *m, const char *status)
 {
@@ -450,8 +459,9 @@ static bool serve_requests(struct machine *m)
 {
     const char *why;
     if (atomic_exchange(&m->panicked, false))
-        machine_tell(m, &(struct machine_event){.kind = EVENT_GUEST_PANICKED,
-                                                .action = m->options->panic_pauses ? "pause" : "poweroff"});
+        machine_tell(m, &(struct machine_event){
+            .kind = EVENT_GUEST_PANICKED,
+            .action = m->options->panic_pauses ? "pause" : "poweroff"});
     if ((why = atomic_exchange(&m->wants_quit, NULL))) {
         tell_why(m, EVENT_SHUTDOWN, why);
         return false;

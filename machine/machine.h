@@ -65,7 +65,8 @@ struct machine {
     pthread_cond_t lock_free;
     _Atomic u32 io_waiting;       /* the I/O thread wants the lock next */
     u64 io_wakes_at;              /* virtual time it sleeps until; 0: awake. Under the lock */
-    _Atomic u64 kicks;            /* sleeping processors to be woken once the lock is free, a bit each */
+    _Atomic u64 kicks;            /* sleeping processors to be woken once the lock is free, a bit
+                                     each */
     bool kick_io;                 /* the I/O thread too. Under the lock */
 
     struct smp_group *group;
@@ -96,8 +97,8 @@ struct machine {
     struct trace *trace;          /* debug/trace.c */
     const char *status;           /* as query-status says it: "running", "paused", "shutdown", … */
 
-    /* Asked for by chips and others, done by the I/O thread: NULL, or why (enum ShutdownCause of qmp.def; of
-     * wants_pause the status to be in). */
+    /* Asked for by chips and others, done by the I/O thread: NULL, or why (enum ShutdownCause of
+     * qmp.def; of wants_pause the status to be in). */
     _Atomic(const char *) wants_reset, wants_off, wants_pause, wants_quit, wants_suspend;
     _Atomic bool wants_wake;
     enum wake_cause wake_cause;
@@ -115,7 +116,8 @@ int machine_run(struct machine *machine);
 /* I/O thread, lock held. */
 void machine_pause(struct machine *machine);   /* because somebody wants it */
 void machine_pause_as(struct machine *machine, const char *status);
-bool machine_resume(struct machine *machine, struct error *error); /* not behind a power-off or a panic */
+/* not behind a power-off or a panic */
+bool machine_resume(struct machine *machine, struct error *error);
 /* The processors that are not held go, with or without time; fails as machine_resume. */
 bool machine_go(struct machine *machine, bool clock, struct error *error);
 void machine_reset(struct machine *machine);
@@ -135,10 +137,10 @@ struct device *machine_new_device(struct machine *machine, const char *class_nam
 
 /* --- chardevs.c --- */
 bool machine_open_chardevs(struct machine *machine, struct error *error); /* -chardev */
-/* What TEXT asks for: a new character device named LABEL, or "chardev:ID", one there is; on a shared terminal the
- * serial port's end or the monitor's. NULL with a line. */
-struct chardev *machine_chardev(struct machine *machine, const char *label, const char *text, bool for_monitor,
-                                struct error *error);
+/* What TEXT asks for: a new character device named LABEL, or "chardev:ID", one there is; on a
+ * shared terminal the serial port's end or the monitor's. NULL with a line. */
+struct chardev *machine_chardev(struct machine *machine, const char *label, const char *text,
+                                bool for_monitor, struct error *error);
 
 /* --- vcpu.c --- */
 void vcpu_thread_init(struct vcpu_thread *thread); /* before anything is asked of its processor */
@@ -147,10 +149,12 @@ void vcpus_stop(struct machine *machine);                       /* ends the thre
 void vcpus_park(struct machine *machine);    /* lock held; drops it while waiting */
 void vcpus_unpark(struct machine *machine);
 void vcpus_hold(struct machine *machine, unsigned index, bool held); /* while all are parked */
-/* Wakes it when the machine lock is dropped: woken sooner, it would only wait for that. Lock held. */
+/* Wakes it when the machine lock is dropped: woken sooner, it would only wait for that. Lock
+ * held. */
 void vcpu_kick(void *vcpu_thread);
 void vcpus_wake(struct machine *machine, u64 kicks); /* now: a bit for each */
-void vcpu_relax(void *vcpu_thread); /* its own thread: spins, for want of somebody else's progress */
+void vcpu_relax(void *vcpu_thread); /* its own thread: spins, for want of somebody else's
+                                       progress */
 
 /* --- pc.c --- */
 bool pc_build(struct machine *machine, struct error *error);
@@ -158,7 +162,8 @@ void pc_reset(struct machine *machine);
 void pc_free(struct machine *machine);
 bool pc_wakes(struct machine *machine, enum wake_cause cause); /* may CAUSE end a suspend? */
 void pc_woken(struct machine *machine, enum wake_cause cause); /* behind the reset that begins it */
-bool pc_sleeps_on(struct machine *machine, const struct device *device); /* powered while suspended */
+/* powered while suspended */
+bool pc_sleeps_on(struct machine *machine, const struct device *device);
 void pc_power_button(struct machine *machine);
 void pc_nmi(struct machine *machine);
 

@@ -1,6 +1,6 @@
 /*
- * What a processor's TLB asks of the machine: where a physical page really is; and the per-page notes
- * through which everybody who writes guest memory tells everybody who has decoded it.
+ * What a processor's TLB asks of the machine: where a physical page really is; and the per-page
+ * notes through which everybody who writes guest memory tells everybody who has decoded it.
  *
  * All guest-visible memory (RAM, ROM, flash, video memory, SMRAM) lies in one host reservation, the
  * arena. An arena page number names a page of memory whatever physical address shows it, so code is
@@ -29,8 +29,8 @@ struct memory {
     u64 arena_size;              /* bytes; multiple of the page size */
     struct code_page *code_pages;/* one an arena page; untouched ones cost nothing */
     _Atomic u32 map_generation;  /* moves on when physical addresses mean something else */
-    /* Told when decoded code was written, any thread: loops of translated code look no more often than
-     * the processor's budget is spent. NULL: nobody wants to know. */
+    /* Told when decoded code was written, any thread: loops of translated code look no more often
+     * than the processor's budget is spent. NULL: nobody wants to know. */
     void (*code_changed)(void *opaque);
     void *code_changed_opaque;
 };
@@ -60,9 +60,10 @@ u64 bus_memory_read_as(struct bus *bus, u64 address, unsigned size, bool smm);
 void bus_memory_write_as(struct bus *bus, u64 address, u64 value, unsigned size, bool smm);
 
 /*
- * Must be called by whoever changes bytes [host, host+length) of the arena, when the page has granules
- * set (see memory_is_code), behind the change. Voids decodes whose granules are hit and returns true
- * when there were any: a processor must then leave its current block after the instruction.
+ * Must be called by whoever changes bytes [host, host+length) of the arena, when the page has
+ * granules set (see memory_is_code), behind the change. Voids decodes whose granules are hit and
+ * returns true when there were any: a processor must then leave its current block after the
+ * instruction.
  */
 bool memory_code_written(struct memory *memory, const void *host, u64 length);
 

@@ -14,7 +14,8 @@ struct error;
 bool monitor_start(struct machine *machine, struct error *error);
 /* Each turn of the I/O thread's loop: runs the commands that have arrived. */
 void monitors_turn(struct machine *machine);
-/* Runs LINE as if typed; what it says, to be freed. CPU is what `cpu` would have chosen. NULL: no memory. */
+/* Runs LINE as if typed; what it says, to be freed. CPU is what `cpu` would have chosen. NULL: no
+ * memory. */
 char *monitor_execute(struct machine *machine, const char *line, unsigned cpu);
 
 #endif

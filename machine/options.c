@@ -60,7 +60,8 @@ bool keyvals_parse(struct keyvals *kv, const char *text, const char *first, stru
         }
         *out = 0;
         if (*p == ',') p++;
-        if (kv->count == ARRAY_SIZE(kv->item)) return error_set(error, "too many properties in '%s'", text);
+        if (kv->count == ARRAY_SIZE(kv->item))
+            return error_set(error, "too many properties in '%s'", text);
         char *equals = strchr(piece, '=');
         if (equals) *equals = 0;
         else if (leading && !first) first = "type";
@@ -86,7 +87,8 @@ static bool is_word_of(const char *word, const char *list)
     return false;
 }
 
-bool keyvals_only(const struct keyvals *kv, const char *option, const char *allowed, struct error *error)
+bool keyvals_only(const struct keyvals *kv, const char *option, const char *allowed,
+                  struct error *error)
 {
     for (unsigned i = 0; i < kv->count; i++)
         if (!is_word_of(kv->item[i].key, allowed))
@@ -107,7 +109,9 @@ static bool append_text(const char **list, unsigned *count, unsigned most, const
 static bool option_help(struct options *o, const char *value, struct error *error)
 {
     (void)value, (void)error;
-    printf("Lyrebird " LYREBIRD_VERSION ": a full-system PC emulator with QEMU's options\nUsage: %s [option...] [disk image]\n", o->program);
+    printf("Lyrebird " LYREBIRD_VERSION
+           ": a full-system PC emulator with QEMU's options\nUsage: %s [option...] [disk image]\n",
+           o->program);
     static const struct { const char *name, *argument, *help; } list[] = {
 #define OPTION(name, argument, function, help) {name, argument, help},
 #include "machine/options.def"
@@ -135,14 +139,16 @@ static bool option_version(struct options *o, const char *value, struct error *e
 static bool accel_numbers(struct options *o, const struct keyvals *kv, struct error *error)
 {
     const struct { const char *key; unsigned least, most; unsigned *value; } list[] = {
-        {"threshold", 1, 200, &o->jit.threshold}, {"hot", 1, 1000000, &o->jit.hot}, {"tlb-entries", 1, 60, &o->tlb_entries},
-        {"random-exits", 1, 1000000, &o->random_exits}, {"lockstep", 1, 1000000000, &o->jit.lockstep}};
+        {"threshold", 1, 200, &o->jit.threshold}, {"hot", 1, 1000000, &o->jit.hot},
+        {"tlb-entries", 1, 60, &o->tlb_entries}, {"random-exits", 1, 1000000, &o->random_exits},
+        {"lockstep", 1, 1000000000, &o->jit.lockstep}};
     for (unsigned i = 0; i < ARRAY_SIZE(list); i++) {
         const char *text = keyvals_get(kv, list[i].key);
         u64 n;
         if (!text) continue;
         if (!parse_unsigned(text, list[i].most, &n) || n < list[i].least)
-            return error_set(error, "-accel %s=%s: %u to %u", list[i].key, text, list[i].least, list[i].most);
+            return error_set(error, "-accel %s=%s: %u to %u", list[i].key, text, list[i].least,
+                             list[i].most);
         *list[i].value = (unsigned)n;
     }
     return true;
@@ -151,7 +157,8 @@ static bool accel_numbers(struct options *o, const struct keyvals *kv, struct er
 static bool accel_switches(struct options *o, const struct keyvals *kv, struct error *error)
 {
     const struct { const char *key; bool *on; } list[] = {
-        {"force-cold", &o->jit.force_cold}, {"no-link", &o->jit.no_link}, {"no-loops", &o->jit.no_loops}, {"no-vectors", &o->jit.no_vectors},
+        {"force-cold", &o->jit.force_cold}, {"no-link", &o->jit.no_link},
+        {"no-loops", &o->jit.no_loops}, {"no-vectors", &o->jit.no_vectors},
         {"fail-groups", &o->jit.fail_groups}};
     for (unsigned i = 0; i < ARRAY_SIZE(list); i++) {
         const char *text = keyvals_get(kv, list[i].key);
@@ -165,7 +172,8 @@ static bool option_accel(struct options *o, const char *value, struct error *err
 {
     struct keyvals kv;
     if (!keyvals_parse(&kv, value, "accel", error) ||
-        !keyvals_only(&kv, "accel", "accel tb-size thread symbols threshold hot tlb-entries random-exits lockstep force-cold no-link no-loops no-vectors fail-groups",
+        !keyvals_only(&kv, "accel", "accel tb-size thread symbols threshold hot tlb-entries "
+                      "random-exits lockstep force-cold no-link no-loops no-vectors fail-groups",
                       error) ||
         !accel_numbers(o, &kv, error) || !accel_switches(o, &kv, error))
         return false;
@@ -178,7 +186,8 @@ static bool option_accel(struct options *o, const char *value, struct error *err
     if (strcmp(engine, "interp") && strcmp(engine, "jit") && strcmp(engine, "tcg"))
         return error_set(error, "-accel %s: not supported (interp, jit)", engine);
     /* "tcg" is QEMU's word for "by software, whichever way is best here". */
-    o->accel = !strcmp(engine, "jit") ? ACCEL_JIT : !strcmp(engine, "interp") ? ACCEL_INTERP : ACCEL_BEST;
+    o->accel = !strcmp(engine, "jit") ? ACCEL_JIT :
+               !strcmp(engine, "interp") ? ACCEL_INTERP : ACCEL_BEST;
     return true;
 }
 
@@ -186,18 +195,25 @@ static bool option_icount(struct options *o, const char *value, struct error *er
 {
     struct keyvals kv;
     u64 shift;
-    if (!keyvals_parse(&kv, value, "shift", error) || !keyvals_only(&kv, "icount", "shift sleep align rr rrfile rrsnapshot", error))
+    if (!keyvals_parse(&kv, value, "shift", error) ||
+        !keyvals_only(&kv, "icount", "shift sleep align rr rrfile rrsnapshot", error))
         return false;
-    const char *text = keyvals_get(&kv, "shift"), *sleep = keyvals_get(&kv, "sleep"), *align = keyvals_get(&kv, "align");
+    const char *text = keyvals_get(&kv, "shift"), *sleep = keyvals_get(&kv, "sleep"),
+               *align = keyvals_get(&kv, "align");
     bool aligned = false;
     if (!text) return error_set(error, "-icount %s: shift= is missing", value);
-    if (!strcmp(text, "auto")) return error_set(error, "-icount shift=auto: not supported (0 to 10)");
-    if (!parse_unsigned(text, 10, &shift)) return error_set(error, "-icount shift=%s: 0 to 10", text);
+    if (!strcmp(text, "auto"))
+        return error_set(error, "-icount shift=auto: not supported (0 to 10)");
+    if (!parse_unsigned(text, 10, &shift))
+        return error_set(error, "-icount shift=%s: 0 to 10", text);
     o->icount_sleep = true;
-    if (sleep && !parse_on_off(sleep, &o->icount_sleep)) return error_set(error, "-icount sleep=%s: on or off expected", sleep);
-    if (align && !parse_on_off(align, &aligned)) return error_set(error, "-icount align=%s: on or off expected", align);
+    if (sleep && !parse_on_off(sleep, &o->icount_sleep))
+        return error_set(error, "-icount sleep=%s: on or off expected", sleep);
+    if (align && !parse_on_off(align, &aligned))
+        return error_set(error, "-icount align=%s: on or off expected", align);
     if (aligned) return error_set(error, "-icount align=on: not supported");
-    if (keyvals_get(&kv, "rr")) return error_set(error, "-icount rr=%s: not supported", keyvals_get(&kv, "rr"));
+    if (keyvals_get(&kv, "rr"))
+        return error_set(error, "-icount rr=%s: not supported", keyvals_get(&kv, "rr"));
     o->icount = true;
     o->icount_shift = (unsigned)shift;
     return true;
@@ -237,13 +253,15 @@ static bool option_machine(struct options *o, const char *value, struct error *e
     if (type && strcmp(type, "pc") && strncmp(type, "pc-i440fx", 9))
         return error_set(error, "-machine %s: not supported (pc)", type);
     const struct { const char *key; bool *on; } flags[] = {
-        {"hpet", &o->hpet}, {"acpi", &o->acpi}, {"smm", &o->smm}, {"usb", &off}, {"vmport", &off}, {"graphics", &off}};
+        {"hpet", &o->hpet}, {"acpi", &o->acpi}, {"smm", &o->smm}, {"usb", &off}, {"vmport", &off},
+        {"graphics", &off}};
     for (unsigned i = 0; i < ARRAY_SIZE(flags); i++) {
         const char *text = keyvals_get(&kv, flags[i].key);
         if (text && !parse_on_off(text, flags[i].on))
             return error_set(error, "-machine %s=%s: on or off expected", flags[i].key, text);
     }
-    if (keyvals_get(&kv, "usb") && off) return error_set(error, "-machine usb=on: not supported yet");
+    if (keyvals_get(&kv, "usb") && off)
+        return error_set(error, "-machine usb=on: not supported yet");
     return !keyvals_get(&kv, "accel") || option_accel(o, keyvals_get(&kv, "accel"), error);
 }
 
@@ -253,7 +271,8 @@ static bool option_cpu(struct options *o, const char *value, struct error *error
     (void)error;
     o->cpu = value;
     if (strcmp(value, "help")) return true;
-    for (unsigned i = 0; (model = cpu_model_by_index(i)); i++) printf("%-14s %s\n", model->name, model->title);
+    for (unsigned i = 0; (model = cpu_model_by_index(i)); i++)
+        printf("%-14s %s\n", model->name, model->title);
     o->exit_now = 0;
     return true;
 }
@@ -270,17 +289,21 @@ static bool option_smp(struct options *o, const char *value, struct error *error
     static const char *const parts[] = {"sockets", "dies", "cores", "threads"};
     for (unsigned i = 0; i < ARRAY_SIZE(parts); i++) {
         const char *text = keyvals_get(&kv, parts[i]);
-        if (text && !parse_unsigned(text, 64, &n)) return error_set(error, "-smp %s=%s: bad number", parts[i], text);
+        if (text && !parse_unsigned(text, 64, &n))
+            return error_set(error, "-smp %s=%s: bad number", parts[i], text);
         if (text) product *= n;
     }
-    if (cpus && !parse_unsigned(cpus, 1000000, &n)) return error_set(error, "-smp %s: bad number", cpus);
+    if (cpus && !parse_unsigned(cpus, 1000000, &n))
+        return error_set(error, "-smp %s: bad number", cpus);
     if (!cpus) n = product;
     if (n < 1 || n > 64) return error_set(error, "-smp %s: 1 to 64 processors", value);
     u64 most = n;
     const char *maxcpus = keyvals_get(&kv, "maxcpus");
-    if (maxcpus && !parse_unsigned(maxcpus, 64, &most)) return error_set(error, "-smp maxcpus=%s: bad number, or more than 64", maxcpus);
+    if (maxcpus && !parse_unsigned(maxcpus, 64, &most))
+        return error_set(error, "-smp maxcpus=%s: bad number, or more than 64", maxcpus);
     if (most < n || !product || most % product)
-        return error_set(error, "-smp %s: sockets, cores and threads do not make this number of processors", value);
+        return error_set(error, "-smp %s: sockets, cores and threads do not make this number of "
+                         "processors", value);
     o->smp = (unsigned)n;
     return true;
 }
@@ -288,10 +311,14 @@ static bool option_smp(struct options *o, const char *value, struct error *error
 static bool option_memory(struct options *o, const char *value, struct error *error)
 {
     struct keyvals kv;
-    if (!keyvals_parse(&kv, value, "size", error) || !keyvals_only(&kv, "m", "size slots maxmem", error)) return false;
+    if (!keyvals_parse(&kv, value, "size", error) ||
+        !keyvals_only(&kv, "m", "size slots maxmem", error))
+        return false;
     const char *size = keyvals_get(&kv, "size");
-    if (!size || !parse_size(size, MIB(1), &o->ram)) return error_set(error, "-m %s: bad size", value);
-    if (o->ram < MIB(1) || o->ram > GIB(512)) return error_set(error, "-m %s: 1 MiB to 512 GiB", value);
+    if (!size || !parse_size(size, MIB(1), &o->ram))
+        return error_set(error, "-m %s: bad size", value);
+    if (o->ram < MIB(1) || o->ram > GIB(512))
+        return error_set(error, "-m %s: 1 MiB to 512 GiB", value);
     o->ram = (o->ram + 0xfff) & ~(u64)0xfff;
     return true;
 }
@@ -300,16 +327,19 @@ static bool option_boot(struct options *o, const char *value, struct error *erro
 {
     struct keyvals kv;
     if (!keyvals_parse(&kv, value, "order", error) ||
-        !keyvals_only(&kv, "boot", "order once menu strict splash splash-time reboot-timeout", error))
+        !keyvals_only(&kv, "boot", "order once menu strict splash splash-time reboot-timeout",
+                      error))
         return false;
     const char *text;
     if ((text = keyvals_get(&kv, "order"))) o->boot_order = text;
     if ((text = keyvals_get(&kv, "once"))) o->boot_once = text;
-    const struct { const char *key, *order; } orders[] = {{"order", o->boot_order}, {"once", o->boot_once}};
+    const struct { const char *key, *order; } orders[] = {
+        {"order", o->boot_order}, {"once", o->boot_once}};
     for (unsigned i = 0; i < ARRAY_SIZE(orders); i++)
         for (const char *p = orders[i].order; p && *p; p++)
             if (!strchr("abcdnop", *p))
-                return error_set(error, "-boot %s=%s: unknown drive letter '%c'", orders[i].key, orders[i].order, *p);
+                return error_set(error, "-boot %s=%s: unknown drive letter '%c'", orders[i].key,
+                                 orders[i].order, *p);
     if ((text = keyvals_get(&kv, "menu")) && !parse_on_off(text, &o->boot_menu))
         return error_set(error, "-boot menu=%s: on or off expected", text);
     return true;
@@ -324,38 +354,47 @@ static int index_of(const char *text, const char *const *list)
 
 static struct drive_option *new_drive(struct options *o, struct error *error)
 {
-    if (o->drive_count == MAX_DRIVES) return error_set(error, "at most %d drives", MAX_DRIVES), NULL;
+    if (o->drive_count == MAX_DRIVES)
+        return error_set(error, "at most %d drives", MAX_DRIVES), NULL;
     struct drive_option *d = &o->drives[o->drive_count++];
-    *d = (struct drive_option){.index = -1, .on_write_error = TROUBLE_ENOSPC, .on_read_error = TROUBLE_REPORT};
+    *d = (struct drive_option){
+        .index = -1, .on_write_error = TROUBLE_ENOSPC, .on_read_error = TROUBLE_REPORT};
     return d;
 }
 
 static bool drive_choices(struct drive_option *d, const struct keyvals *kv, struct error *error)
 {
     static const char *const interfaces[] = {"ide", "floppy", "virtio", "pflash", "none", NULL};
-    static const char *const caches[] = {"writeback", "writethrough", "unsafe", "none", "directsync", NULL};
-    static const u8 cache_of[] = {CACHE_WRITEBACK, CACHE_WRITETHROUGH, CACHE_UNSAFE, CACHE_WRITEBACK, CACHE_WRITETHROUGH};
+    static const char *const caches[] = {"writeback", "writethrough", "unsafe",
+                                         "none",      "directsync",   NULL};
+    static const u8 cache_of[] = {CACHE_WRITEBACK, CACHE_WRITETHROUGH, CACHE_UNSAFE,
+                                  CACHE_WRITEBACK, CACHE_WRITETHROUGH};
     static const char *const troubles[] = {"report", "ignore", "stop", "enospc", NULL};
     const char *text;
     int n = 0;
     if ((text = keyvals_get(kv, "if"))) {
-        if ((n = index_of(text, interfaces)) < 0) return error_set(error, "-drive if=%s: not supported", text);
+        if ((n = index_of(text, interfaces)) < 0)
+            return error_set(error, "-drive if=%s: not supported", text);
         d->interface = (enum drive_interface)n;
     }
     if ((text = keyvals_get(kv, "cache"))) {
-        if ((n = index_of(text, caches)) < 0) return error_set(error, "-drive cache=%s: unknown", text);
+        if ((n = index_of(text, caches)) < 0)
+            return error_set(error, "-drive cache=%s: unknown", text);
         d->cache = cache_of[n];
     }
     if ((text = keyvals_get(kv, "werror"))) {
-        if ((n = index_of(text, troubles)) < 0) return error_set(error, "-drive werror=%s: unknown", text);
+        if ((n = index_of(text, troubles)) < 0)
+            return error_set(error, "-drive werror=%s: unknown", text);
         d->on_write_error = (u8)n;
     }
     if ((text = keyvals_get(kv, "rerror"))) {
-        if ((n = index_of(text, troubles)) < 0 || n == TROUBLE_ENOSPC) return error_set(error, "-drive rerror=%s: unknown", text);
+        if ((n = index_of(text, troubles)) < 0 || n == TROUBLE_ENOSPC)
+            return error_set(error, "-drive rerror=%s: unknown", text);
         d->on_read_error = (u8)n;
     }
     if ((text = keyvals_get(kv, "media"))) {
-        if (strcmp(text, "disk") && strcmp(text, "cdrom")) return error_set(error, "-drive media=%s: disk or cdrom", text);
+        if (strcmp(text, "disk") && strcmp(text, "cdrom"))
+            return error_set(error, "-drive media=%s: disk or cdrom", text);
         d->cdrom = !strcmp(text, "cdrom");
     }
     return true;
@@ -366,7 +405,9 @@ static bool option_drive(struct options *o, const char *value, struct error *err
     struct keyvals kv;
     struct drive_option *d = new_drive(o, error);
     if (!d || !keyvals_parse(&kv, value, "file", error) ||
-        !keyvals_only(&kv, "drive", "file if media format index bus unit id readonly read-only snapshot cache werror rerror serial aio discard detect-zeroes", error) ||
+        !keyvals_only(&kv, "drive",
+                      "file if media format index bus unit id readonly read-only snapshot "
+                      "cache werror rerror serial aio discard detect-zeroes", error) ||
         !drive_choices(d, &kv, error))
         return false;
     const char *text;
@@ -376,31 +417,38 @@ static bool option_drive(struct options *o, const char *value, struct error *err
     d->serial = keyvals_get(&kv, "serial");
     u64 n, bus = 0;
     if ((text = keyvals_get(&kv, "bus"))) {
-        if (!parse_unsigned(text, 1, &bus)) return error_set(error, "-drive bus=%s: bad number", text);
+        if (!parse_unsigned(text, 1, &bus))
+            return error_set(error, "-drive bus=%s: bad number", text);
         d->index = (int)bus * 2;
     }
     if ((text = keyvals_get(&kv, "unit"))) {
-        if (!parse_unsigned(text, 1, &n)) return error_set(error, "-drive unit=%s: bad number", text);
+        if (!parse_unsigned(text, 1, &n))
+            return error_set(error, "-drive unit=%s: bad number", text);
         d->index = (int)(bus * 2 + n);
     }
     if ((text = keyvals_get(&kv, "index"))) {
-        if (!parse_unsigned(text, 31, &n)) return error_set(error, "-drive index=%s: bad number", text);
+        if (!parse_unsigned(text, 31, &n))
+            return error_set(error, "-drive index=%s: bad number", text);
         d->index = (int)n;
     }
     if ((text = keyvals_get(&kv, "readonly")) || (text = keyvals_get(&kv, "read-only"))) {
-        if (!parse_on_off(text, &d->read_only)) return error_set(error, "-drive readonly=%s: on or off expected", text);
+        if (!parse_on_off(text, &d->read_only))
+            return error_set(error, "-drive readonly=%s: on or off expected", text);
     }
     if ((text = keyvals_get(&kv, "snapshot")) && !parse_on_off(text, &d->snapshot))
         return error_set(error, "-drive snapshot=%s: on or off expected", text);
-    if (!d->file && !d->cdrom && d->interface != IF_FLOPPY) return error_set(error, "-drive %s: file= is missing", value);
+    if (!d->file && !d->cdrom && d->interface != IF_FLOPPY)
+        return error_set(error, "-drive %s: file= is missing", value);
     if (d->cdrom) d->read_only = true;
-    if (d->id && (!*d->id || strlen(d->id) > 63)) return error_set(error, "-drive id=%s: 1 to 63 characters", d->id);
-    if (d->serial && strlen(d->serial) > 63) return error_set(error, "-drive serial=%s: at most 63 characters", d->serial);
+    if (d->id && (!*d->id || strlen(d->id) > 63))
+        return error_set(error, "-drive id=%s: 1 to 63 characters", d->id);
+    if (d->serial && strlen(d->serial) > 63)
+        return error_set(error, "-drive serial=%s: at most 63 characters", d->serial);
     return true;
 }
 
-static bool simple_drive(struct options *o, const char *file, enum drive_interface interface, int index,
-                         bool cdrom, struct error *error)
+static bool simple_drive(struct options *o, const char *file, enum drive_interface interface,
+                         int index, bool cdrom, struct error *error)
 {
     struct drive_option *d = new_drive(o, error);
     if (!d) return false;
@@ -476,9 +524,12 @@ LIST(serial, serial, serial_count, MAX_SERIAL)
 LIST(chardev, chardevs, chardev_count, MAX_TEXTS)
 LIST(option_rom, option_roms, option_rom_count, MAX_TEXTS)
 
-static bool add_monitor(struct options *o, const struct monitor_option *monitor, const char *option, struct error *error)
+static bool add_monitor(struct options *o, const struct monitor_option *monitor, const char *option,
+                        struct error *error)
 {
-    if (o->monitor_count == MAX_MONITORS) return error_set(error, "-%s: at most %d monitors and control sockets", option, MAX_MONITORS);
+    if (o->monitor_count == MAX_MONITORS)
+        return error_set(error, "-%s: at most %d monitors and control sockets", option,
+                         MAX_MONITORS);
     o->monitors[o->monitor_count++] = *monitor;
     return true;
 }
@@ -502,11 +553,16 @@ static bool option_mon(struct options *o, const char *value, struct error *error
 {
     struct keyvals kv;
     struct monitor_option monitor = {0};
-    if (!keyvals_parse(&kv, value, "chardev", error) || !keyvals_only(&kv, "mon", "chardev mode pretty id", error)) return false;
-    const char *id = keyvals_get(&kv, "chardev"), *mode = keyvals_get(&kv, "mode"), *pretty = keyvals_get(&kv, "pretty");
+    if (!keyvals_parse(&kv, value, "chardev", error) ||
+        !keyvals_only(&kv, "mon", "chardev mode pretty id", error))
+        return false;
+    const char *id = keyvals_get(&kv, "chardev"), *mode = keyvals_get(&kv, "mode"),
+               *pretty = keyvals_get(&kv, "pretty");
     if (!id) return error_set(error, "-mon %s: chardev= is missing", value);
-    if (mode && strcmp(mode, "readline") && strcmp(mode, "control")) return error_set(error, "-mon mode=%s: readline or control", mode);
-    if (pretty && !parse_on_off(pretty, &monitor.pretty)) return error_set(error, "-mon pretty=%s: on or off expected", pretty);
+    if (mode && strcmp(mode, "readline") && strcmp(mode, "control"))
+        return error_set(error, "-mon mode=%s: readline or control", mode);
+    if (pretty && !parse_on_off(pretty, &monitor.pretty))
+        return error_set(error, "-mon pretty=%s: on or off expected", pretty);
     monitor.control = mode && !strcmp(mode, "control");
     char *device = malloc(strlen(id) + 9);
     if (!device) abort();
@@ -526,7 +582,8 @@ static bool option_device(struct options *o, const char *value, struct error *er
     return true;
 }
 
-/* A class that is not there is said and left alone, as QEMU does: scripts name what other engines have. */
+/* A class that is not there is said and left alone, as QEMU does: scripts name what other engines
+ * have. */
 static bool option_global(struct options *o, const char *value, struct error *error)
 {
     char name[64], property[64];
@@ -577,21 +634,25 @@ static bool is_date(const char *text)
 {
     unsigned year, month, day, hour = 0, minute = 0, second = 0;
     int end = 0, whole = 0;
-    int n = sscanf(text, "%4u-%2u-%2u%nT%2u:%2u:%2u%n", &year, &month, &day, &end, &hour, &minute, &second, &whole);
+    int n = sscanf(text, "%4u-%2u-%2u%nT%2u:%2u:%2u%n", &year, &month, &day, &end, &hour, &minute,
+                   &second, &whole);
     if (n == 6) end = whole;
-    return (n == 3 || n == 6) && !text[end] && year >= 1970 && month >= 1 && month <= 12 && day >= 1 && day <= 31 &&
-           hour < 24 && minute < 60 && second < 60;
+    return (n == 3 || n == 6) && !text[end] && year >= 1970 && month >= 1 && month <= 12 &&
+           day >= 1 && day <= 31 && hour < 24 && minute < 60 && second < 60;
 }
 
 static bool option_rtc(struct options *o, const char *value, struct error *error)
 {
     struct keyvals kv;
-    if (!keyvals_parse(&kv, value, "base", error) || !keyvals_only(&kv, "rtc", "base clock driftfix", error)) return false;
+    if (!keyvals_parse(&kv, value, "base", error) ||
+        !keyvals_only(&kv, "rtc", "base clock driftfix", error))
+        return false;
     const char *base = keyvals_get(&kv, "base");
     if (base && strcmp(base, "utc") && strcmp(base, "localtime") && !is_date(base))
         return error_set(error, "-rtc base=%s: utc, localtime or a date", base);
     const char *clock = keyvals_get(&kv, "clock");
-    if (clock && strcmp(clock, "host") && strcmp(clock, "vm")) return error_set(error, "-rtc clock=%s: not supported", clock);
+    if (clock && strcmp(clock, "host") && strcmp(clock, "vm"))
+        return error_set(error, "-rtc clock=%s: not supported", clock);
     if (base) o->rtc_base = base;
     return true;
 }
@@ -599,14 +660,19 @@ static bool option_rtc(struct options *o, const char *value, struct error *error
 static bool option_action(struct options *o, const char *value, struct error *error)
 {
     struct keyvals kv;
-    if (!keyvals_parse(&kv, value, "reboot", error) || !keyvals_only(&kv, "action", "reboot shutdown panic watchdog", error))
+    if (!keyvals_parse(&kv, value, "reboot", error) ||
+        !keyvals_only(&kv, "action", "reboot shutdown panic watchdog", error))
         return false;
     for (unsigned i = 0; i < kv.count; i++) {
         const char *key = kv.item[i].key, *what = kv.item[i].value;
         bool pause = !strcmp(what, "pause"), ok = true;
-        if (!strcmp(key, "reboot")) o->no_reboot = !strcmp(what, "shutdown"), ok = o->no_reboot || !strcmp(what, "reset");
-        else if (!strcmp(key, "shutdown")) o->no_shutdown = pause, ok = pause || !strcmp(what, "poweroff");
-        else if (!strcmp(key, "panic")) o->panic_pauses = pause, ok = pause || !strcmp(what, "shutdown") || !strcmp(what, "exit-failure") || !strcmp(what, "none");
+        if (!strcmp(key, "reboot"))
+            o->no_reboot = !strcmp(what, "shutdown"), ok = o->no_reboot || !strcmp(what, "reset");
+        else if (!strcmp(key, "shutdown"))
+            o->no_shutdown = pause, ok = pause || !strcmp(what, "poweroff");
+        else if (!strcmp(key, "panic"))
+            o->panic_pauses = pause, ok = pause || !strcmp(what, "shutdown") ||
+                                          !strcmp(what, "exit-failure") || !strcmp(what, "none");
         if (!ok) return error_set(error, "-action %s=%s: unknown", key, what);
     }
     return true;
@@ -614,9 +680,12 @@ static bool option_action(struct options *o, const char *value, struct error *er
 
 static bool option_log(struct options *o, const char *value, struct error *error)
 {
-    if (strcmp(value, "help")) return log_parse(value, &o->log_items, error) || error_prefix(error, "-d %s", value);
-    for (unsigned i = 0; i < LOG_CHANNELS; i++) printf("%-14s %s\n", log_channels[i].name, log_channels[i].help);
-    printf("%-14s %s\n", "trace:PATTERN", "all that the chips of this name tell (\"trace:virtio*\"; info qtree has the names)");
+    if (strcmp(value, "help"))
+        return log_parse(value, &o->log_items, error) || error_prefix(error, "-d %s", value);
+    for (unsigned i = 0; i < LOG_CHANNELS; i++)
+        printf("%-14s %s\n", log_channels[i].name, log_channels[i].help);
+    printf("%-14s %s\n", "trace:PATTERN",
+           "all that the chips of this name tell (\"trace:virtio*\"; info qtree has the names)");
     printf("%-14s %s\n", "none", "nothing");
     o->exit_now = 0;
     return true;
@@ -624,7 +693,8 @@ static bool option_log(struct options *o, const char *value, struct error *error
 
 static bool option_log_filter(struct options *o, const char *value, struct error *error)
 {
-    return log_parse_ranges(value, o->log_ranges, &o->log_range_count, error) || error_prefix(error, "-dfilter");
+    return log_parse_ranges(value, o->log_ranges, &o->log_range_count, error) ||
+           error_prefix(error, "-dfilter");
 }
 
 /* --- the whole line --- */
@@ -645,7 +715,8 @@ static bool parse_one(struct options *o, int argc, char **argv, int *at, struct 
         if (strcmp(option_list[i].name, name)) continue;
         const char *value = NULL;
         if (option_list[i].argument) {
-            if (*at + 1 >= argc) return error_set(error, "%s: %s is missing", given, option_list[i].argument);
+            if (*at + 1 >= argc)
+                return error_set(error, "%s: %s is missing", given, option_list[i].argument);
             value = argv[++*at];
         }
         return option_list[i].parse(o, value, error);
@@ -656,20 +727,25 @@ static bool parse_one(struct options *o, int argc, char **argv, int *at, struct 
 /* The terminal has one reader; "mon:stdio" is the monitor and a serial port in one. */
 static bool stdio_once(const struct options *o, struct error *error)
 {
-    const char *texts[MAX_SERIAL + 3 + MAX_MONITORS + MAX_TEXTS] = {o->parallel, o->debugcon, o->gdb};
+    const char *texts[MAX_SERIAL + 3 + MAX_MONITORS + MAX_TEXTS] = {
+        o->parallel, o->debugcon, o->gdb};
     unsigned n = 3, users = o->nographic && !o->serial_count && !o->nodefaults;
     for (unsigned i = 0; i < o->serial_count; i++) texts[n++] = o->serial[i];
     for (unsigned i = 0; i < o->monitor_count; i++) texts[n++] = o->monitors[i].device;
     for (unsigned i = 0; i < o->chardev_count; i++) texts[n++] = o->chardevs[i];
     for (unsigned i = 0; i < n; i++)
-        users += texts[i] && (!strcmp(texts[i], "stdio") || !strncmp(texts[i], "stdio,", 6) || !strcmp(texts[i], "mon:stdio"));
-    return users <= 1 || error_set(error, "stdio: %u users of -serial, -parallel, -monitor, -qmp, -chardev, -debugcon, -gdb%s (-serial mon:stdio shares it with the monitor)",
+        users += texts[i] && (!strcmp(texts[i], "stdio") || !strncmp(texts[i], "stdio,", 6) ||
+                              !strcmp(texts[i], "mon:stdio"));
+    return users <= 1 || error_set(error, "stdio: %u users of -serial, -parallel, -monitor, -qmp, "
+                                   "-chardev, -debugcon, -gdb%s (-serial mon:stdio shares it with "
+                                   "the monitor)",
                                    users, o->nographic ? ", -nographic" : "");
 }
 
 bool options_parse(struct options *o, int argc, char **argv, struct error *error)
 {
-    *o = (struct options){.program = argv[0], .smp = 1, .ram = MIB(128), .cpu = "max", .rtc_base = "utc",
+    *o = (struct options){.program = argv[0], .smp = 1, .ram = MIB(128), .cpu = "max",
+                          .rtc_base = "utc",
                           .acpi = true, .hpet = true, .smm = true, .exit_now = -1};
     for (int i = 1; i < argc && o->exit_now < 0; i++) {
         if (argv[i][0] == '-' && argv[i][1]) {
@@ -678,7 +754,9 @@ bool options_parse(struct options *o, int argc, char **argv, struct error *error
             return false;
         }
     }
-    if (o->append && !o->kernel && o->exit_now < 0) return error_set(error, "-append needs -kernel");
-    if (o->initrd && !o->kernel && o->exit_now < 0) return error_set(error, "-initrd needs -kernel");
+    if (o->append && !o->kernel && o->exit_now < 0)
+        return error_set(error, "-append needs -kernel");
+    if (o->initrd && !o->kernel && o->exit_now < 0)
+        return error_set(error, "-initrd needs -kernel");
     return o->exit_now >= 0 || stdio_once(o, error);
 }

@@ -49,7 +49,8 @@ struct monitor_option {
 
 struct options {
     const char *program;
-    enum { ACCEL_BEST, ACCEL_INTERP, ACCEL_JIT } accel; /* BEST: the translator where there is one */
+    enum { ACCEL_BEST, ACCEL_INTERP, ACCEL_JIT } accel; /* BEST: the translator where there is
+                                                           one */
     bool icount, icount_sleep; /* time is counted instructions, 2^shift ns each */
     unsigned icount_shift;
     bool has_seed;             /* random numbers are made from it */
@@ -69,7 +70,8 @@ struct options {
     unsigned drive_count;
     bool snapshot;
     const char *devices[MAX_DEVICES];
-    const char *globals[MAX_DEVICES]; /* CLASS.PROPERTY=VALUE, of classes and properties there are */
+    const char *globals[MAX_DEVICES]; /* CLASS.PROPERTY=VALUE, of classes and properties there
+                                         are */
     unsigned device_count, global_count;
     const char *netdevs[MAX_TEXTS], *nics[MAX_TEXTS], *objects[MAX_TEXTS];
     unsigned netdev_count, nic_count, object_count;

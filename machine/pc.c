@@ -66,8 +66,9 @@ struct wire pc_irq(struct pc *pc, unsigned n)
 }
 
 /*
- * The 8254 and the RTC reach IRQ 0 and 8 only while the HPET has not taken them over. OUT0 rests high,
- * so it must be let go of at that moment: an 8254 that is not counting would hide the HPET's edges.
+ * The 8254 and the RTC reach IRQ 0 and 8 only while the HPET has not taken them over. OUT0 rests
+ * high, so it must be let go of at that moment: an 8254 that is not counting would hide the HPET's
+ * edges.
  */
 static void timer_irq_set(void *opaque, unsigned line, bool level)
 {
@@ -117,7 +118,8 @@ enum { CMOS_SHUTDOWN_STATUS = 0x0f, CMOS_RESUME = 0xfe };
 
 /* --- processors --- */
 
-static u64 machine_tsc(void *opaque) { return clock_now(opaque); } /* 1 GHz: one tick a nanosecond */
+/* 1 GHz: one tick a nanosecond */
+static u64 machine_tsc(void *opaque) { return clock_now(opaque); }
 
 static u64 machine_wall_start(void *opaque) { return clock_wall_start(opaque); }
 
@@ -152,13 +154,15 @@ static bool add_processor(struct pc *pc, unsigned index, struct error *error)
     cpu->lock_opaque = m;
     cpu->a20_mask = ~(u64)0;
     cpu->exact = m->icount != NULL;
-    cpu->stress = (struct cpu_stress){.tlb_entries = m->options->tlb_entries, .exits = m->options->random_exits};
+    cpu->stress = (struct cpu_stress){.tlb_entries = m->options->tlb_entries,
+                                      .exits = m->options->random_exits};
     m->vcpu[index].cpu = cpu;
     m->vcpu[index].machine = m;
     vcpu_thread_init(&m->vcpu[index]);
     m->vcpu_count = index + 1;
     smp_group_add(m->group, cpu);
-    if (!cpu_set_model(cpu, m->options->cpu, error)) return error_prefix(error, "-cpu %s", m->options->cpu);
+    if (!cpu_set_model(cpu, m->options->cpu, error))
+        return error_prefix(error, "-cpu %s", m->options->cpu);
     cpu->inta = pic_inta;
     cpu->inta_opaque = pc;
     if (!feature_on(&cpu->features, FEATURE_APIC)) return true;
@@ -202,7 +206,8 @@ static bool add_translator(struct pc *pc, struct error *error)
     if (!m->jit) return false;
     for (unsigned i = 0; i < m->vcpu_count; i++)
         if (!jit_attach(m->vcpu[i].cpu, m->jit, &why)) {
-            if (m->options->accel == ACCEL_JIT) fprintf(stderr, "lyrebird: -accel jit: %s\n", why.text);
+            if (m->options->accel == ACCEL_JIT)
+                fprintf(stderr, "lyrebird: -accel jit: %s\n", why.text);
             break;
         }
     return true;
@@ -216,9 +221,11 @@ static bool add_processors(struct pc *pc, struct error *error)
     for (unsigned i = 0; i < m->options->smp; i++)
         if (!add_processor(pc, i, error)) return false;
     if (m->options->smp > 1 && !pc->lapic[0])
-        return error_set(error, "-smp %u: -cpu %s has no local APIC", m->options->smp, m->options->cpu);
+        return error_set(error, "-smp %u: -cpu %s has no local APIC", m->options->smp,
+                         m->options->cpu);
     if (!add_translator(pc, error)) return false;
-    /* Few processors that interpret may keep more of their code than many: the whole stays the same. */
+    /* Few processors that interpret may keep more of their code than many: the whole stays the
+     * same. */
     for (unsigned i = 0; i < m->options->smp; i++)
         if (!m->vcpu[i].cpu->jit) cpu_keep_code(m->vcpu[i].cpu, MIB(8) / m->options->smp);
     return true;
@@ -377,9 +384,9 @@ bool pc_build(struct machine *m, struct error *error)
     /* Flash needs its drives, so these come before memory. */
     return pc_open_drives(pc, error) && pc_build_memory(pc, error) && add_processors(pc, error) &&
            add_interrupts(pc, error) && add_chipset(pc, error) && add_timers(pc, error) &&
-           add_ferr(pc, error) && add_input(pc, error) && pc_add_ports(pc, error) && pc_add_disks(pc, error) &&
-           pc_add_display(pc, error) && pc_add_network(pc, error) && pc_add_user_devices(pc, error) &&
-           pc_describe(pc, error);
+           add_ferr(pc, error) && add_input(pc, error) && pc_add_ports(pc, error) &&
+           pc_add_disks(pc, error) && pc_add_display(pc, error) && pc_add_network(pc, error) &&
+           pc_add_user_devices(pc, error) && pc_describe(pc, error);
 }
 
 bool pc_add_pci(struct pc *pc, struct device *device, struct error *error)
@@ -405,7 +412,10 @@ bool pc_wakes(struct machine *m, enum wake_cause cause)
 }
 
 /* The memory controller keeps the memory, and what is mapped where. */
-bool pc_sleeps_on(struct machine *m, const struct device *device) { return device == m->pc->host_bridge; }
+bool pc_sleeps_on(struct machine *m, const struct device *device)
+{
+    return device == m->pc->host_bridge;
+}
 
 void pc_woken(struct machine *m, enum wake_cause cause)
 {

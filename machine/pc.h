@@ -15,7 +15,8 @@ struct pc_line {
 
 struct pc {
     struct machine *machine;
-    struct device *pic[2], *ioapic, *pit, *rtc, *fw_cfg, *host_bridge, *isa_bridge, *pm, *hpet, *dma, *floppy, *ferr;
+    struct device *pic[2], *ioapic, *pit, *rtc, *fw_cfg, *host_bridge, *isa_bridge, *pm, *hpet,
+        *dma, *floppy, *ferr;
     struct device *lapic[MAX_VCPUS];
     struct apic_bus *apic_bus;
     struct pci_bus *pci;

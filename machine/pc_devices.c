@@ -28,33 +28,41 @@
 static void drive_stopped(void *opaque, struct drive *drive, int error, bool is_write)
 {
     struct machine *m = opaque;
-    fprintf(stderr, "lyrebird: drive '%s': %s: %s; the machine is paused (monitor: cont tries again)\n",
+    fprintf(stderr,
+            "lyrebird: drive '%s': %s: %s; the machine is paused (monitor: cont tries again)\n",
             drive_id(drive), is_write ? "write" : "read", strerror(error));
     machine_ask_pause(m, "io-error");
 }
 
-static void drive_trouble(void *opaque, struct drive *drive, int error, bool is_write, enum drive_trouble what)
+static void drive_trouble(void *opaque, struct drive *drive, int error, bool is_write,
+                          enum drive_trouble what)
 {
     static const char *const actions[] = {"report", "ignore", "stop", "report"};
-    machine_tell(opaque, &(struct machine_event){.kind = EVENT_BLOCK_IO_ERROR, .device = drive_id(drive),
-                                                 .operation = is_write ? "write" : "read", .action = actions[what],
-                                                 .nospace = error == ENOSPC, .reason = strerror(error)});
+    machine_tell(opaque, &(struct machine_event){.kind = EVENT_BLOCK_IO_ERROR,
+                                                 .device = drive_id(drive),
+                                                 .operation = is_write ? "write" : "read",
+                                                 .action = actions[what],
+                                                 .nospace = error == ENOSPC,
+                                                 .reason = strerror(error)});
 }
 
 static void drive_tray(void *opaque, struct drive *drive, bool open)
 {
-    machine_tell(opaque, &(struct machine_event){.kind = EVENT_DEVICE_TRAY_MOVED, .device = drive_id(drive),
+    machine_tell(opaque, &(struct machine_event){.kind = EVENT_DEVICE_TRAY_MOVED,
+                                                 .device = drive_id(drive),
                                                  .id = drive_id(drive), .tray_open = open});
 }
 
 static struct drive_settings settings_for(struct machine *m, const char *id)
 {
-    return (struct drive_settings){.id = id, .stop = drive_stopped, .trouble = drive_trouble, .tray = drive_tray, .opaque = m,
+    return (struct drive_settings){.id = id, .stop = drive_stopped, .trouble = drive_trouble,
+                                   .tray = drive_tray, .opaque = m,
                                    .clock = m->icount ? m->clock : NULL};
 }
 
 /* Drives without an index= take the first free place, behind those that have one. */
-static bool place_drives(struct options *o, enum drive_interface interface, unsigned places, struct error *error)
+static bool place_drives(struct options *o, enum drive_interface interface, unsigned places,
+                         struct error *error)
 {
     u32 taken = 0;
     for (unsigned pass = 0; pass < 2; pass++)
@@ -65,9 +73,11 @@ static bool place_drives(struct options *o, enum drive_interface interface, unsi
             if (pass == 1 && d->index >= 0) continue;
             if (pass == 1) for (d->index = 0; taken >> d->index & 1;) d->index++;
             if (d->index >= (int)places)
-                return error_set(error, "%s: %s index %d; 0 to %u exist", what, interface == IF_IDE ? "IDE" : "floppy", d->index, places - 1);
+                return error_set(error, "%s: %s index %d; 0 to %u exist", what,
+                                 interface == IF_IDE ? "IDE" : "floppy", d->index, places - 1);
             if (taken >> d->index & 1)
-                return error_set(error, "%s: %s index %d is taken", what, interface == IF_IDE ? "IDE" : "floppy", d->index);
+                return error_set(error, "%s: %s index %d is taken", what,
+                                 interface == IF_IDE ? "IDE" : "floppy", d->index);
             taken |= 1u << d->index;
         }
     return true;
@@ -82,7 +92,8 @@ static void default_id(struct machine *m, const struct drive_option *o, char *id
         snprintf(id, size, "ide%d-%s%d", o->index >> 1, o->cdrom ? "cd" : "hd", o->index & 1);
         return;
     }
-    for (unsigned i = 0; i < m->drive_count; i++) n += m->drive_options[i]->interface == o->interface;
+    for (unsigned i = 0; i < m->drive_count; i++)
+        n += m->drive_options[i]->interface == o->interface;
     if (o->interface == IF_FLOPPY) n = (unsigned)o->index;
     snprintf(id, size, "%s%u", prefix[o->interface], n);
 }
@@ -94,7 +105,8 @@ static bool open_drive(struct pc *pc, const struct drive_option *o, struct error
     struct image *image = NULL;
     default_id(m, o, id, sizeof id);
     if (o->file && *o->file) {
-        bool snapshot = o->snapshot || (m->options->snapshot && !o->cdrom && o->interface != IF_PFLASH);
+        bool snapshot = o->snapshot || (m->options->snapshot && !o->cdrom &&
+                                        o->interface != IF_PFLASH);
         image = image_open(o->file, o->format, o->read_only, snapshot, error);
         if (!image) return false;
     }
@@ -146,7 +158,9 @@ static bool add_ide(struct pc *pc, struct error *error)
     struct wire irq[2] = {pc_irq(pc, 14), pc_irq(pc, 15)};
     bool taken[4] = {false};
     piix3_ide_set_wires(ide, irq);
-    if (!pci_bus_add(pc->pci, (struct pci_device *)ide, 1 << 3 | 1, error) || !machine_add(m, ide, error)) return false;
+    if (!pci_bus_add(pc->pci, (struct pci_device *)ide, 1 << 3 | 1, error) ||
+        !machine_add(m, ide, error))
+        return false;
     for (unsigned i = 0; i < m->drive_count; i++) {
         const struct drive_option *o = m->drive_options[i];
         if (o->interface != IF_IDE) continue;
@@ -155,7 +169,8 @@ static bool add_ide(struct pc *pc, struct error *error)
     }
     struct drive_settings empty = settings_for(m, "ide1-cd0");
     if (!taken[2] && !m->options->nodefaults && m->drive_count < MAX_DRIVES) {
-        static const struct drive_option no_option = {.interface = IF_IDE, .cdrom = true, .index = 2};
+        static const struct drive_option no_option = {
+            .interface = IF_IDE, .cdrom = true, .index = 2};
         m->drive_options[m->drive_count] = &no_option;
         m->drives[m->drive_count] = drive_new(NULL, &empty, m->loop);
         piix3_ide_attach(ide, 1, 0, m->drives[m->drive_count++], true);
@@ -183,7 +198,8 @@ bool pc_add_disks(struct pc *pc, struct error *error)
 /* --- ports --- */
 
 /* TEXT as -serial takes it; "mon:" and -nographic share the terminal with the monitor. */
-static bool open_port(struct machine *m, const char *label, const char *text, struct chardev **out, struct error *error)
+static bool open_port(struct machine *m, const char *label, const char *text, struct chardev **out,
+                      struct error *error)
 {
     *out = NULL;
     if (!strcmp(text, "none")) return true;
@@ -195,13 +211,15 @@ static bool add_serial(struct pc *pc, struct error *error)
     struct options *o = pc->machine->options;
     static const char *const base[] = {"0x3f8", "0x2f8", "0x3e8", "0x2e8"};
     static const u8 irq[] = {4, 3, 4, 3};
-    if (!o->serial_count && !o->nodefaults) o->serial[o->serial_count++] = o->nographic ? "mon:stdio" : "null";
+    if (!o->serial_count && !o->nodefaults)
+        o->serial[o->serial_count++] = o->nographic ? "mon:stdio" : "null";
     for (unsigned i = 0; i < o->serial_count; i++) {
         struct chardev *chardev;
         char label[24];
         snprintf(label, sizeof label, "serial%u", i);
         if (!strcmp(o->serial[i], "none")) continue;
-        if (!open_port(pc->machine, label, o->serial[i], &chardev, error)) return error_prefix(error, "-serial %s", o->serial[i]);
+        if (!open_port(pc->machine, label, o->serial[i], &chardev, error))
+            return error_prefix(error, "-serial %s", o->serial[i]);
         struct device *uart = machine_new_device(pc->machine, "isa-serial");
         device_set_pointer(uart, "chardev", chardev);
         if (!device_set_property(uart, "iobase", base[i], error)) return false;
@@ -216,7 +234,8 @@ static bool add_parallel(struct pc *pc, struct error *error)
     const char *text = pc->machine->options->parallel;
     struct chardev *chardev = NULL;
     if (text && !strcmp(text, "none")) return true;
-    if (text && !open_port(pc->machine, "parallel0", text, &chardev, error)) return error_prefix(error, "-parallel %s", text);
+    if (text && !open_port(pc->machine, "parallel0", text, &chardev, error))
+        return error_prefix(error, "-parallel %s", text);
     if (!text && pc->machine->options->nodefaults) return true;
     struct device *port = machine_new_device(pc->machine, "isa-parallel");
     device_set_pointer(port, "chardev", chardev);
@@ -227,10 +246,13 @@ static bool add_parallel(struct pc *pc, struct error *error)
 bool pc_add_ports(struct pc *pc, struct error *error)
 {
     struct machine *m = pc->machine;
-    if (!machine_open_chardevs(m, error) || !add_serial(pc, error) || !add_parallel(pc, error) || !pc_add_isa(pc, "port92", error)) return false;
+    if (!machine_open_chardevs(m, error) || !add_serial(pc, error) || !add_parallel(pc, error) ||
+        !pc_add_isa(pc, "port92", error))
+        return false;
     if (m->options->debugcon) {
         struct chardev *chardev;
-        if (!open_port(m, "debugcon", m->options->debugcon, &chardev, error)) return error_prefix(error, "-debugcon %s", m->options->debugcon);
+        if (!open_port(m, "debugcon", m->options->debugcon, &chardev, error))
+            return error_prefix(error, "-debugcon %s", m->options->debugcon);
         struct device *port = machine_new_device(m, "isa-debugcon");
         device_set_pointer(port, "chardev", chardev);
         if (!machine_add(m, port, error)) return false;
@@ -261,14 +283,17 @@ static bool add_card(struct pc *pc, const struct net_nic *nic, struct error *err
     const char *model = *nic->model ? nic->model : "e1000";
     if (!strcmp(model, "virtio")) model = "virtio-net-pci";
     char mac[32], path[4096];
-    struct device *card = strcmp(model, "e1000") && strcmp(model, "virtio-net-pci") ? NULL : machine_new_device(m, model);
-    if (!card) return error_set(error, "-nic model=%s: not supported (e1000, virtio-net-pci)", model);
-    snprintf(mac, sizeof mac, "%02x:%02x:%02x:%02x:%02x:%02x", nic->mac[0], nic->mac[1], nic->mac[2],
-             nic->mac[3], nic->mac[4], nic->mac[5]);
+    bool known = !strcmp(model, "e1000") || !strcmp(model, "virtio-net-pci");
+    struct device *card = known ? machine_new_device(m, model) : NULL;
+    if (!card)
+        return error_set(error, "-nic model=%s: not supported (e1000, virtio-net-pci)", model);
+    snprintf(mac, sizeof mac, "%02x:%02x:%02x:%02x:%02x:%02x", nic->mac[0], nic->mac[1],
+             nic->mac[2], nic->mac[3], nic->mac[4], nic->mac[5]);
     device_set_pointer(card, "netdev", nic->port);
     if (!device_set_property(card, "mac", mac, error)) return false;
     /* A missing option ROM only means that this card cannot boot from the network. */
-    if (firmware_find(m->options, !strcmp(model, "e1000") ? "pxe-e1000.rom" : "pxe-virtio.rom", path, sizeof path, error) &&
+    if (firmware_find(m->options, !strcmp(model, "e1000") ? "pxe-e1000.rom" : "pxe-virtio.rom",
+                      path, sizeof path, error) &&
         !device_set_property(card, "romfile", strdup(path), error))
         return false;
     return pc_add_pci(pc, card, error);
@@ -297,7 +322,8 @@ bool pc_add_network(struct pc *pc, struct error *error)
         if (!nic.none && !add_card(pc, &nic, error)) return false;
     }
     for (unsigned i = 0; i < o->object_count; i++) {
-        if (strncmp(o->objects[i], "filter-dump,", 12)) return error_set(error, "-object %s: not supported (filter-dump)", o->objects[i]);
+        if (strncmp(o->objects[i], "filter-dump,", 12))
+            return error_set(error, "-object %s: not supported (filter-dump)", o->objects[i]);
         if (!net_set_filter_dump(m->net, o->objects[i], error)) return false;
     }
     pc->poll = (struct nat_poll){m->loop, poll_add, poll_revents, poll_wake};
@@ -330,12 +356,15 @@ static bool drive_used(struct machine *m, const struct drive *drive)
         if (m->drives[i] == drive && m->drive_options[i]->interface != IF_NONE) return true;
     for (unsigned i = 0; i < m->device_count; i++)
         for (const struct property *p = m->devices[i]->class->properties; p && p->name; p++)
-            if (p->kind == PROPERTY_DRIVE && *(struct drive **)((char *)m->devices[i] + p->offset) == drive) return true;
+            if (p->kind == PROPERTY_DRIVE &&
+                *(struct drive **)((char *)m->devices[i] + p->offset) == drive)
+                return true;
     return false;
 }
 
 /* A -chardev's id, or what -serial takes. */
-static struct chardev *find_chardev(struct machine *m, const struct device *device, const char *value, struct error *error)
+static struct chardev *find_chardev(struct machine *m, const struct device *device,
+                                    const char *value, struct error *error)
 {
     char text[64], label[48];
     for (unsigned i = 0; i < m->chardev_count; i++)
@@ -361,10 +390,14 @@ static bool set_user_property(struct machine *m, struct device *device, const ch
         return device_set_property(device, key, value, error);
     if (p->kind == PROPERTY_DRIVE) pointer = find_drive(m, value);
     else if (p->kind == PROPERTY_NETDEV) pointer = net_set_find(m->net, value);
-    else if (p->kind == PROPERTY_CHARDEV && !(pointer = find_chardev(m, device, value, error))) return false;
-    if (!pointer) return error_set(error, "-device %s: no such %s '%s'", device->class->name, key, value);
+    else if (p->kind == PROPERTY_CHARDEV && !(pointer = find_chardev(m, device, value, error)))
+        return false;
+    if (!pointer)
+        return error_set(error, "-device %s: no such %s '%s'", device->class->name, key, value);
     if (p->kind == PROPERTY_DRIVE && drive_used(m, pointer))
-        return error_set(error, "-device %s: drive '%s' has its place already (if=none leaves it free)", device->class->name, value);
+        return error_set(error,
+                         "-device %s: drive '%s' has its place already (if=none leaves it free)",
+                         device->class->name, value);
     device_set_pointer(device, key, pointer);
     return true;
 }
@@ -385,7 +418,9 @@ static bool add_user_device(struct pc *pc, const char *text, struct error *error
     if (!keyvals_parse(&kv, text, "driver", error)) return false;
     const char *driver = keyvals_get(&kv, "driver");
     const struct device_class *class = driver ? device_class_find(driver) : NULL;
-    if (!class || !class->user_creatable) return error_set(error, "-device %s: no such device (-device help lists them)", driver ? driver : text);
+    if (!class || !class->user_creatable)
+        return error_set(error, "-device %s: no such device (-device help lists them)",
+                         driver ? driver : text);
     struct device *device = machine_new_device(m, driver);
     bool has_mac = false, wants_mac = find_property(class, "mac") != NULL;
     for (unsigned i = 0; i < kv.count; i++) {
@@ -393,8 +428,10 @@ static bool add_user_device(struct pc *pc, const char *text, struct error *error
         if (!strcmp(key, "driver") || !strcmp(key, "bus") || !strcmp(key, "bootindex")) continue;
         if (!strcmp(key, "addr") && class->is_pci) {
             char *end;
-            unsigned long slot = strtoul(value, &end, 16), function = *end == '.' ? strtoul(end + 1, &end, 16) : 0;
-            if (*end || slot > 31 || function > 7) return error_set(error, "-device %s: bad addr '%s'", driver, value);
+            unsigned long slot = strtoul(value, &end, 16),
+                          function = *end == '.' ? strtoul(end + 1, &end, 16) : 0;
+            if (*end || slot > 31 || function > 7)
+                return error_set(error, "-device %s: bad addr '%s'", driver, value);
             devfn = (int)(slot << 3 | function);
             continue;
         }
@@ -405,12 +442,14 @@ static bool add_user_device(struct pc *pc, const char *text, struct error *error
         u8 mac[6];
         char text_mac[32];
         net_default_mac(mac, m->net->nic_count++);
-        snprintf(text_mac, sizeof text_mac, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
+        snprintf(text_mac, sizeof text_mac, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2],
+                 mac[3], mac[4], mac[5]);
         if (!device_set_property(device, "mac", text_mac, error)) return false;
     }
     if (class->connect) class->connect(device, input_wire, pc);
     if (!class->is_pci) return machine_add(m, device, error);
-    return pci_bus_add(pc->pci, (struct pci_device *)device, devfn, error) && machine_add(m, device, error);
+    return pci_bus_add(pc->pci, (struct pci_device *)device, devfn, error) &&
+           machine_add(m, device, error);
 }
 
 bool pc_add_user_devices(struct pc *pc, struct error *error)

@@ -60,14 +60,16 @@ void pc_add_acpi(struct pc *pc, u16 pm_base)
         .pci_hole64_start = GIB(4) + ((pc->ram_above_4g + GIB(1) - 1) & ~(GIB(1) - 1)),
     };
     config.pci_hole64_end = config.pci_hole64_start + GIB(32) - 1;
-    if (config.pci_hole > 0x80000000u && config.pci_hole < 0xc0000000u) config.pci_hole = 0xc0000000u;
+    if (config.pci_hole > 0x80000000u && config.pci_hole < 0xc0000000u)
+        config.pci_hole = 0xc0000000u;
     acpi_build(pc->fw_cfg, &config);
 }
 
 static void add_smbios(struct pc *pc)
 {
     struct options *o = pc->machine->options;
-    struct smbios_config config = {.vcpus = o->smp, .ram_below_4g = pc->ram_below_4g, .ram_above_4g = pc->ram_above_4g};
+    struct smbios_config config = {
+        .vcpus = o->smp, .ram_below_4g = pc->ram_below_4g, .ram_above_4g = pc->ram_above_4g};
     for (unsigned i = 0, at = 0; o->uuid && i < 16; at += 2) {
         unsigned byte;
         if (o->uuid[at] == '-') at++;

@@ -74,7 +74,8 @@ static bool map_ram(struct pc *pc, struct error *error)
     region_init_memory(&pc->ram_low, pc->ram, pc->ram_below_4g, false, "ram");
     bus_map(m->bus, BUS_MEMORY, &pc->ram_low, 0, LAYER_RAM);
     if (pc->ram_above_4g) {
-        region_init_memory(&pc->ram_high, pc->ram + pc->ram_below_4g, pc->ram_above_4g, false, "ram-high");
+        region_init_memory(&pc->ram_high, pc->ram + pc->ram_below_4g, pc->ram_above_4g, false,
+                           "ram-high");
         bus_map(m->bus, BUS_MEMORY, &pc->ram_high, GIB(4), LAYER_RAM);
     }
     static const struct region_ops nothing = {.name = "no-ram"};
@@ -95,7 +96,8 @@ static bool load_bios(struct pc *pc, struct error *error)
     if (!bytes) return false;
     if (pc->bios_size & 0xffff) {
         free(bytes);
-        return error_set(error, "firmware %s: size %" PRIu64 " is not a multiple of 64 KiB", path, pc->bios_size);
+        return error_set(error, "firmware %s: size %" PRIu64 " is not a multiple of 64 KiB", path,
+                         pc->bios_size);
     }
     pc->bios = bus_alloc_memory(m->bus, pc->bios_size, "bios");
     if (pc->bios) memcpy(pc->bios, bytes, pc->bios_size);
@@ -124,14 +126,16 @@ static bool map_flash(struct pc *pc, struct error *error)
         if (option->interface != IF_PFLASH) continue;
         u64 size = drive_size(m->drives[i]);
         if (!size || size & 0xfff || size > MIB(16))
-            return error_set(error, "%s: flash of %" PRIu64 " bytes; a multiple of 4 KiB up to 16 MiB fits", option->file, size);
+            return error_set(error, "%s: flash of %" PRIu64 " bytes; a multiple of 4 KiB up to "
+                             "16 MiB fits", option->file, size);
         struct device *flash = machine_new_device(m, "pflash-cfi01");
         if (!flash) return error_set(error, "-drive if=pflash: not supported by this build");
         char number[32];
         top -= size;
         snprintf(number, sizeof number, "0x%" PRIx64, top);
         device_set_pointer(flash, "drive", m->drives[i]);
-        if (!device_set_property(flash, "base", number, error) || !machine_add(m, flash, error)) return false;
+        if (!device_set_property(flash, "base", number, error) || !machine_add(m, flash, error))
+            return false;
         pc->has_flash = true;
     }
     return true;

@@ -24,9 +24,9 @@ struct cpu_pins {
 
 struct local_apic_port {
     void *apic;
-    u64 frequency;                                               /* Hz, of its timer before the divider */
-    /* INTA: the vector to deliver, or -1 when there is none after all (spurious). Asks the 8259 when
-     * the local APIC is disabled or LINT0 is ExtINT. */
+    u64 frequency; /* Hz, of its timer before the divider */
+    /* INTA: the vector to deliver, or -1 when there is none after all (spurious). Asks the 8259
+     * when the local APIC is disabled or LINT0 is ExtINT. */
     int (*acknowledge)(void *apic);
     u32 (*mmio_read)(void *apic, unsigned offset);               /* aligned 32-bit registers */
     void (*mmio_write)(void *apic, unsigned offset, u32 value);

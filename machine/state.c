@@ -165,13 +165,15 @@ void state_dump(void *out, const char *prefix, const void *object, const struct 
         } else {
             fprintf(out, "%s%s=", prefix, f->name);
             for (u32 i = 0; i < f->count; i++)
-                fprintf(out, "%s%" PRIx64, i ? " " : "", load_element(at + (size_t)i * f->size, f->size));
+                fprintf(out, "%s%" PRIx64, i ? " " : "",
+                        load_element(at + (size_t)i * f->size, f->size));
             fputc('\n', out);
         }
     }
 }
 
-u64 state_number(const void *object, const struct state_field *fields, const char *name, unsigned index)
+u64 state_number(const void *object, const struct state_field *fields, const char *name,
+                 unsigned index)
 {
     const struct state_field *f = find_field(fields, name);
     if (!f || f->kind != STATE_NUMBER || index >= f->count) return 0;

@@ -14,8 +14,9 @@
  *
  * SCALAR(type, name)         one u8/u16/u32/u64/i8..i64 (no bool, enum, pointer, host time)
  * ARRAY(type, name, count)   a fixed array of the same
- * GROUP(name_, member, count) count copies of `struct name_`, itself made with STATE_MEMBERS/STATE_TABLE
- * BLOB(member, size_member)  `u8 *member`, allocated by init, of `u32 size_member` bytes
+ * GROUP(name_, member, count) count copies of `struct name_`, itself made with
+ * STATE_MEMBERS/STATE_TABLE BLOB(member, size_member) `u8 *member`, allocated by init, of `u32
+ * size_member` bytes
  *
  * In a file a field is {name, element size, count, little-endian elements}: order does not matter,
  * a field the file lacks keeps its reset value, a field the chip lacks is refused by name.
@@ -81,7 +82,8 @@ void state_dump(void *out, const char *prefix, const void *object,
                 const struct state_field *fields);
 
 /* Element INDEX of the number NAME, for who shows a chip; 0 when there is none. */
-u64 state_number(const void *object, const struct state_field *fields, const char *name, unsigned index);
+u64 state_number(const void *object, const struct state_field *fields, const char *name,
+                 unsigned index);
 
 void state_buffer_free(struct state_buffer *buffer);
 

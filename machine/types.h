@@ -61,8 +61,8 @@ static ALWAYS_INLINE void st32(void *p, u32 v) { v = le32(v); memcpy(p, &v, 4); 
 static ALWAYS_INLINE void st64(void *p, u64 v) { v = le64(v); memcpy(p, &v, 8); }
 
 /*
- * Guest memory. Guests may race on it, as they may on a real machine, so ThreadSanitizer is kept out
- * of the functions that touch it and looks everywhere else.
+ * Guest memory. Guests may race on it, as they may on a real machine, so ThreadSanitizer is kept
+ * out of the functions that touch it and looks everywhere else.
  */
 #if defined(__has_feature)
 #if __has_feature(thread_sanitizer)

@@ -3,8 +3,6 @@
  */
 #include "machine/machine.h"
 
-#include "machine/host/os.h"
-
 #include "cpu/cpu.h" /* cpu_run, cpu_request */
 #include "machine/host/loop.h"
 #include "machine/host/os.h"
@@ -47,7 +45,8 @@ void vcpu_relax(void *opaque)
 static bool may_watch(struct machine *m)
 {
     u32 running = atomic_load_explicit(&m->running, memory_order_relaxed);
-    return running && running + atomic_load_explicit(&m->watching, memory_order_relaxed) <= m->host_processors;
+    return running &&
+           running + atomic_load_explicit(&m->watching, memory_order_relaxed) <= m->host_processors;
 }
 
 static bool is_kicked(struct vcpu_thread *thread)
@@ -55,9 +54,9 @@ static bool is_kicked(struct vcpu_thread *thread)
     return atomic_load_explicit(&thread->kicked, memory_order_relaxed);
 }
 
-/* Looks out for a kick instead of sleeping at once: being woken takes the host longer than much of what
- * processors wait for one another. Who is to kick it may be queued behind it for the same processor of the
- * host, so that goes to others first, and again now and then. */
+/* Looks out for a kick instead of sleeping at once: being woken takes the host longer than much of
+ * what processors wait for one another. Who is to kick it may be queued behind it for the same
+ * processor of the host, so that goes to others first, and again now and then. */
 static void watch(struct vcpu_thread *thread, u64 until)
 {
     struct machine *m = thread->machine;
@@ -75,11 +74,13 @@ static void watch(struct vcpu_thread *thread, u64 until)
     atomic_fetch_sub(&m->watching, 1);
 }
 
-/* Longer the next time if that would have met the kick that came SLEPT ns on; not at all behind a long sleep. */
+/* Longer the next time if that would have met the kick that came SLEPT ns on; not at all behind a
+ * long sleep. */
 static void learn_to_watch(struct vcpu_thread *thread, u64 slept)
 {
     if (slept > WATCH_MOST_NS) thread->watch_ns = 0;
-    else if (slept > thread->watch_ns) thread->watch_ns = thread->watch_ns ? thread->watch_ns * 2 : WATCH_LEAST_NS;
+    else if (slept > thread->watch_ns)
+        thread->watch_ns = thread->watch_ns ? thread->watch_ns * 2 : WATCH_LEAST_NS;
     if (thread->watch_ns > WATCH_MOST_NS) thread->watch_ns = WATCH_MOST_NS;
 }
 
@@ -96,7 +97,8 @@ static void sleep_until_kicked(struct vcpu_thread *thread)
     learn_to_watch(thread, os_monotonic_ns() - began);
 }
 
-/* MWAIT: naps grow while nothing else is done between them, so that an idle processor costs little. */
+/* MWAIT: naps grow while nothing else is done between them, so that an idle processor costs
+ * little. */
 static void nap(struct vcpu_thread *thread)
 {
     u64 instructions = thread->cpu->icount;

@@ -11,8 +11,8 @@ struct capture;
 struct clock;
 struct error;
 
-/* Listens on PORT until capture_close. The times are CLOCK's wall time. MAXLEN 0: 65,535. NULL with a
- * line in ERROR when the file cannot be made or PORT is being captured already. */
+/* Listens on PORT until capture_close. The times are CLOCK's wall time. MAXLEN 0: 65,535. NULL with
+ * a line in ERROR when the file cannot be made or PORT is being captured already. */
 struct capture *capture_open(struct net_port *port, const char *path, u32 maxlen,
                              struct clock *clock, struct error *error);
 

@@ -307,11 +307,13 @@ bool nat_add_forward(struct net_port *port, const char *text, struct error *erro
 
     if (!parse_protocol(&p, &f.udp) || !parse_endpoint(&p, '-', &f.host, &f.host_port) ||
         !parse_endpoint(&p, 0, &f.guest, &f.guest_port) || !f.guest_port)
-        return error_set(error, "hostfwd=%s: not of the form tcp|udp:[addr]:port-[addr]:port", text);
+        return error_set(error, "hostfwd=%s: not of the form tcp|udp:[addr]:port-[addr]:port",
+                         text);
     host.s_addr = htonl(f.host);
     guest.s_addr = htonl(f.guest);
     errno = 0;
-    if (slirp_add_hostfwd(nat->slirp, f.udp, host, (int)f.host_port, guest, (int)f.guest_port) < 0) {
+    if (slirp_add_hostfwd(nat->slirp, f.udp, host, (int)f.host_port, guest,
+                          (int)f.guest_port) < 0) {
         char name[INET_ADDRSTRLEN];
         int why = errno;
         inet_ntop(AF_INET, &host, name, sizeof name);

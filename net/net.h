@@ -9,8 +9,8 @@
 
 struct net_end {
     void *opaque;
-    /* Takes one frame (at most 65,550 bytes). Returns false when it has no room now: the sender keeps
-     * the frame and sends again after net_ready. NULL: nobody there. */
+    /* Takes one frame (at most 65,550 bytes). Returns false when it has no room now: the sender
+     * keeps the frame and sends again after net_ready. NULL: nobody there. */
     bool (*receive)(void *opaque, const u8 *frame, u32 length);
     void (*ready)(void *opaque); /* the other end has room again; may be NULL */
     void (*link)(void *opaque, bool up); /* may be NULL */
@@ -19,7 +19,8 @@ struct net_end {
 struct net_port {
     char id[32];
     struct net_end card, backend;
-    void (*tap)(void *opaque, const u8 *frame, u32 length, bool from_card); /* capture; may be NULL */
+    /* capture; may be NULL */
+    void (*tap)(void *opaque, const u8 *frame, u32 length, bool from_card);
     void *tap_opaque;
     void (*release)(struct net_port *port);
 };

@@ -107,7 +107,8 @@ bool net_segment(const u8 *frame, u32 length, const struct net_segment_plan *pla
     u32 index = 0, offset = 0, payload;
 
     if (length > NET_SEGMENT_MAX || plan->header > length || plan->mss == 0) return false;
-    if (plan->l3 > 256 || plan->l4 > 512 || plan->l4 < plan->l3 + (plan->ipv6 ? 40 : 20)) return false;
+    if (plan->l3 > 256 || plan->l4 > 512 || plan->l4 < plan->l3 + (plan->ipv6 ? 40 : 20))
+        return false;
     if (plan->header < plan->l4 + (plan->udp ? 8 : 20)) return false;
     payload = length - plan->header;
     if (plan->header + (payload < plan->mss ? payload : plan->mss) > scratch_size) return false;

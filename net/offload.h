@@ -25,8 +25,9 @@ struct net_segment_plan {
     bool ipv6, udp;
 };
 
-/* Cuts FRAME into segments with complete headers and checksums, in order, built in SCRATCH (at least
- * header + mss bytes). False when the plan does not fit the frame; nothing was emitted then. */
+/* Cuts FRAME into segments with complete headers and checksums, in order, built in SCRATCH (at
+ * least header + mss bytes). False when the plan does not fit the frame; nothing was emitted
+ * then. */
 bool net_segment(const u8 *frame, u32 length, const struct net_segment_plan *plan, u8 *scratch,
                  u32 scratch_size, void (*emit)(void *opaque, const u8 *frame, u32 length),
                  void *opaque);

@@ -1,8 +1,8 @@
 /*
  * -netdev, -nic and -object filter-dump. "a=b,c=d" lists; ",," is a comma inside a value.
  *
- * Not modelled: backends that need privileges or a second program (tap, bridge, vde, l2tpv3, socket,
- * stream, dgram, vhost-*): each is refused by name.
+ * Not modelled: backends that need privileges or a second program (tap, bridge, vde, l2tpv3,
+ * socket, stream, dgram, vhost-*): each is refused by name.
  */
 #include "net/options.h"
 
@@ -284,7 +284,8 @@ static struct net_port *set_make(struct net_set *set, const char *what, const st
         return NULL;
     }
     nat_options_init(&request->nat);
-    if (!take_list(what, list, hubport ? hubport_names : user_names, more, request, error)) return NULL;
+    if (!take_list(what, list, hubport ? hubport_names : user_names, more, request, error))
+        return NULL;
     if (!request->id) request->id = default_id;
     if (!set_id_free(set, what, request->id, error)) return NULL;
     request->nat.id = request->id;

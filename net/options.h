@@ -38,7 +38,8 @@ struct net_nic {
     struct net_port *port;
 };
 
-/* `-netdev TEXT`: "user,id=n0,hostfwd=..." or "hubport,id=h0,hubid=0". NULL with a line in ERROR. */
+/* `-netdev TEXT`: "user,id=n0,hostfwd=..." or "hubport,id=h0,hubid=0". NULL with a line in
+ * ERROR. */
 struct net_port *net_set_netdev(struct net_set *set, const char *text, struct error *error);
 
 /* `-nic TEXT`: "none" or "user,model=e1000,mac=...,hostfwd=...". */

@@ -1,8 +1,8 @@
 /*
  * A port: hands frames from one end to the other and shows each to the capture, once.
  *
- * Frames from the card are shown before they are delivered, because a backend may answer from within
- * its receive; a frame the backend refuses is shown again when it is offered again.
+ * Frames from the card are shown before they are delivered, because a backend may answer from
+ * within its receive; a frame the backend refuses is shown again when it is offered again.
  */
 #include "net/net.h"
 

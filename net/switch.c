@@ -32,7 +32,8 @@ struct switch_port {
 
 static unsigned address_slot(const u8 *address)
 {
-    return (address[0] ^ address[1] ^ address[2] ^ (address[3] * 5) ^ (address[4] * 3) ^ address[5]) %
+    return (address[0] ^ address[1] ^ address[2] ^ (address[3] * 5) ^ (address[4] * 3) ^
+            address[5]) %
            ADDRESSES;
 }
 
@@ -96,7 +97,8 @@ void switch_free(struct net_switch *hub)
     free(hub);
 }
 
-static struct member *switch_free_member(struct net_switch *hub, const char *id, struct error *error)
+static struct member *switch_free_member(struct net_switch *hub, const char *id,
+                                         struct error *error)
 {
     unsigned i;
 

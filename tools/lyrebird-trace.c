@@ -1,6 +1,7 @@
 /*
- * Prints what -trace-insns wrote: lyrebird-trace [-r] [-a] [-c CPU] [-n COUNT] FILE. -r: with the registers each instruction
- * changed; -a: only addresses. The file's form is machine/debug/insn_trace.h's; it is not trusted.
+ * Prints what -trace-insns wrote: lyrebird-trace [-r] [-a] [-c CPU] [-n COUNT] FILE. -r: with the
+ * registers each instruction changed; -a: only addresses. The file's form is
+ * machine/debug/insn_trace.h's; it is not trusted.
  */
 #include "machine/debug/disasm.h"
 #include "machine/debug/insn_trace.h"
@@ -45,7 +46,8 @@ static void put_registers(struct reader *r, bool shown)
         must_get(r, &number, 1);
         must_get(r, bytes, 8);
         if (number >= INSN_TRACE_REGISTER_COUNT) complain("an unknown register");
-        if (shown && r->registers) printf("%s%s=%" PRIx64, i ? " " : "    ", names[number], (u64)ld64(bytes));
+        if (shown && r->registers)
+            printf("%s%s=%" PRIx64, i ? " " : "    ", names[number], (u64)ld64(bytes));
     }
     if (shown && r->registers && count) printf("\n");
 }
@@ -79,7 +81,8 @@ static void one_insn(struct reader *r, u8 head)
 static void read_all(struct reader *r)
 {
     u8 header[INSN_TRACE_HEADER], head;
-    if (!get(r, header, sizeof header) || memcmp(header, INSN_TRACE_MAGIC, 8)) complain("not an instruction trace");
+    if (!get(r, header, sizeof header) || memcmp(header, INSN_TRACE_MAGIC, 8))
+        complain("not an instruction trace");
     if (ld32(header + 8) != INSN_TRACE_VERSION) complain("a trace of another version");
     while (r->left && get(r, &head, 1)) {
         if (head & INSN_TRACE_LENGTH) {

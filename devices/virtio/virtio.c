@@ -27,7 +27,8 @@ STATE_TABLE(virtio_queue, VIRTIO_QUEUE_STATE)
 #undef STATE_OWNER
 #define STATE_OWNER struct virtio
 const struct state_field virtio_fields[] = {
-    VIRTIO_STATE(STATE_F_SCALAR, STATE_F_ARRAY, STATE_F_GROUP, STATE_F_BLOB){NULL, 0, 0, 0, 0, NULL}};
+    VIRTIO_STATE(STATE_F_SCALAR, STATE_F_ARRAY, STATE_F_GROUP, STATE_F_BLOB)
+    {NULL, 0, 0, 0, 0, NULL}};
 #undef STATE_OWNER
 
 static struct bus *virtio_bus(const struct virtio *virtio)
@@ -184,7 +185,8 @@ struct virtio_chain *virtqueue_pop(struct virtio *virtio, struct virtio_queue *q
     chain->head = dma_ld16(virtio_bus(virtio), queue->available + 4 + 2 * (u64)slot);
     chain->out_count = chain->in_count = 0;
     chain->out_length = chain->in_length = 0;
-    if (!chain_walk(virtio, chain, queue->descriptors, queue->size, chain->head, false)) return NULL;
+    if (!chain_walk(virtio, chain, queue->descriptors, queue->size, chain->head, false))
+        return NULL;
     queue->next_available++;
     return chain;
 }

@@ -2,10 +2,10 @@
  * Virtio, whatever carries it: split virtqueues, feature and status negotiation.
  * Specification: Virtual I/O Device 1.1, chapters 2 and 3, and 2.4.5's legacy layout.
  *
- * A function (disk, network card, ...) fills in struct virtio_function, takes chains off a queue with
- * virtqueue_pop, moves bytes with virtio_gather and virtio_scatter, and gives them back with
- * virtqueue_push and virtqueue_notify. A ring that makes no sense breaks the function (DEVICE_NEEDS_
- * RESET): from then on its queues are empty until the driver resets it.
+ * A function (disk, network card, ...) fills in struct virtio_function, takes chains off a queue
+ * with virtqueue_pop, moves bytes with virtio_gather and virtio_scatter, and gives them back with
+ * virtqueue_push and virtqueue_notify. A ring that makes no sense breaks the function
+ * (DEVICE_NEEDS_RESET): from then on its queues are empty until the driver resets it.
  */
 #ifndef DEVICES_VIRTIO_VIRTIO_H
 #define DEVICES_VIRTIO_VIRTIO_H
@@ -84,7 +84,8 @@ struct virtio_function {
     void (*read_config)(struct virtio *virtio, u8 *config); /* fills config_size bytes */
     /* Bytes [offset, offset+size) of CONFIG, the current contents, are new. May be NULL. */
     void (*write_config)(struct virtio *virtio, const u8 *config, unsigned offset, unsigned size);
-    void (*notify)(struct virtio *virtio, unsigned queue); /* there may be chains; DRIVER_OK is set */
+    void (*notify)(struct virtio *virtio, unsigned queue); /* there may be chains; DRIVER_OK is
+                                                              set */
     void (*driver_ok)(struct virtio *virtio); /* the driver is up; may be NULL */
     void (*reset)(struct virtio *virtio);     /* queues are about to go: drop all under way */
 };
@@ -123,8 +124,8 @@ static inline bool virtio_running(const struct virtio *virtio)
     return (virtio->status & VIRTIO_STATUS_DRIVER_OK) && !virtio->broken;
 }
 
-/* The next chain, in queue->chain until the next pop; NULL when there is none (the driver will notify
- * when there is). */
+/* The next chain, in queue->chain until the next pop; NULL when there is none (the driver will
+ * notify when there is). */
 struct virtio_chain *virtqueue_pop(struct virtio *virtio, struct virtio_queue *queue);
 /* Gives the last COUNT chains popped back, unused. */
 void virtqueue_unpop(struct virtio_queue *queue, unsigned count);
@@ -145,7 +146,8 @@ u64 virtio_scatter(struct virtio *virtio, const struct virtio_chain *chain, u64 
 
 /* The driver did what no driver may. */
 void virtio_break(struct virtio *virtio, const char *format, ...) PRINTF(2, 3);
-/* Calls notify for QUEUE soon, on the I/O thread: so no guest keeps a processor's thread for long. */
+/* Calls notify for QUEUE soon, on the I/O thread: so no guest keeps a processor's thread for
+ * long. */
 void virtio_serve_later(struct virtio *virtio, unsigned queue);
 void virtio_config_changed(struct virtio *virtio);
 

@@ -1,8 +1,8 @@
 /*
  * Virtio memory balloon. Specification: Virtual I/O Device 1.1, 5.5.
  *
- * Not modelled: memory statistics, free-page hinting and reporting. Pages that come back need nothing
- * done: they are zeroes until written.
+ * Not modelled: memory statistics, free-page hinting and reporting. Pages that come back need
+ * nothing done: they are zeroes until written.
  */
 #include "devices/virtio/virtio_balloon.h"
 #include "devices/virtio/virtio_pci.h"

@@ -8,9 +8,10 @@
 void virtio_balloon_set_target(struct device *device, u64 bytes);
 /* What the guest has left by its own account. */
 u64 virtio_balloon_actual(struct device *device);
-/* The board's way to give the host back LENGTH bytes of plain RAM at ADDRESS, which the guest no longer
- * wants; what they hold is lost. May stay unset. */
+/* The board's way to give the host back LENGTH bytes of plain RAM at ADDRESS, which the guest no
+ * longer wants; what they hold is lost. May stay unset. */
 void virtio_balloon_on_discard(struct device *device,
-                               void (*discard)(void *opaque, u64 address, u64 length), void *opaque);
+                               void (*discard)(void *opaque, u64 address, u64 length),
+                               void *opaque);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * Virtio block device: requests go to the drive straight from guest memory, as many at a time as the
- * queue holds. Specification: Virtual I/O Device 1.1, 5.2.
+ * Virtio block device: requests go to the drive straight from guest memory, as many at a time as
+ * the queue holds. Specification: Virtual I/O Device 1.1, 5.2.
  *
  * A request whose memory is not all plain RAM, or which is cut oddly, goes through a buffer.
  * Not modelled: several queues, topology, lifetime and zoned commands, SCSI pass-through.
@@ -183,7 +183,8 @@ static bool blk_map(struct blk_request *request, const struct virtio_segment *se
             request->guest[request->guest_count].address = segment->address + skip;
             request->guest[request->guest_count++].length = (u32)part;
         }
-        if (used && (u8 *)request->segments[used - 1].base + request->segments[used - 1].length == host) {
+        if (used &&
+            (u8 *)request->segments[used - 1].base + request->segments[used - 1].length == host) {
             request->segments[used - 1].length += part;
         } else {
             request->segments[used].base = host;
@@ -347,7 +348,8 @@ static void blk_request(struct virtio_blk *blk, const struct virtio_chain *chain
     u8 header[16], status = STATUS_OK;
     u64 at, sector;
 
-    if (!chain->in_length || virtio_gather(virtio, chain, 0, header, sizeof header) != sizeof header) {
+    if (!chain->in_length ||
+        virtio_gather(virtio, chain, 0, header, sizeof header) != sizeof header) {
         virtio_break(virtio, "a request without header or status");
         return;
     }
@@ -409,7 +411,8 @@ static void blk_read_config(struct virtio *virtio, u8 *config)
     config[CONFIG_ZEROES_UNMAP] = 1;
 }
 
-static void blk_write_config(struct virtio *virtio, const u8 *config, unsigned offset, unsigned size)
+static void blk_write_config(struct virtio *virtio, const u8 *config, unsigned offset,
+                             unsigned size)
 {
     if (offset <= CONFIG_WRITEBACK && offset + size > CONFIG_WRITEBACK &&
         virtio_has(virtio, VIRTIO_BIT(BLK_CONFIG_WCE)))

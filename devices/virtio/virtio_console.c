@@ -1,5 +1,6 @@
 /*
- * Virtio console with one port, which Linux calls hvc0: what virtio-serial-pci with one virtconsole is.
+ * Virtio console with one port, which Linux calls hvc0: what virtio-serial-pci with one virtconsole
+ * is.
  * Specification: Virtual I/O Device 1.1, 5.3.
  *
  * Not modelled: several ports and the control queues, the terminal's size.
@@ -193,7 +194,8 @@ static const struct virtio_function console_function = {
 static bool virtio_console_init(struct device *device, struct error *error)
 {
     struct virtio_console *console = (struct virtio_console *)device;
-    const struct chardev_listener listener = {.opaque = console, .room = console_room, .receive = console_receive};
+    const struct chardev_listener listener = {
+        .opaque = console, .room = console_room, .receive = console_receive};
 
     timer_init(&console->retry, device->clock, console_retry, console);
     if (!virtio_pci_init(&console->proxy, &console_function, error) ||

@@ -2,7 +2,8 @@
  * Virtio network device: one pair of queues and a control queue.
  * Specification: Virtual I/O Device 1.1, 5.1.
  *
- * Checksums are completed and TCP segments cut here, so that what reaches the port are whole frames.
+ * Checksums are completed and TCP segments cut here, so that what reaches the port are whole
+ * frames.
  * Not modelled: several queue pairs, receive segmentation offload, UFO, guest announce, RSS.
  */
 #include "devices/virtio/virtio_pci.h"
@@ -25,8 +26,8 @@ enum { GSO_NONE = 0, GSO_TCPV4 = 1, GSO_TCPV6 = 4, GSO_ECN = 0x80 };
 
 /* Control commands: class << 8 | command */
 enum { CONTROL_PROMISC = 0x000, CONTROL_ALLMULTI, CONTROL_ALLUNI, CONTROL_NOMULTI, CONTROL_NOUNI,
-       CONTROL_NOBCAST, CONTROL_MAC_TABLE = 0x100, CONTROL_MAC_ADDR = 0x101, CONTROL_VLAN_ADD = 0x200,
-       CONTROL_VLAN_DEL = 0x201 };
+       CONTROL_NOBCAST, CONTROL_MAC_TABLE = 0x100, CONTROL_MAC_ADDR = 0x101,
+       CONTROL_VLAN_ADD = 0x200, CONTROL_VLAN_DEL = 0x201 };
 
 enum { CONFIG_MAC = 0, CONFIG_STATUS = 6, CONFIG_PAIRS = 8, CONFIG_SIZE = 12 };
 enum { STATUS_LINK_UP = 1 };
@@ -71,7 +72,8 @@ static u32 header_size(struct virtio *virtio)
 
 /* --- to the guest --- */
 
-static bool is_listed(const struct virtio_net *net, const u8 *address, unsigned from, unsigned count)
+static bool is_listed(const struct virtio_net *net, const u8 *address, unsigned from,
+                      unsigned count)
 {
     for (; count; count--, from++)
         if (!memcmp(net->filters + 6 * from, address, 6)) return true;
@@ -151,7 +153,8 @@ static bool net_receive(void *opaque, const u8 *frame, u32 length)
     struct virtio *virtio = net->proxy.core;
     u8 padded[60];
 
-    if (!virtio_running(virtio) || !net->link_up || length < 14 || length > NET_FRAME_MAX) return true;
+    if (!virtio_running(virtio) || !net->link_up || length < 14 || length > NET_FRAME_MAX)
+        return true;
     if (!virtio->queues[QUEUE_RX].enabled || !passes(net, frame, length)) return true;
     if (length < sizeof padded) {
         memcpy(padded, frame, length);
@@ -387,7 +390,8 @@ static void net_read_config(struct virtio *virtio, u8 *config)
 }
 
 /* Only legacy drivers may set the address here. */
-static void net_write_config(struct virtio *virtio, const u8 *config, unsigned offset, unsigned size)
+static void net_write_config(struct virtio *virtio, const u8 *config, unsigned offset,
+                             unsigned size)
 {
     (void)size;
     if (!virtio_has(virtio, VIRTIO_F_VERSION_1) && offset < CONFIG_STATUS)

@@ -188,7 +188,8 @@ static void legacy_write(struct device *device, u64 offset, u64 value, unsigned 
 }
 
 static const struct region_ops legacy_ops = {
-    .name = "virtio legacy", .read = legacy_read, .write = legacy_write, .min_size = 1, .max_size = 4};
+    .name = "virtio legacy", .read = legacy_read, .write = legacy_write, .min_size = 1,
+    .max_size = 4};
 
 /* --- the modern interface --- */
 
@@ -319,7 +320,8 @@ static void modern_write(struct device *device, u64 offset, u64 value, unsigned 
 }
 
 static const struct region_ops modern_ops = {
-    .name = "virtio modern", .read = modern_read, .write = modern_write, .min_size = 1, .max_size = 4};
+    .name = "virtio modern", .read = modern_read, .write = modern_write, .min_size = 1,
+    .max_size = 4};
 
 /* --- the window in configuration space, for firmware that cannot reach BAR 4 --- */
 

@@ -31,10 +31,13 @@ struct run {
 };
 
 enum {
-    OP_ADD_ = 0x02, OP_SUB_, OP_MUL_, OP_DIV_SIGNED, OP_DIV_UNSIGNED, OP_REM_SIGNED, OP_REM_UNSIGNED, OP_LSH,
-    OP_RSH_SIGNED, OP_RSH_UNSIGNED, OP_LOG_NOT = 0x0e, OP_BIT_AND, OP_BIT_OR, OP_BIT_XOR, OP_BIT_NOT,
+    OP_ADD_ = 0x02, OP_SUB_, OP_MUL_, OP_DIV_SIGNED, OP_DIV_UNSIGNED, OP_REM_SIGNED,
+    OP_REM_UNSIGNED, OP_LSH,
+    OP_RSH_SIGNED, OP_RSH_UNSIGNED, OP_LOG_NOT = 0x0e, OP_BIT_AND, OP_BIT_OR, OP_BIT_XOR,
+    OP_BIT_NOT,
     OP_EQUAL, OP_LESS_SIGNED, OP_LESS_UNSIGNED, OP_EXT, OP_REF8, OP_REF16, OP_REF32, OP_REF64,
-    OP_IF_GOTO = 0x20, OP_GOTO, OP_CONST8, OP_CONST16, OP_CONST32, OP_CONST64, OP_REG, OP_END, OP_DUP, OP_POP_,
+    OP_IF_GOTO = 0x20, OP_GOTO, OP_CONST8, OP_CONST16, OP_CONST32, OP_CONST64, OP_REG, OP_END,
+    OP_DUP, OP_POP_,
     OP_ZERO_EXT, OP_SWAP, OP_PICK = 0x32, OP_ROT,
 };
 
@@ -204,8 +207,9 @@ void *agent_parse(const char **at)
     if (!agent) return NULL;
     while (gdb_skip(at, 'X')) {
         u64 length;
-        if (agent->count == EXPRESSIONS_MAX || !gdb_number(at, &length) || !gdb_skip(at, ',') || !length ||
-            length > PACKET_MAX || gdb_unhex(*at, agent->code + used, (unsigned)length) != (int)length) {
+        if (agent->count == EXPRESSIONS_MAX || !gdb_number(at, &length) || !gdb_skip(at, ',') ||
+            !length || length > PACKET_MAX ||
+            gdb_unhex(*at, agent->code + used, (unsigned)length) != (int)length) {
             free(agent);
             return NULL;
         }

@@ -63,8 +63,8 @@ bool control_eject(struct machine *m, const char *id, bool force, struct error *
     return true;
 }
 
-bool control_change(struct machine *m, const char *id, const char *file, const char *format, const char *mode,
-                    bool force, struct error *error)
+bool control_change(struct machine *m, const char *id, const char *file, const char *format,
+                    const char *mode, bool force, struct error *error)
 {
     struct drive *drive = removable(m, id, force, error);
     if (!drive) return false;
@@ -72,7 +72,8 @@ bool control_change(struct machine *m, const char *id, const char *file, const c
     bool read_only = o->cdrom || o->read_only;
     if (mode && !strcmp(mode, "read-only")) read_only = true;
     else if (mode && !strcmp(mode, "read-write")) read_only = o->cdrom;
-    else if (mode && strcmp(mode, "retain")) return error_set(error, "Invalid parameter '%s'", mode);
+    else if (mode && strcmp(mode, "retain"))
+        return error_set(error, "Invalid parameter '%s'", mode);
     struct image *image = image_open(file, format, read_only, o->snapshot, error);
     if (!image) return false;
     if (drive_has_medium(drive)) drive_set_medium(drive, NULL);
@@ -119,7 +120,8 @@ static void keys_fire(void *opaque)
     if (m->key_count) timer_set(&m->key_timer, clock_now(machine->clock) + hold);
 }
 
-bool control_send_keys(struct machine *machine, const u32 *codes, unsigned count, u32 hold_ms, struct error *error)
+bool control_send_keys(struct machine *machine, const u32 *codes, unsigned count, u32 hold_ms,
+                       struct error *error)
 {
     struct monitors *m = machine->monitors;
     if (m->key_count + 2 * count > KEY_QUEUE) return error_set(error, "too many keys at once");
@@ -135,26 +137,34 @@ bool control_send_keys(struct machine *machine, const u32 *codes, unsigned count
     return true;
 }
 
-void control_init(struct machine *m) { timer_init(&m->monitors->key_timer, m->clock, keys_fire, m); }
+void control_init(struct machine *m)
+{
+    timer_init(&m->monitors->key_timer, m->clock, keys_fire, m);
+}
 
 /* --- memory --- */
 
-bool control_memsave(struct machine *m, struct vcpu *cpu, u64 address, u64 size, const char *name, struct error *error)
+bool control_memsave(struct machine *m, struct vcpu *cpu, u64 address, u64 size, const char *name,
+                     struct error *error)
 {
     u8 page[PAGE_SIZE];
     bool good = true;
-    if (size > MEMSAVE_MOST) return error_set(error, "at most %u GiB", (unsigned)(MEMSAVE_MOST >> 30));
+    if (size > MEMSAVE_MOST)
+        return error_set(error, "at most %u GiB", (unsigned)(MEMSAVE_MOST >> 30));
     FILE *file = fopen(name, "wb");
     if (!file) return error_set(error, "Could not open '%s': %s", name, strerror(errno));
     while (size && good) {
         size_t n = size < sizeof page ? (size_t)size : sizeof page;
         if (cpu) {
             good = guest_read(cpu, address, page, n) == n;
-            if (!good) error_set(error, "Invalid addr 0x%016llx/size %llu specified", (unsigned long long)address, (unsigned long long)size);
+            if (!good)
+                error_set(error, "Invalid addr 0x%016llx/size %llu specified",
+                          (unsigned long long)address, (unsigned long long)size);
         } else {
             dma_read(m->bus, address, page, n); /* what is no memory reads as ones */
         }
-        if (good && fwrite(page, 1, n, file) != n) good = error_set(error, "%s: writing failed", name);
+        if (good && fwrite(page, 1, n, file) != n)
+            good = error_set(error, "%s: writing failed", name);
         address += n;
         size -= n;
     }
@@ -198,7 +208,8 @@ void control_powerdown(struct machine *m)
 
 bool control_wakeup(struct machine *m, struct error *error)
 {
-    if (!m->suspended) return error_set(error, "Unable to wake up: guest is not in suspended state");
+    if (!m->suspended)
+        return error_set(error, "Unable to wake up: guest is not in suspended state");
     m->services.wake(&m->services, WAKE_USER);
     return true;
 }

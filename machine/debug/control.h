@@ -1,6 +1,7 @@
 /*
  * What both the monitor and the control sockets do to the machine.
- * Failures are a line, in QEMU's words where clients look at them. Thread: I/O thread, machine lock held.
+ * Failures are a line, in QEMU's words where clients look at them. Thread: I/O thread, machine lock
+ * held.
  */
 #ifndef MACHINE_DEBUG_CONTROL_H
 #define MACHINE_DEBUG_CONTROL_H
@@ -20,7 +21,8 @@ struct net_port;
 struct monitors {
     struct session *sessions;
     struct qmp *qmps;
-    struct { u32 code; bool down; u32 hold_ms; } keys[KEY_QUEUE]; /* still to be pressed and released */
+    /* still to be pressed and released */
+    struct { u32 code; bool down; u32 hold_ms; } keys[KEY_QUEUE];
     unsigned key_count;
     struct timer key_timer;
     unsigned mouse_buttons;
@@ -33,15 +35,18 @@ int control_drive_index(struct machine *machine, const char *id); /* -1: none */
 bool control_drive_removable(const struct machine *machine, unsigned index);
 bool control_eject(struct machine *machine, const char *id, bool force, struct error *error);
 /* FORMAT and MODE ("retain", "read-only", "read-write") may be NULL. */
-bool control_change(struct machine *machine, const char *id, const char *file, const char *format, const char *mode,
-                    bool force, struct error *error);
+bool control_change(struct machine *machine, const char *id, const char *file, const char *format,
+                    const char *mode, bool force, struct error *error);
 
-struct net_port *control_port(struct machine *machine, const char *name); /* a network's or a card's; NULL */
+/* a network's or a card's; NULL */
+struct net_port *control_port(struct machine *machine, const char *name);
 bool control_set_link(struct machine *machine, const char *name, bool up, struct error *error);
 
-bool control_send_keys(struct machine *machine, const u32 *codes, unsigned count, u32 hold_ms, struct error *error);
+bool control_send_keys(struct machine *machine, const u32 *codes, unsigned count, u32 hold_ms,
+                       struct error *error);
 /* Linear addresses of CPU's, or physical ones when CPU is NULL. Processors parked. */
-bool control_memsave(struct machine *machine, struct vcpu *cpu, u64 address, u64 size, const char *file, struct error *error);
+bool control_memsave(struct machine *machine, struct vcpu *cpu, u64 address, u64 size,
+                     const char *file, struct error *error);
 
 struct device *control_balloon_device(struct machine *machine);
 bool control_balloon(struct machine *machine, u64 bytes, struct error *error);

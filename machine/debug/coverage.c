@@ -1,7 +1,9 @@
 /*
- * -coverage: which instructions of chosen code were run, and which way its conditional branches went.
+ * -coverage: which instructions of chosen code were run, and which way its conditional branches
+ * went.
  *
- * The report has a line an instruction, by address: "ADDRESS COUNT", for a conditional branch also "taken N not-taken N".
+ * The report has a line an instruction, by address: "ADDRESS COUNT", for a conditional branch also
+ * "taken N not-taken N".
  * Addresses are linear: what runs at the same address in several address spaces counts together.
  * Only `range=` code is looked at (and interpreted); it is at most 64 MiB in all.
  */
@@ -33,14 +35,16 @@ static void count(u32 *n)
     if (now != UINT32_MAX) __atomic_store_n(n, now + 1, __ATOMIC_RELAXED);
 }
 
-static void coverage_before(struct watcher *base, struct vcpu *cpu, u64 linear, const struct insn *insn)
+static void coverage_before(struct watcher *base, struct vcpu *cpu, u64 linear,
+                            const struct insn *insn)
 {
     struct coverage *c = (struct coverage *)base;
     for (unsigned i = 0; insn && i < base->range_count; i++) {
         if (linear < base->ranges[i].first || linear > base->ranges[i].last) continue;
         struct place *place = &c->places[i][linear - base->ranges[i].first];
         count(&place->count);
-        if (insn->op == OP_Jcc) count(flags_condition(cpu, insn->cc) ? &place->taken : &place->not_taken);
+        if (insn->op == OP_Jcc)
+            count(flags_condition(cpu, insn->cc) ? &place->taken : &place->not_taken);
     }
 }
 
@@ -53,7 +57,8 @@ struct watcher *coverage_open(struct machine *m, const char *spec, struct error 
     if (!c) abort();
     c->base.before = coverage_before;
     c->base.each_insn = true;
-    if (!keyvals_parse(&kv, spec, "file", error) || !keyvals_only(&kv, "coverage", "file range", error) ||
+    if (!keyvals_parse(&kv, spec, "file", error) ||
+        !keyvals_only(&kv, "coverage", "file range", error) ||
         !watcher_ranges(&c->base, &kv, error))
         return NULL;
     const char *name = keyvals_get(&kv, "file");
@@ -61,7 +66,8 @@ struct watcher *coverage_open(struct machine *m, const char *spec, struct error 
     if (!c->base.range_count) return error_set(error, "range= is missing"), NULL;
     for (unsigned i = 0; i < c->base.range_count; i++) {
         u64 size = c->base.ranges[i].last - c->base.ranges[i].first;
-        if (size >= BYTES_MOST || (bytes += size + 1) > BYTES_MOST) return error_set(error, "more than 64 MiB of code"), NULL;
+        if (size >= BYTES_MOST || (bytes += size + 1) > BYTES_MOST)
+            return error_set(error, "more than 64 MiB of code"), NULL;
         c->places[i] = calloc(size + 1, sizeof *c->places[i]);
         if (!c->places[i]) return error_set(error, "no memory"), NULL;
     }
@@ -78,7 +84,8 @@ static void report(struct coverage *c, unsigned range)
         const struct place *p = &c->places[range][i];
         if (!p->count) continue;
         fprintf(c->file, "%016" PRIx64 " %u", r->first + i, p->count);
-        if (p->taken || p->not_taken) fprintf(c->file, " taken %u not-taken %u", p->taken, p->not_taken);
+        if (p->taken || p->not_taken)
+            fprintf(c->file, " taken %u not-taken %u", p->taken, p->not_taken);
         fputc('\n', c->file);
     }
 }

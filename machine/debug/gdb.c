@@ -1,10 +1,11 @@
 /*
  * The gdb stub: packets in, packets out.
- * Specification: "Debugging with GDB", appendix "The GDB Remote Serial Protocol"; QEMU's own packets
- * (qqemu.sstep, qqemu.PhyMemMode) as its manual has them.
+ * Specification: "Debugging with GDB", appendix "The GDB Remote Serial Protocol"; QEMU's own
+ * packets (qqemu.sstep, qqemu.PhyMemMode) as its manual has them.
  *
- * The stub runs on the I/O thread and never waits there: packets are gathered in a bounded buffer, a
- * client that does not read is not listened to, one that is sent more than there is room for is let go.
+ * The stub runs on the I/O thread and never waits there: packets are gathered in a bounded buffer,
+ * a client that does not read is not listened to, one that is sent more than there is room for is
+ * let go.
  * A client that goes without a word leaves the machine as it would run without him.
  *
  * Not there: several processes, non-stop mode, tracepoints, file transfer, reverse execution.
@@ -37,7 +38,10 @@ void gdb_reply_bytes(struct gdb *g, const void *bytes, unsigned n)
     stream_write(&g->out, g->last, g->last_length);
 }
 
-void gdb_reply(struct gdb *g, const char *text) { gdb_reply_bytes(g, text, (unsigned)strlen(text)); }
+void gdb_reply(struct gdb *g, const char *text)
+{
+    gdb_reply_bytes(g, text, (unsigned)strlen(text));
+}
 
 static unsigned to_hex(char *to, const void *bytes, unsigned n)
 {
@@ -71,7 +75,8 @@ void gdb_console(struct gdb *g, const char *text)
 
 static int hex_digit(int c)
 {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
 bool gdb_number(const char **at, u64 *value)
@@ -164,7 +169,8 @@ static void packet_p(struct gdb *g, const char *at, unsigned n)
     u64 number;
     (void)n;
     at++;
-    unsigned size = gdb_number(&at, &number) && number < gdb_reg_count() ? gdb_reg_get(gdb_cpu(g), (unsigned)number, bytes) : 0;
+    unsigned size = gdb_number(&at, &number) && number < gdb_reg_count() ?
+                    gdb_reg_get(gdb_cpu(g), (unsigned)number, bytes) : 0;
     if (size) gdb_reply_hex(g, bytes, size);
     else gdb_reply(g, "E22");
 }
@@ -177,7 +183,8 @@ static void packet_P(struct gdb *g, const char *at, unsigned n)
     at++;
     bool good = gdb_number(&at, &number) && gdb_skip(&at, '=') && number < gdb_reg_count();
     unsigned size = good ? gdb_reg_get(gdb_cpu(g), (unsigned)number, bytes) : 0;
-    error_reply(g, good && gdb_unhex(at, bytes, size) == (int)size && set_register(g, (unsigned)number, bytes));
+    error_reply(g, good && gdb_unhex(at, bytes, size) == (int)size &&
+                       set_register(g, (unsigned)number, bytes));
 }
 
 /* --- memory --- */
@@ -201,7 +208,8 @@ static void packet_m(struct gdb *g, const char *at, unsigned n)
 static bool memory_words(const char **at, u64 *address, u64 *length)
 {
     ++*at;
-    return gdb_number(at, address) && gdb_skip(at, ',') && gdb_number(at, length) && gdb_skip(at, ':');
+    return gdb_number(at, address) && gdb_skip(at, ',') && gdb_number(at, length) &&
+           gdb_skip(at, ':');
 }
 
 static void packet_M(struct gdb *g, const char *at, unsigned n)
@@ -333,8 +341,8 @@ static void query_supported(struct gdb *g, const char *at, unsigned n)
     g->swbreak = strstr(at, "swbreak+") != NULL;
     g->hwbreak = strstr(at, "hwbreak+") != NULL;
     snprintf(text, sizeof text,
-             "PacketSize=%x;qXfer:features:read+;vContSupported+;QStartNoAckMode+;swbreak+;hwbreak+;"
-             "ConditionalBreakpoints+", PACKET_MAX);
+             "PacketSize=%x;qXfer:features:read+;vContSupported+;QStartNoAckMode+;swbreak+;"
+             "hwbreak+;ConditionalBreakpoints+", PACKET_MAX);
     gdb_reply(g, text);
 }
 
@@ -355,7 +363,8 @@ static void query_no_more(struct gdb *g, const char *at, unsigned n)
 
 static void query_thread_info(struct gdb *g, const char *at, unsigned n)
 {
-    static const char *const states[] = {"running", "halted", "waiting for SIPI", "shut down", "in MWAIT"};
+    static const char *const states[] = {"running", "halted", "waiting for SIPI", "shut down",
+                                         "in MWAIT"};
     char text[64];
     unsigned index;
     (void)n;
@@ -364,7 +373,8 @@ static void query_thread_info(struct gdb *g, const char *at, unsigned n)
         return;
     }
     const struct vcpu *cpu = g->machine->vcpu[index].cpu;
-    snprintf(text, sizeof text, "CPU#%u [%s], %s", index, cpu->activity < ARRAY_SIZE(states) ? states[cpu->activity] : "?",
+    snprintf(text, sizeof text, "CPU#%u [%s], %s", index,
+             cpu->activity < ARRAY_SIZE(states) ? states[cpu->activity] : "?",
              stops_mode_name(stops_mode(cpu)));
     gdb_reply_hex(g, text, (unsigned)strlen(text));
 }
@@ -394,7 +404,8 @@ static void query_features(struct gdb *g, const char *at, unsigned n)
         return;
     }
     at += 11;
-    if (!gdb_number(&at, &offset) || !gdb_skip(&at, ',') || !gdb_number(&at, &length) || offset > size) {
+    if (!gdb_number(&at, &offset) || !gdb_skip(&at, ',') || !gdb_number(&at, &length) ||
+        offset > size) {
         gdb_reply(g, "E22");
         return;
     }
@@ -426,7 +437,9 @@ static void query_qemu(struct gdb *g, const char *at, unsigned n)
     char text[64];
     (void)n;
     if (!strcmp(at, "Supported")) snprintf(text, sizeof text, "sstepbits;sstep;PhyMemMode");
-    else if (!strcmp(at, "sstepbits")) snprintf(text, sizeof text, "ENABLE=%x,NOIRQ=%x,NOTIMER=%x", SSTEP_ENABLE, SSTEP_NOIRQ, SSTEP_NOTIMER);
+    else if (!strcmp(at, "sstepbits"))
+        snprintf(text, sizeof text, "ENABLE=%x,NOIRQ=%x,NOTIMER=%x", SSTEP_ENABLE, SSTEP_NOIRQ,
+                 SSTEP_NOTIMER);
     else if (!strcmp(at, "sstep")) snprintf(text, sizeof text, "0x%x", g->sstep);
     else if (!strcmp(at, "PhyMemMode")) snprintf(text, sizeof text, "%d", g->physical);
     else *text = 0;
@@ -492,7 +505,9 @@ static void v_kill(struct gdb *g, const char *at, unsigned n)
 
 static void v_attach(struct gdb *g, const char *at, unsigned n) { packet_why(g, at, n); }
 
-/* --- which packet it is: the first row whose beginning fits. ARGUMENTS: the handler sees what follows --- */
+/* --- which packet it is --- */
+
+/* The first row whose beginning fits. ARGUMENTS: the handler sees what follows. */
 
 static const struct row {
     const char *begins;
@@ -501,15 +516,21 @@ static const struct row {
 } rows[] = {
     {"g", packet_g, true, false}, {"G", packet_G, false, false}, {"p", packet_p, false, false},
     {"P", packet_P, false, false}, {"m", packet_m, false, false}, {"M", packet_M, false, false},
-    {"X", packet_X, false, false}, {"c", packet_resume, false, false}, {"C", packet_resume, false, false},
-    {"s", packet_resume, false, false}, {"S", packet_resume, false, false}, {"?", packet_why, true, false},
-    {"H", packet_H, false, false}, {"T", packet_T, false, false}, {"D", packet_detach, false, false},
-    {"k", packet_kill, false, false}, {"Z", gdb_break, false, false}, {"z", gdb_break, false, false},
+    {"X", packet_X, false, false}, {"c", packet_resume, false, false},
+    {"C", packet_resume, false, false},
+    {"s", packet_resume, false, false}, {"S", packet_resume, false, false},
+    {"?", packet_why, true, false},
+    {"H", packet_H, false, false}, {"T", packet_T, false, false},
+    {"D", packet_detach, false, false},
+    {"k", packet_kill, false, false}, {"Z", gdb_break, false, false},
+    {"z", gdb_break, false, false},
     {"!", packet_extended, true, false}, {"R", packet_restart, false, false},
-    {"vCont?", v_cont_what, true, false}, {"vCont", v_cont, false, true}, {"vKill", v_kill, false, true},
+    {"vCont?", v_cont_what, true, false}, {"vCont", v_cont, false, true},
+    {"vKill", v_kill, false, true},
     {"vAttach;", v_attach, false, true},
     {"qSupported", query_supported, false, true}, {"qfThreadInfo", query_threads, true, false},
-    {"qsThreadInfo", query_no_more, true, false}, {"qThreadExtraInfo,", query_thread_info, false, true},
+    {"qsThreadInfo", query_no_more, true, false},
+    {"qThreadExtraInfo,", query_thread_info, false, true},
     {"qC", query_thread, true, false}, {"qAttached", query_attached, false, false},
     {"qXfer:features:read:", query_features, false, true}, {"qRcmd,", query_command, false, true},
     {"qqemu.", query_qemu, false, true}, {"qemu.", query_qemu, false, true},
@@ -533,7 +554,8 @@ static void packet(struct gdb *g)
     for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
         const struct row *row = &rows[i];
         unsigned length = (unsigned)strlen(row->begins);
-        if (n < length || memcmp(text, row->begins, length) || (row->whole && n != length)) continue;
+        if (n < length || memcmp(text, row->begins, length) || (row->whole && n != length))
+            continue;
         row->run(g, row->arguments ? text + length : text, row->arguments ? n - length : n);
         return;
     }
@@ -632,7 +654,10 @@ static void gdb_connected(void *opaque, bool there)
 
 /* --- start and end --- */
 
-bool gdb_attached(const struct machine *m) { return m->gdb && m->gdb->connected && !m->gdb->leaving; }
+bool gdb_attached(const struct machine *m)
+{
+    return m->gdb && m->gdb->connected && !m->gdb->leaving;
+}
 
 /* As QEMU: a socket is listened on, and the machine does not wait for anybody. */
 static struct chardev *open_server(struct machine *m, const char *text, struct error *error)
@@ -641,7 +666,8 @@ static struct chardev *open_server(struct machine *m, const char *text, struct e
     bool socket = !strncmp(text, "tcp:", 4) || !strncmp(text, "unix:", 5);
     if (!socket && strcmp(text, "stdio") && strcmp(text, "pty"))
         return error_set(error, "not supported (tcp:HOST:PORT, unix:PATH, stdio, pty)"), NULL;
-    if ((size_t)snprintf(full, sizeof full, "%s%s", text, socket && !strchr(text, ',') ? ",server,nowait" : "") >= sizeof full)
+    if ((size_t)snprintf(full, sizeof full, "%s%s", text,
+                         socket && !strchr(text, ',') ? ",server,nowait" : "") >= sizeof full)
         return error_set(error, "too long"), NULL;
     return chardev_open(m->loop, full, error);
 }
@@ -660,7 +686,8 @@ bool gdb_start(struct machine *m, struct error *error)
     g->target = gdb_target_new();
     m->gdb = g;
     m->chardevs[m->chardev_count++] = chardev;
-    struct chardev_listener listener = {.opaque = g, .room = gdb_room, .receive = gdb_receive, .ready = gdb_ready,
+    struct chardev_listener listener = {.opaque = g, .room = gdb_room, .receive = gdb_receive,
+                                        .ready = gdb_ready,
                                         .connected = gdb_connected};
     chardev_listen(chardev, &listener);
     return true;

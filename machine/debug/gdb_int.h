@@ -20,7 +20,8 @@ struct gdb {
     bool connected, leaving;
     bool no_ack, swbreak, hwbreak; /* what the client said it knows */
     bool waiting;                  /* for a stop reply */
-    bool goes;                     /* the machine ran when the client came, or he let it: it shall when he leaves */
+    bool goes;                     /* the machine ran when the client came, or he let it: it shall
+                                      when he leaves */
     unsigned thread, run_thread;   /* processors chosen by Hg and Hc */
     u8 sstep;
     bool physical;                 /* memory packets mean physical addresses */
@@ -41,9 +42,11 @@ struct gdb {
 
 /* --- gdb.c --- */
 void gdb_reply(struct gdb *g, const char *text);
-void gdb_reply_bytes(struct gdb *g, const void *bytes, unsigned n); /* as they are: no # $ } in them */
+/* as they are: no # $ } in them */
+void gdb_reply_bytes(struct gdb *g, const void *bytes, unsigned n);
 void gdb_reply_hex(struct gdb *g, const void *bytes, unsigned n);
-void gdb_console(struct gdb *g, const char *text);                  /* shown to the user (O packet) */
+/* shown to the user (O packet) */
+void gdb_console(struct gdb *g, const char *text);
 /* Hexadecimal from *AT, which moves on; false when there is none or it does not fit. */
 bool gdb_number(const char **at, u64 *value);
 bool gdb_skip(const char **at, char c);

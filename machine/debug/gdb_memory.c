@@ -1,6 +1,6 @@
 /*
- * Guest memory for the debugger: through the page tables without touching them, devices by way of the
- * bus, and writes told to those who have decoded code.
+ * Guest memory for the debugger: through the page tables without touching them, devices by way of
+ * the bus, and writes told to those who have decoded code.
  */
 #define _GNU_SOURCE /* memmem */
 #include "machine/debug/gdb_int.h"
@@ -33,7 +33,9 @@ static bool device_piece(struct vcpu *cpu, u64 physical, u8 *bytes, unsigned n, 
         unsigned size = !(physical & 3) && n >= 4 ? 4 : !(physical & 1) && n >= 2 ? 2 : 1;
         u64 value = 0;
         for (unsigned i = 0; write && i < size; i++) value |= (u64)bytes[i] << (i * 8);
-        if (!(write ? mem_device_write(cpu, physical, size, value) : mem_device_read(cpu, physical, size, &value))) return false;
+        if (!(write ? mem_device_write(cpu, physical, size, value)
+                    : mem_device_read(cpu, physical, size, &value)))
+            return false;
         for (unsigned i = 0; !write && i < size; i++) bytes[i] = (u8)(value >> (i * 8));
         bytes += size, physical += size, n -= size;
     }
@@ -48,7 +50,8 @@ static unsigned transfer(struct gdb *g, u64 address, u8 *bytes, unsigned n, bool
     machine_unlock(g->machine);
     while (done < n) {
         u64 at = address + done, physical = at;
-        unsigned room = PAGE_SIZE - (at & (PAGE_SIZE - 1)), piece = n - done < room ? n - done : room;
+        unsigned room = PAGE_SIZE - (at & (PAGE_SIZE - 1)),
+                 piece = n - done < room ? n - done : room;
         if (!g->physical && !guest_translate(cpu, at, &physical)) break;
         if (!ram_piece(cpu, physical, bytes + done, piece, write) &&
             !device_piece(cpu, physical, bytes + done, piece, write))
@@ -59,7 +62,10 @@ static unsigned transfer(struct gdb *g, u64 address, u8 *bytes, unsigned n, bool
     return done;
 }
 
-unsigned gdb_read(struct gdb *g, u64 address, u8 *to, unsigned n) { return transfer(g, address, to, n, false); }
+unsigned gdb_read(struct gdb *g, u64 address, u8 *to, unsigned n)
+{
+    return transfer(g, address, to, n, false);
+}
 
 bool gdb_write(struct gdb *g, u64 address, const u8 *from, unsigned n)
 {
@@ -68,7 +74,8 @@ bool gdb_write(struct gdb *g, u64 address, const u8 *from, unsigned n)
 
 /* --- qSearch:memory:ADDRESS;LENGTH;PATTERN --- */
 
-static bool search_piece(struct gdb *g, u64 at, u64 length, const u8 *pattern, unsigned n, u64 *found)
+static bool search_piece(struct gdb *g, u64 at, u64 length, const u8 *pattern, unsigned n,
+                         u64 *found)
 {
     u8 bytes[2 * PAGE_SIZE];
     unsigned want = length < sizeof bytes ? (unsigned)length : (unsigned)sizeof bytes;
@@ -82,7 +89,8 @@ void gdb_search(struct gdb *g, const char *packet, unsigned n)
 {
     const char *at = packet;
     u64 address, length, found;
-    if (!gdb_number(&at, &address) || !gdb_skip(&at, ';') || !gdb_number(&at, &length) || !gdb_skip(&at, ';')) {
+    if (!gdb_number(&at, &address) || !gdb_skip(&at, ';') || !gdb_number(&at, &length) ||
+        !gdb_skip(&at, ';')) {
         gdb_reply(g, "E22");
         return;
     }
@@ -107,8 +115,8 @@ void gdb_crc(struct gdb *g, const char *packet)
 {
     u64 address, length;
     u32 crc = ~0u;
-    if (!gdb_number(&packet, &address) || !gdb_skip(&packet, ',') || !gdb_number(&packet, &length) ||
-        length > SEARCH_MAX) {
+    if (!gdb_number(&packet, &address) || !gdb_skip(&packet, ',') ||
+        !gdb_number(&packet, &length) || length > SEARCH_MAX) {
         gdb_reply(g, "E22");
         return;
     }

@@ -2,11 +2,12 @@
  * Registers as gdb numbers them, and target.xml that says so, both from gdb_regs.def.
  *
  * One description for every mode: 64-bit registers whatever the processor's mode is, so that a mode
- * switch changes nothing gdb has laid out. rip is the offset in CS, as the processor has it; cs_base is
- * there to make an address of it.
+ * switch changes nothing gdb has laid out. rip is the offset in CS, as the processor has it;
+ * cs_base is there to make an address of it.
  *
- * Writing a selector loads the segment: from the descriptor table in protected mode, as MOV would, by
- * shifting in real mode. CS keeps the privilege level. LDTR, TR and the table registers are read-only.
+ * Writing a selector loads the segment: from the descriptor table in protected mode, as MOV would,
+ * by shifting in real mode. CS keeps the privilege level. LDTR, TR and the table registers are
+ * read-only.
  */
 #include "machine/debug/gdb_int.h"
 
@@ -42,7 +43,8 @@ static u32 x87_tags(const struct vcpu *cpu)
     for (unsigned i = 0; i < 8; i++) {
         u64 mantissa = cpu->fpu_mantissa[i];
         unsigned exponent = cpu->fpu_exponent[i] & 0x7fff;
-        unsigned tag = !exponent && !mantissa ? 1 : exponent && exponent != 0x7fff && mantissa >> 63 ? 0 : 2;
+        unsigned tag = !exponent && !mantissa ? 1
+                       : exponent && exponent != 0x7fff && mantissa >> 63 ? 0 : 2;
         if (!(cpu->ftw >> i & 1)) tag = 3;
         tags |= tag << (i * 2);
     }
@@ -145,7 +147,8 @@ static bool code_segment_set(struct vcpu *cpu, u16 selector)
     if (cpu_protected(cpu)) {
         if (!desc_read(cpu, selector, &d, VECTOR_GP, 0)) return false;
         if (!desc_is_code(&d) || !desc_present(&d)) return false;
-        if (desc_is_conforming(&d) ? desc_dpl(&d) > cpu->cpl : desc_dpl(&d) != cpu->cpl) return false;
+        if (desc_is_conforming(&d) ? desc_dpl(&d) > cpu->cpl : desc_dpl(&d) != cpu->cpl)
+            return false;
         cs_put(cpu, selector, &d, cpu->cpl);
     } else {
         seg_put_real(cpu, CS, selector);
@@ -263,7 +266,8 @@ static const char types_sse[] =
     "<field name=\"FZ\" start=\"15\" end=\"15\"/></flags>";
 
 static const char types_system[] =
-    /* CR0, CR4 and EFER have no bits above 31; gdb assigns numbers to flags of their own size only. */
+    /* CR0, CR4 and EFER have no bits above 31; gdb assigns numbers to flags of their own size
+     * only. */
     "<flags id=\"i386_cr0\" size=\"4\"><field name=\"PG\" start=\"31\" end=\"31\"/>"
     "<field name=\"CD\" start=\"30\" end=\"30\"/><field name=\"NW\" start=\"29\" end=\"29\"/>"
     "<field name=\"AM\" start=\"18\" end=\"18\"/><field name=\"WP\" start=\"16\" end=\"16\"/>"

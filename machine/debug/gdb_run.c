@@ -27,13 +27,15 @@ static void stop_reply(struct gdb *g, unsigned signal, const char *more)
 
 static void tell(struct gdb *g, struct vcpu *cpu)
 {
-    static const char *const watches[] = {[STOP_WRITE] = "watch", [STOP_READ] = "rwatch", [STOP_ACCESS] = "awatch"};
+    static const char *const watches[] = {
+        [STOP_WRITE] = "watch", [STOP_READ] = "rwatch", [STOP_ACCESS] = "awatch"};
     const struct stop *stop = &cpu->stop;
     char more[64] = "", text[256];
     bool own = !stop->id;
     g->thread = g->run_thread = cpu->index;
     if (own && stop->kind >= STOP_WRITE && stop->kind <= STOP_ACCESS)
-        snprintf(more, sizeof more, "%s:%llx;", watches[stop->kind], (unsigned long long)stop->address);
+        snprintf(more, sizeof more, "%s:%llx;", watches[stop->kind],
+                 (unsigned long long)stop->address);
     else if (own && stop->kind == STOP_BREAK && (stop->hardware ? g->hwbreak : g->swbreak))
         snprintf(more, sizeof more, "%s:;", stop->hardware ? "hwbreak" : "swbreak");
     if (!own && stop->kind != STOP_STEP) {
@@ -104,7 +106,8 @@ static void go(struct gdb *g, const struct action *actions)
     for (unsigned i = 0; i < m->vcpu_count; i++) {
         const struct action *a = &actions[i];
         any |= a->what != HOLD;
-        clock |= a->what == RUN || (a->what == STEP && (!(g->sstep & SSTEP_NOTIMER) || !(g->sstep & SSTEP_ENABLE) ||
+        clock |= a->what == RUN || (a->what == STEP && (!(g->sstep & SSTEP_NOTIMER) ||
+                                                        !(g->sstep & SSTEP_ENABLE) ||
                                                         m->vcpu[i].cpu->activity != CPU_RUNNING));
     }
     if (!any) {
@@ -145,11 +148,13 @@ static bool parse_action(const char **at, struct action *action)
     case 's': action->what = STEP; break;
     case 'r':
         action->what = STEP;
-        if (!gdb_number(at, &action->from) || !gdb_skip(at, ',') || !gdb_number(at, &action->until)) return false;
+        if (!gdb_number(at, &action->from) || !gdb_skip(at, ',') || !gdb_number(at, &action->until))
+            return false;
         break;
     default: return false;
     }
-    return (c != 'C' && c != 'S') || gdb_number(at, &signal); /* signals mean nothing to a processor */
+    /* signals mean nothing to a processor */
+    return (c != 'C' && c != 'S') || gdb_number(at, &signal);
 }
 
 void gdb_vcont(struct gdb *g, const char *at)
@@ -162,7 +167,8 @@ void gdb_vcont(struct gdb *g, const char *at)
             return;
         }
         for (unsigned i = 0; i < g->machine->vcpu_count; i++)
-            if ((index == GDB_ALL || index == i) && !actions[i].set) actions[i] = action; /* the leftmost */
+            if ((index == GDB_ALL || index == i) && !actions[i].set)
+                actions[i] = action; /* the leftmost */
     }
     go(g, actions);
 }
@@ -210,8 +216,8 @@ void gdb_break(struct gdb *g, const char *at, unsigned n)
     (void)n;
     bool insert = *at++ == 'Z';
     u64 type, address, length;
-    if (!gdb_number(&at, &type) || !gdb_skip(&at, ',') || !gdb_number(&at, &address) || !gdb_skip(&at, ',') ||
-        !gdb_number(&at, &length)) {
+    if (!gdb_number(&at, &type) || !gdb_skip(&at, ',') || !gdb_number(&at, &address) ||
+        !gdb_skip(&at, ',') || !gdb_number(&at, &length)) {
         gdb_reply(g, "E22");
         return;
     }

@@ -19,7 +19,9 @@ bool guest_translate(struct vcpu *cpu, u64 linear, u64 *physical)
 {
     struct walk walk;
     if (!cpu_long_mode(cpu)) linear = (u32)linear;
-    if (!cpu_is_canonical(linear) || !mmu_walk(cpu, linear, ACCESS_READ, TLB_KERNEL_AC, WALK_PROBE, &walk)) return false;
+    if (!cpu_is_canonical(linear) ||
+        !mmu_walk(cpu, linear, ACCESS_READ, TLB_KERNEL_AC, WALK_PROBE, &walk))
+        return false;
     *physical = (walk.physical | (linear & (PAGE_SIZE - 1))) & cpu->a20_mask;
     return true;
 }
@@ -46,7 +48,9 @@ size_t guest_read(struct vcpu *cpu, u64 linear, void *to, size_t length)
     while (done < length) {
         u64 physical;
         size_t n = in_page(linear + done, length - done);
-        if (!guest_translate(cpu, linear + done, &physical) || !read_page(cpu, physical, (u8 *)to + done, n)) break;
+        if (!guest_translate(cpu, linear + done, &physical) ||
+            !read_page(cpu, physical, (u8 *)to + done, n))
+            break;
         done += n;
     }
     return done;
@@ -87,12 +91,14 @@ static bool is_large(const struct tables *t, unsigned level, u64 entry)
 
 static u64 leaf_address(const struct tables *t, unsigned level, u64 entry)
 {
-    u64 address = (t->wide ? entry & ENTRY_ADDRESS : (u32)entry & 0xfffff000u) & ~((1ull << level_shift(t, level)) - 1);
+    u64 address = (t->wide ? entry & ENTRY_ADDRESS : (u32)entry & 0xfffff000u) &
+                  ~((1ull << level_shift(t, level)) - 1);
     if (!t->wide && level == 2) address |= (u64)(entry >> 13 & 0xff) << 32; /* PSE-36 */
     return address;
 }
 
-/* The table at physical address TABLE, whose first entry maps LINEAR, below entries with these RIGHTS. */
+/* The table at physical address TABLE, whose first entry maps LINEAR, below entries with these
+ * RIGHTS. */
 static bool visit(struct tables *t, u64 table, unsigned level, u64 linear, u64 rights, u64 nx)
 {
     u8 bytes[PAGE_SIZE];
@@ -110,21 +116,26 @@ static bool visit(struct tables *t, u64 table, unsigned level, u64 linear, u64 r
             continue;
         }
         u64 all = rights & entry;
-        struct guest_mapping mapping = {at, leaf_address(t, level, entry), 1ull << level_shift(t, level), entry,
-                                        all & ENTRY_W, all & ENTRY_U, t->wide && (nx | entry) & ENTRY_NX};
+        struct guest_mapping mapping = {at, leaf_address(t, level, entry),
+                                        1ull << level_shift(t, level), entry,
+                                        all & ENTRY_W, all & ENTRY_U,
+                                        t->wide && (nx | entry) & ENTRY_NX};
         t->stopped = !t->each(t->opaque, &mapping);
     }
     return true;
 }
 
-bool guest_mappings(struct vcpu *cpu, bool (*each)(void *, const struct guest_mapping *), void *opaque)
+bool guest_mappings(struct vcpu *cpu, bool (*each)(void *, const struct guest_mapping *),
+                    void *opaque)
 {
-    struct tables t = {.cpu = cpu, .each = each, .opaque = opaque, .wide = cpu_long_mode(cpu) || (cpu->cr4 & CR4_PAE)};
+    struct tables t = {.cpu = cpu, .each = each, .opaque = opaque,
+                       .wide = cpu_long_mode(cpu) || (cpu->cr4 & CR4_PAE)};
     const u64 all = ENTRY_W | ENTRY_U;
     if (cpu_long_mode(cpu)) return visit(&t, cpu->cr3 & ENTRY_ADDRESS, 4, 0, all, 0);
     if (!t.wide) return visit(&t, cpu->cr3 & 0xfffff000u, 2, 0, all, 0);
     for (unsigned i = 0; i < 4; i++)
-        if ((cpu->pae_pdpte[i] & ENTRY_P) && !visit(&t, cpu->pae_pdpte[i] & ENTRY_ADDRESS, 2, (u64)i << 30, all, 0))
+        if ((cpu->pae_pdpte[i] & ENTRY_P) &&
+            !visit(&t, cpu->pae_pdpte[i] & ENTRY_ADDRESS, 2, (u64)i << 30, all, 0))
             return false;
     return true;
 }

@@ -1,5 +1,6 @@
 /*
- * Guest memory as a person looks at it: rights do not count, nothing is marked accessed, devices are left alone.
+ * Guest memory as a person looks at it: rights do not count, nothing is marked accessed, devices
+ * are left alone.
  * Thread: the processor parked.
  */
 #ifndef MACHINE_DEBUG_GUEST_MEMORY_H
@@ -21,7 +22,9 @@ struct guest_mapping {
     u64 entry;          /* the leaf itself */
     bool write, user, no_execute; /* of all levels together */
 };
-/* Calls EACH for every mapping until it returns false. False when the tables were too many to visit. */
-bool guest_mappings(struct vcpu *cpu, bool (*each)(void *opaque, const struct guest_mapping *), void *opaque);
+/* Calls EACH for every mapping until it returns false. False when the tables were too many to
+ * visit. */
+bool guest_mappings(struct vcpu *cpu, bool (*each)(void *opaque, const struct guest_mapping *),
+                    void *opaque);
 
 #endif

@@ -1,9 +1,10 @@
 /*
  * See hash.h. SHA-256 is GLib's, which comes with libslirp.
  *
- * The arithmetic flags are hashed as EFLAGS has them, not as the interpreter keeps them, and general
- * registers without the two slots behind them: the same state must give the same hash whichever engine
- * led to it. Pages of zeros count as nothing, so memory that was never touched costs a look.
+ * The arithmetic flags are hashed as EFLAGS has them, not as the interpreter keeps them, and
+ * general registers without the two slots behind them: the same state must give the same hash
+ * whichever engine led to it. Pages of zeros count as nothing, so memory that was never touched
+ * costs a look.
  */
 #include "machine/debug/hash.h"
 
@@ -63,7 +64,8 @@ void machine_hash(struct machine *m, char text[MACHINE_HASH_TEXT], char parts[3]
     GChecksum *all = g_checksum_new(G_CHECKSUM_SHA256);
     for (unsigned part = 0; part < 3; part++) {
         GChecksum *sum = g_checksum_new(G_CHECKSUM_SHA256);
-        for (unsigned i = 0; part == 0 && i < m->vcpu_count; i++) add_processor(sum, m->vcpu[i].cpu);
+        for (unsigned i = 0; part == 0 && i < m->vcpu_count; i++)
+            add_processor(sum, m->vcpu[i].cpu);
         for (unsigned i = 0; part == 1 && i < m->device_count; i++) {
             const struct device *device = m->devices[i];
             add(sum, device->class->name, strlen(device->class->name));

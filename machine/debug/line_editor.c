@@ -1,4 +1,5 @@
-/* The line editor; see line_editor.h. Terminal sequences are ECMA-48's, which every terminal has. */
+/* The line editor; see line_editor.h. Terminal sequences are ECMA-48's, which every terminal
+ * has. */
 #include "machine/debug/line_editor.h"
 
 #include <ctype.h>
@@ -8,9 +9,13 @@
 enum { STATE_PLAIN, STATE_ESCAPE, STATE_CSI, STATE_SS3 };
 #define CTRL(c) ((c) & 0x1f)
 
-static void put(struct line_editor *e, const char *text) { e->write(e->opaque, text, strlen(text)); }
+static void put(struct line_editor *e, const char *text)
+{
+    e->write(e->opaque, text, strlen(text));
+}
 
-static bool continues(char c) { return ((u8)c & 0xc0) == 0x80; } /* a further byte of a UTF-8 character */
+/* A further byte of a UTF-8 character. */
+static bool continues(char c) { return ((u8)c & 0xc0) == 0x80; }
 
 static unsigned columns(const char *text, unsigned n)
 {
@@ -227,8 +232,9 @@ static void sequence_key(struct line_editor *e, u8 c)
     }
     if (c == ';') { e->parameter = 0; return; }
     e->state = STATE_PLAIN;
-    if (c == '~') c = e->parameter == 1 || e->parameter == 7 ? 'H' : e->parameter == 4 || e->parameter == 8 ? 'F' :
-                      e->parameter == 3 ? 'X' : 0;
+    if (c == '~')
+        c = e->parameter == 1 || e->parameter == 7 ? 'H' :
+            e->parameter == 4 || e->parameter == 8 ? 'F' : e->parameter == 3 ? 'X' : 0;
     switch (c) {
     case 'A': look_back(e); break;
     case 'B': look_ahead(e); break;
@@ -290,7 +296,8 @@ void line_redraw(struct line_editor *e)
     put(e, "\r");
     put(e, e->prompt);
     put(e, e->line);
-    if (e->cursor < e->length) put(e, "\x1b[K"), back(e, columns(e->line + e->cursor, e->length - e->cursor));
+    if (e->cursor < e->length)
+        put(e, "\x1b[K"), back(e, columns(e->line + e->cursor, e->length - e->cursor));
 }
 
 void line_begin(struct line_editor *e)

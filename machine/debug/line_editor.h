@@ -1,8 +1,10 @@
 /*
- * A line typed on a terminal that is no more than bytes in and bytes out (a socket, the shared console, a pty):
+ * A line typed on a terminal that is no more than bytes in and bytes out (a socket, the shared
+ * console, a pty):
  * editing, history, completion.
  *
- * Keys are Emacs's, as in shells: Ctrl-A E B F D H K U W T L P N, arrows, Home, End, Delete, Alt-B F D, Tab.
+ * Keys are Emacs's, as in shells: Ctrl-A E B F D H K U W T L P N, arrows, Home, End, Delete, Alt-B
+ * F D, Tab.
  * Not modelled: lines wider than the terminal, searching in the history.
  */
 #ifndef MACHINE_DEBUG_LINE_EDITOR_H
@@ -36,7 +38,8 @@ struct line_editor {
     unsigned parameter;
 };
 
-/* Takes a byte. True when a line is complete: it lies in `line`; line_begin then starts the next one. */
+/* Takes a byte. True when a line is complete: it lies in `line`; line_begin then starts the next
+ * one. */
 bool line_byte(struct line_editor *editor, u8 byte);
 void line_begin(struct line_editor *editor);  /* empty line, prompt */
 void line_redraw(struct line_editor *editor); /* prompt and what is typed so far */

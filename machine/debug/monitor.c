@@ -1,9 +1,6 @@
 /*
- * The monitor: lines in, commands' answers out. The commands are in monitor.def; here are the sessions (-monitor and
- * the shared console), the dispatcher and completion.
- *
- * What arrives is kept until the I/O thread's loop comes by (monitors_turn): a byte may be handed on by a processor's
- * thread, which could not wait for itself to stop.
+ * The monitor: lines in, commands' answers out. The commands are in monitor.def; here are the
+ * sessions (-monitor and the shared console), the dispatcher and completion.
  */
 #include "machine/debug/monitor_int.h"
 
@@ -16,23 +13,19 @@
 #include "machine/debug/stream.h"
 #include "machine/display_host.h"
 #include "machine/drive_host.h"
-#include "machine/host/loop.h"
 #include "machine/monitor.h"
 #include "net/options.h" /* names of networks */
 
 #include <stdarg.h>
 #include <stdlib.h>
 
-#define INPUT 4096u
 #define PROMPT "(lyrebird) "
 
 struct session {
     struct session *next;
     struct monitor monitor;
-    struct stream stream;
+    struct client client;
     struct line_editor editor;
-    u8 input[INPUT];
-    unsigned count;
     bool greeted, greet;
 };
 
@@ -64,7 +57,10 @@ void monitor_say(struct monitor *m, const char *format, ...)
     va_end(args);
 }
 
-void monitor_error(struct monitor *m, const struct error *error) { monitor_say(m, "Error: %s\n", error->text); }
+void monitor_error(struct monitor *m, const struct error *error)
+{
+    monitor_say(m, "Error: %s\n", error->text);
+}
 
 bool monitor_is_full(struct monitor *m)
 {
@@ -175,7 +171,8 @@ void monitor_help(struct monitor *m, const struct argument *a)
         monitor_info(m, a);
     } else if ((c = find(monitor_commands, a[0].text, strlen(a[0].text)))) {
         help_one(m, "", c);
-    } else if (!strncmp(a[0].text, "info ", 5) && (c = find(monitor_infos, a[0].text + 5, strlen(a[0].text + 5)))) {
+    } else if (!strncmp(a[0].text, "info ", 5) &&
+               (c = find(monitor_infos, a[0].text + 5, strlen(a[0].text + 5)))) {
         help_one(m, "info ", c);
     } else {
         monitor_say(m, "unknown command: '%s'\n", a[0].text);
@@ -191,12 +188,14 @@ void monitor_info(struct monitor *m, const struct argument *a)
 void info_history(struct monitor *m, const struct argument *a)
 {
     (void)a;
-    for (unsigned i = 0; m->editor && i < m->editor->history_count; i++) monitor_say(m, "%u: '%s'\n", i, m->editor->history[i]);
+    for (unsigned i = 0; m->editor && i < m->editor->history_count; i++)
+        monitor_say(m, "%u: '%s'\n", i, m->editor->history[i]);
 }
 
 /* --- completion --- */
 
-static void complete_names(const struct command *list, const char *prefix, struct line_choices *choices)
+static void complete_names(const struct command *list, const char *prefix,
+                           struct line_choices *choices)
 {
     for (; list->names; list++)
         for (const char *p = list->names; *p;) {
@@ -208,9 +207,11 @@ static void complete_names(const struct command *list, const char *prefix, struc
         }
 }
 
-static void complete_devices(struct machine *machine, const char *prefix, struct line_choices *choices)
+static void complete_devices(struct machine *machine, const char *prefix,
+                             struct line_choices *choices)
 {
-    for (unsigned i = 0; i < machine->device_count; i++) line_choice(choices, prefix, machine->devices[i]->id);
+    for (unsigned i = 0; i < machine->device_count; i++)
+        line_choice(choices, prefix, machine->devices[i]->id);
     for (unsigned i = 0; i < machine->vcpu_count; i++) {
         char name[16];
         snprintf(name, sizeof name, "cpu%u", i);
@@ -229,16 +230,19 @@ static void complete_keys(const char *prefix, struct line_choices *choices)
     }
 }
 
-static void complete_type(struct machine *machine, char type, const char *prefix, struct line_choices *choices)
+static void complete_type(struct machine *machine, char type, const char *prefix,
+                          struct line_choices *choices)
 {
     switch (type) {
     case 'C': complete_names(monitor_commands, prefix, choices); break;
     case 'I': complete_names(monitor_infos, prefix, choices); break;
     case 'D':
-        for (unsigned i = 0; i < machine->drive_count; i++) line_choice(choices, prefix, drive_id(machine->drives[i]));
+        for (unsigned i = 0; i < machine->drive_count; i++)
+            line_choice(choices, prefix, drive_id(machine->drives[i]));
         break;
     case 'N':
-        for (unsigned i = 0; machine->net && i < machine->net->port_count; i++) line_choice(choices, prefix, machine->net->ports[i]->id);
+        for (unsigned i = 0; machine->net && i < machine->net->port_count; i++)
+            line_choice(choices, prefix, machine->net->ports[i]->id);
         break;
     case 'd': complete_devices(machine, prefix, choices); break;
     case 'K': complete_keys(prefix, choices); break;
@@ -278,39 +282,10 @@ void monitor_complete(struct monitor *m, const char *line, struct line_choices *
 
 /* --- sessions --- */
 
-static unsigned session_room(void *opaque)
-{
-    const struct session *s = opaque;
-    return stream_is_calm(&s->stream) ? INPUT - s->count : 0;
-}
-
-static void session_receive(void *opaque, const u8 *bytes, unsigned n)
-{
-    struct session *s = opaque;
-    memcpy(s->input + s->count, bytes, n);
-    s->count += n;
-    loop_wake(s->monitor.machine->loop);
-}
-
-static void session_ready(void *opaque)
-{
-    struct session *s = opaque;
-    stream_flush(&s->stream);
-    if (stream_is_calm(&s->stream)) loop_wake(s->monitor.machine->loop);
-}
-
-static void session_connected(void *opaque, bool there)
-{
-    struct session *s = opaque;
-    s->greet = there;
-    if (!there) stream_clear(&s->stream), s->count = 0, s->greeted = false;
-    loop_wake(s->monitor.machine->loop);
-}
-
 static void editor_write(void *opaque, const char *bytes, size_t n)
 {
     struct session *s = opaque;
-    stream_write(&s->stream, bytes, n);
+    stream_write(&s->client.stream, bytes, n);
 }
 
 static void editor_complete(void *opaque, const char *line, struct line_choices *choices)
@@ -323,9 +298,9 @@ static void write_lines(struct session *s, const char *text)
 {
     while (*text) {
         size_t n = strcspn(text, "\n");
-        stream_write(&s->stream, text, n);
+        stream_write(&s->client.stream, text, n);
         text += n;
-        if (*text) stream_write(&s->stream, "\r\n", 2), text++;
+        if (*text) stream_write(&s->client.stream, "\r\n", 2), text++;
     }
 }
 
@@ -357,20 +332,23 @@ static void greet(struct session *s)
     line_begin(&s->editor);
 }
 
+static void session_byte(void *opaque, u8 byte)
+{
+    struct session *s = opaque;
+    if (line_byte(&s->editor, byte)) run_line(s);
+}
+
+static void session_connected(void *opaque, bool there)
+{
+    struct session *s = opaque;
+    s->greet = there;
+    if (!there) s->greeted = false;
+}
+
 static void session_turn(struct session *s)
 {
-    unsigned i = 0;
     if (s->greet) greet(s);
-    if (!s->count) {
-        if (s->stream.chardev->connected && stream_is_calm(&s->stream)) chardev_room(s->stream.chardev);
-        return;
-    }
-    while (i < s->count && stream_is_calm(&s->stream))
-        if (line_byte(&s->editor, s->input[i++])) run_line(s);
-    if (i > s->count) i = s->count; /* the client went meanwhile */
-    s->count -= i;
-    memmove(s->input, s->input + i, s->count);
-    chardev_room(s->stream.chardev);
+    client_turn(&s->client);
 }
 
 void monitors_turn(struct machine *machine)
@@ -390,20 +368,22 @@ static void attach(struct machine *machine, struct chardev *chardev)
     struct session *s = calloc(1, sizeof *s);
     if (!s) abort();
     s->monitor = (struct monitor){.machine = machine, .format = {1, 'x', 4}, .editor = &s->editor};
-    s->stream.chardev = chardev;
-    s->editor = (struct line_editor){.prompt = PROMPT, .opaque = s, .write = editor_write, .complete = editor_complete};
+    s->client = (struct client){
+        .loop = machine->loop, .opaque = s, .byte = session_byte, .connected = session_connected};
+    s->editor = (struct line_editor){
+        .prompt = PROMPT, .opaque = s, .write = editor_write, .complete = editor_complete};
     s->next = machine->monitors->sessions;
     machine->monitors->sessions = s;
-    struct chardev_listener listener = {.opaque = s, .room = session_room, .receive = session_receive,
-                                        .ready = session_ready, .connected = session_connected};
-    chardev_listen(chardev, &listener);
+    client_attach(&s->client, chardev);
 }
 
-static bool open_monitor(struct machine *machine, const struct monitor_option *o, unsigned n, struct error *error)
+static bool open_monitor(struct machine *machine, const struct monitor_option *o, unsigned n,
+                         struct error *error)
 {
     char label[32];
     snprintf(label, sizeof label, "compat_monitor%u", n);
-    if (o->control && !CONFIG_JANSSON) return error_set(error, "built without jansson: no control sockets");
+    if (o->control && !CONFIG_JANSSON)
+        return error_set(error, "built without jansson: no control sockets");
     struct chardev *chardev = machine_chardev(machine, label, o->device, true, error);
     if (!chardev) return false;
     if (CONFIG_JANSSON && o->control) qmp_attach(machine, chardev, o->pretty);

@@ -2,7 +2,8 @@
  * A command line's words as a command's row in monitor.def wants them, and expressions.
  *
  * A '/' before a letter is no division but the next argument, a path.
- * Expressions are C's with + - * / % & | ^ ~ and brackets on 64-bit numbers; & | ^ bind least and alike.
+ * Expressions are C's with + - * / % & | ^ ~ and brackets on 64-bit numbers; & | ^ bind least and
+ * alike.
  */
 #include "machine/debug/monitor_int.h"
 
@@ -23,12 +24,15 @@ static bool legacy_register(const struct vcpu *cpu, const char *name, u64 *value
     static const char *const segments[] = {"es", "cs", "ss", "ds", "fs", "gs", "ldtr", "tr"};
     bool wide = *name == 'r', half = *name == 'e';
     for (unsigned i = 0; i < 8; i++) {
-        if ((wide || half) && !strcmp(name + 1, names[i])) return *value = wide ? cpu->regs[i] : (u32)cpu->regs[i], true;
+        if ((wide || half) && !strcmp(name + 1, names[i]))
+            return *value = wide ? cpu->regs[i] : (u32)cpu->regs[i], true;
         if (!strcmp(name, names[i])) return *value = (u16)cpu->regs[i], true;
         if (!strcmp(name, segments[i])) return *value = cpu->seg[i].selector, true;
         size_t n = strlen(segments[i]);
-        if (!strncmp(name, segments[i], n) && !strcmp(name + n, ".base")) return *value = cpu->seg[i].base, true;
-        if (!strncmp(name, segments[i], n) && !strcmp(name + n, ".limit")) return *value = cpu->seg[i].limit, true;
+        if (!strncmp(name, segments[i], n) && !strcmp(name + n, ".base"))
+            return *value = cpu->seg[i].base, true;
+        if (!strncmp(name, segments[i], n) && !strcmp(name + n, ".limit"))
+            return *value = cpu->seg[i].limit, true;
     }
     return false;
 }
@@ -39,7 +43,8 @@ static bool find_register(const struct vcpu *cpu, const char *name, u64 *value)
         {"pc", cpu->code_size == CODE64 ? cpu->rip : (u32)(cpu->seg[CS].base + cpu->rip)},
         {"rip", cpu->rip}, {"eip", (u32)cpu->rip}, {"ip", (u16)cpu->rip},
         {"rflags", cpu_eflags(cpu)}, {"eflags", cpu_eflags(cpu)}, {"cpl", cpu->cpl},
-        {"cr0", cpu->cr0}, {"cr2", cpu->cr2}, {"cr3", cpu->cr3}, {"cr4", cpu->cr4}, {"efer", cpu->efer},
+        {"cr0", cpu->cr0}, {"cr2", cpu->cr2}, {"cr3", cpu->cr3}, {"cr4", cpu->cr4},
+        {"efer", cpu->efer},
         {"gdt", cpu->gdt_base}, {"idt", cpu->idt_base}, {"icount", cpu->icount},
     };
     char *end;
@@ -47,7 +52,8 @@ static bool find_register(const struct vcpu *cpu, const char *name, u64 *value)
         unsigned long n = strtoul(name + 1, &end, 10);
         if (n < 16 && !*end) return *value = cpu->regs[n], true;
     }
-    if (!strncmp(name, "dr", 2) && name[2] >= '0' && name[2] <= '7' && !name[3]) return *value = cpu->dr[name[2] - '0'], true;
+    if (!strncmp(name, "dr", 2) && name[2] >= '0' && name[2] <= '7' && !name[3])
+        return *value = cpu->dr[name[2] - '0'], true;
     for (unsigned i = 0; i < ARRAY_SIZE(others); i++)
         if (!strcmp(name, others[i].name)) return *value = others[i].value, true;
     return legacy_register(cpu, name, value);
@@ -62,7 +68,7 @@ struct parser {
     struct error *error;
 };
 
-static bool parse_logic(struct parser *p, u64 *value);
+static bool parse_level(struct parser *p, unsigned level, u64 *value);
 
 static void skip(struct parser *p) { while (*p->at == ' ' || *p->at == '\t') p->at++; }
 
@@ -76,7 +82,20 @@ static bool parse_register(struct parser *p, u64 *value)
     memcpy(name, p->at, n);
     name[n] = 0;
     p->at += n;
-    if (!find_register(monitor_cpu(p->m), name, value)) return error_set(p->error, "unknown register '$%s'", name);
+    if (!find_register(monitor_cpu(p->m), name, value))
+        return error_set(p->error, "unknown register '$%s'", name);
+    return true;
+}
+
+static bool parse_unary(struct parser *p, u64 *value);
+
+static bool parse_signed(struct parser *p, u64 *value)
+{
+    char sign = *p->at++;
+    if (++p->nesting == NESTING_MOST) return error_set(p->error, "too many signs");
+    if (!parse_unary(p, value)) return false;
+    if (sign == '-') *value = -*value;
+    if (sign == '~') *value = ~*value;
     return true;
 }
 
@@ -85,14 +104,12 @@ static bool parse_unary(struct parser *p, u64 *value)
     char *end;
     skip(p);
     switch (*p->at) {
-    case '+': p->at++; return ++p->nesting < NESTING_MOST ? parse_unary(p, value) : error_set(p->error, "too deep");
-    case '-': p->at++; if (++p->nesting == NESTING_MOST || !parse_unary(p, value)) return error_set(p->error, "number expected"); *value = -*value; return true;
-    case '~': p->at++; if (++p->nesting == NESTING_MOST || !parse_unary(p, value)) return error_set(p->error, "number expected"); *value = ~*value; return true;
+    case '+': case '-': case '~': return parse_signed(p, value);
     case '$': return parse_register(p, value);
     case '(':
         p->at++;
         if (++p->nesting == NESTING_MOST) return error_set(p->error, "brackets too deep");
-        if (!parse_logic(p, value)) return false;
+        if (!parse_level(p, 0, value)) return false;
         skip(p);
         if (*p->at != ')') return error_set(p->error, "')' expected");
         p->at++;
@@ -107,59 +124,51 @@ static bool parse_unary(struct parser *p, u64 *value)
     }
     errno = 0;
     *value = strtoull(p->at, &end, 0);
-    if (!isdigit((unsigned char)*p->at) || end == p->at) return error_set(p->error, "invalid char '%c' in expression", *p->at);
+    if (!isdigit((unsigned char)*p->at) || end == p->at)
+        return error_set(p->error, "invalid char '%c' in expression", *p->at);
     if (errno) return error_set(p->error, "number too large");
     p->at = end;
     return true;
 }
 
-static bool parse_product(struct parser *p, u64 *value)
+/* The loosest first. */
+static const char *const operators[] = {"&|^", "+-", "*/%"};
+
+static u64 apply(char op, u64 left, u64 right)
 {
-    if (!parse_unary(p, value)) return false;
-    for (;;) {
-        u64 right;
-        skip(p);
-        char op = *p->at;
-        if ((op != '*' && op != '/' && op != '%') || (op == '/' && (isalpha((unsigned char)p->at[1]) || p->at[1] == '/'))) return true;
-        p->at++;
-        if (!parse_unary(p, &right)) return false;
-        if (op != '*' && !right) return error_set(p->error, "division by zero");
-        *value = op == '*' ? *value * right : op == '/' ? *value / right : *value % right;
+    switch (op) {
+    case '&': return left & right;
+    case '|': return left | right;
+    case '^': return left ^ right;
+    case '+': return left + right;
+    case '-': return left - right;
+    case '*': return left * right;
+    case '/': return left / right;
+    default: return left % right;
     }
 }
 
-static bool parse_sum(struct parser *p, u64 *value)
+static bool parse_level(struct parser *p, unsigned level, u64 *value)
 {
-    if (!parse_product(p, value)) return false;
+    if (level == ARRAY_SIZE(operators)) return parse_unary(p, value);
+    if (!parse_level(p, level + 1, value)) return false;
     for (;;) {
         u64 right;
         skip(p);
         char op = *p->at;
-        if (op != '+' && op != '-') return true;
+        if (!op || !strchr(operators[level], op)) return true;
+        if (op == '/' && (isalpha((unsigned char)p->at[1]) || p->at[1] == '/')) return true;
         p->at++;
-        if (!parse_product(p, &right)) return false;
-        *value = op == '+' ? *value + right : *value - right;
-    }
-}
-
-static bool parse_logic(struct parser *p, u64 *value)
-{
-    if (!parse_sum(p, value)) return false;
-    for (;;) {
-        u64 right;
-        skip(p);
-        char op = *p->at;
-        if (op != '&' && op != '|' && op != '^') return true;
-        p->at++;
-        if (!parse_sum(p, &right)) return false;
-        *value = op == '&' ? *value & right : op == '|' ? *value | right : *value ^ right;
+        if (!parse_level(p, level + 1, &right)) return false;
+        if (!right && (op == '/' || op == '%')) return error_set(p->error, "division by zero");
+        *value = apply(op, *value, right);
     }
 }
 
 bool expression_parse(struct monitor *m, const char **text, u64 *value, struct error *error)
 {
     struct parser p = {m, *text, 0, error};
-    bool good = parse_logic(&p, value);
+    bool good = parse_level(&p, 0, value);
     skip(&p);
     *text = p.at;
     return good;
@@ -196,13 +205,15 @@ static bool take_format(char **at, struct format *format, struct error *error)
     if (isdigit((unsigned char)*p)) {
         errno = 0;
         count = strtoul(p, &p, 10);
-        if (errno || count > 1u << 20) return error_set(error, "at most %u things at once", 1u << 20);
+        if (errno || count > 1u << 20)
+            return error_set(error, "at most %u things at once", 1u << 20);
     }
     bool letter_given = false, size_given = false;
     for (; *p && *p != ' ' && *p != '\t'; p++) {
         static const char sizes[] = "bhwg";
         if (strchr("xduoci", *p)) format->letter = *p, letter_given = true;
-        else if (strchr(sizes, *p)) format->size = (u8)(1u << (strchr(sizes, *p) - sizes)), size_given = true;
+        else if (strchr(sizes, *p))
+            format->size = (u8)(1u << (strchr(sizes, *p) - sizes)), size_given = true;
         else return error_set(error, "invalid char in format: '%c'", *p);
     }
     if (letter_given && format->letter == 'c' && !size_given) format->size = 1;
@@ -218,7 +229,8 @@ static bool take_size(char **at, u64 *bytes, struct error *error)
     return parse_size(word, MIB(1), bytes) || error_set(error, "invalid size '%s'", word);
 }
 
-static bool take_typed(struct monitor *m, char type, char **at, struct argument *a, struct error *error)
+static bool take_typed(struct monitor *m, char type, char **at, struct argument *a,
+                       struct error *error)
 {
     const char *text = *at;
     switch (type) {
@@ -262,12 +274,15 @@ static bool next_spec(const char **spec, char *name, size_t size, char type[8])
 }
 
 /* Flags may come in any order, also behind other arguments: "screendump file -f ppm". */
-static bool take_flag(const char *spec, char **at, struct argument *a, bool *taken, struct error *error)
+static bool take_flag(const char *spec, char **at, struct argument *a, bool *taken,
+                      struct error *error)
 {
     char name[32], type[8];
     *taken = false;
     for (unsigned i = 0; next_spec(&spec, name, sizeof name, type); i++) {
-        if (type[0] != '-' || (*at)[0] != '-' || (*at)[1] != type[1] || ((*at)[2] && (*at)[2] != ' ')) continue;
+        if (type[0] != '-' || (*at)[0] != '-' || (*at)[1] != type[1] ||
+            ((*at)[2] && (*at)[2] != ' '))
+            continue;
         *at += 2;
         skip_blanks(at);
         a[i].given = *taken = true;
@@ -286,7 +301,8 @@ static bool take_flags(const char *spec, char **at, struct argument *a, struct e
     return true;
 }
 
-bool arguments_parse(struct monitor *m, const char *spec, char *text, struct argument *a, struct error *error)
+bool arguments_parse(struct monitor *m, const char *spec, char *text, struct argument *a,
+                     struct error *error)
 {
     const char *rest = spec;
     char name[32], type[8], *at = text;
@@ -315,7 +331,8 @@ void arguments_describe(const char *spec, char *to, size_t size)
     size_t n = 0;
     *to = 0;
     while (next_spec(&spec, name, sizeof name, type) && n < size) {
-        const char *form = type[0] == '/' ? " /%s" : type[0] == '-' ? " [-%s]" : type[1] == '?' ? " [%s]" : " %s";
+        const char *form = type[0] == '/' ? " /%s" : type[0] == '-' ? " [-%s]"
+                           : type[1] == '?' ? " [%s]" : " %s";
         char flag[40];
         snprintf(flag, sizeof flag, "%c%s%s", type[1], type[2] ? " " : "", type[2] ? name : "");
         n += (size_t)snprintf(to + n, size - n, form, type[0] == '-' ? flag : name);

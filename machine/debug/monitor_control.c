@@ -11,49 +11,24 @@
 
 /* --- running --- */
 
-void monitor_quit(struct monitor *m, const struct argument *a)
-{
-    (void)a;
-    machine_quit(m->machine, 0, "host-qmp-quit");
-}
-
-void monitor_stop(struct monitor *m, const struct argument *a)
-{
-    (void)a;
-    machine_pause(m->machine);
-}
-
-void monitor_cont(struct monitor *m, const struct argument *a)
-{
-    struct error error;
-    (void)a;
-    if (!machine_resume(m->machine, &error)) monitor_error(m, &error);
-}
-
-void monitor_reset(struct monitor *m, const struct argument *a)
-{
-    (void)a;
-    machine_ask_reset(m->machine, "host-qmp-system-reset");
-}
-
-void monitor_powerdown(struct monitor *m, const struct argument *a)
-{
-    (void)a;
-    control_powerdown(m->machine);
-}
-
-void monitor_wakeup(struct monitor *m, const struct argument *a)
-{
-    struct error error;
-    (void)a;
-    if (!control_wakeup(m->machine, &error)) monitor_error(m, &error);
-}
-
-void monitor_nmi(struct monitor *m, const struct argument *a)
-{
-    (void)a;
-    pc_nmi(m->machine);
-}
+#define ACTION(name, protocols, what) \
+    void name(struct monitor *m, const struct argument *a) \
+    { \
+        struct machine *machine = m->machine; \
+        (void)a; \
+        what; \
+    }
+#define ATTEMPT(name, protocols, what) \
+    void name(struct monitor *m, const struct argument *a) \
+    { \
+        struct machine *machine = m->machine; \
+        struct error problem, *error = &problem; \
+        (void)a; \
+        if (!what) monitor_error(m, error); \
+    }
+#include "machine/debug/control.def"
+#undef ACTION
+#undef ATTEMPT
 
 void monitor_set_cpu(struct monitor *m, const struct argument *a)
 {
@@ -82,8 +57,8 @@ static int distance(const char *text)
 
 void monitor_mouse_move(struct monitor *m, const struct argument *a)
 {
-    display_mouse(m->machine->display, distance(a[0].text), distance(a[1].text), distance(a[2].text),
-                  m->machine->monitors->mouse_buttons);
+    display_mouse(m->machine->display, distance(a[0].text), distance(a[1].text),
+                  distance(a[2].text), m->machine->monitors->mouse_buttons);
 }
 
 void monitor_mouse_button(struct monitor *m, const struct argument *a)
@@ -95,7 +70,8 @@ void monitor_mouse_button(struct monitor *m, const struct argument *a)
 void monitor_screendump(struct monitor *m, const struct argument *a)
 {
     struct error error;
-    if (!display_screenshot(m->machine->display, a[0].text, a[1].text, &error)) monitor_error(m, &error);
+    if (!display_screenshot(m->machine->display, a[0].text, a[1].text, &error))
+        monitor_error(m, &error);
 }
 
 void monitor_screentext(struct monitor *m, const struct argument *a)
@@ -119,7 +95,8 @@ void monitor_eject(struct monitor *m, const struct argument *a)
 void monitor_change(struct monitor *m, const struct argument *a)
 {
     struct error error;
-    if (!control_change(m->machine, a[1].text, a[2].text, a[3].text, a[4].text, a[0].given, &error)) monitor_error(m, &error);
+    if (!control_change(m->machine, a[1].text, a[2].text, a[3].text, a[4].text, a[0].given, &error))
+        monitor_error(m, &error);
 }
 
 /* --- network --- */
@@ -138,7 +115,8 @@ static struct net_port *forward_port(struct monitor *m, const struct argument *a
     *rule = a[1].given ? a[1].text : a[0].text;
     if (a[1].given) {
         port = control_port(m->machine, a[0].text);
-        if (!port || !net_port_is_nat(port)) return monitor_say(m, "'%s' is no user-mode network\n", a[0].text), NULL;
+        if (!port || !net_port_is_nat(port))
+            return monitor_say(m, "'%s' is no user-mode network\n", a[0].text), NULL;
         return port;
     }
     for (unsigned i = 0; net && i < net->port_count; i++)
@@ -161,7 +139,8 @@ void monitor_hostfwd_remove(struct monitor *m, const struct argument *a)
     const char *rule;
     struct net_port *port = forward_port(m, a, &rule);
     if (!port) return;
-    if (!nat_remove_forward(port, rule, &error)) monitor_say(m, "host forwarding rule for %s not found\n", rule);
+    if (!nat_remove_forward(port, rule, &error))
+        monitor_say(m, "host forwarding rule for %s not found\n", rule);
     else monitor_say(m, "host forwarding rule for %s removed\n", rule);
 }
 

@@ -36,8 +36,9 @@ void info_name(struct monitor *m, const struct argument *a)
 
 void info_uuid(struct monitor *m, const struct argument *a)
 {
+    const char *uuid = m->machine->options->uuid;
     (void)a;
-    monitor_say(m, "%s\n", m->machine->options->uuid ? m->machine->options->uuid : "00000000-0000-0000-0000-000000000000");
+    monitor_say(m, "%s\n", uuid ? uuid : "00000000-0000-0000-0000-000000000000");
 }
 
 void info_version(struct monitor *m, const struct argument *a)
@@ -68,7 +69,8 @@ void info_mice(struct monitor *m, const struct argument *a)
 {
     (void)a;
     for (unsigned i = 0, n = 0; i < m->machine->device_count; i++)
-        if (!strcmp(m->machine->devices[i]->class->name, "ps2-mouse")) monitor_say(m, "%s Mouse #%u: PS/2 Mouse\n", n ? " " : "*", n), n++;
+        if (!strcmp(m->machine->devices[i]->class->name, "ps2-mouse"))
+            monitor_say(m, "%s Mouse #%u: PS/2 Mouse\n", n ? " " : "*", n), n++;
 }
 
 void info_chardev(struct monitor *m, const struct argument *a)
@@ -76,7 +78,8 @@ void info_chardev(struct monitor *m, const struct argument *a)
     (void)a;
     for (unsigned i = 0; i < m->machine->chardev_count; i++) {
         const struct chardev *c = m->machine->chardevs[i];
-        monitor_say(m, "%s: filename=%s%s\n", c->id, c->text ? c->text : "", c->connected ? "" : " (nobody connected)");
+        monitor_say(m, "%s: filename=%s%s\n", c->id, c->text ? c->text : "",
+                    c->connected ? "" : " (nobody connected)");
     }
 }
 
@@ -89,13 +92,16 @@ void info_mtree(struct monitor *m, const struct argument *a)
 void info_roms(struct monitor *m, const struct argument *a)
 {
     const struct pc *pc = m->machine->pc;
+    const char *bios = m->machine->options->bios;
     (void)a;
-    monitor_say(m, "size=0x%06" PRIx64 " %s \"%s\"\n", pc->bios_size, pc->has_flash ? "flash" : "mem=rom",
-                pc->has_flash ? "pflash" : m->machine->options->bios ? m->machine->options->bios : "bios-256k.bin");
+    monitor_say(m, "size=0x%06" PRIx64 " %s \"%s\"\n", pc->bios_size,
+                pc->has_flash ? "flash" : "mem=rom",
+                pc->has_flash ? "pflash" : bios ? bios : "bios-256k.bin");
     for (unsigned devfn = 0; devfn < 256; devfn++) {
         const struct pci_device *d = pci_bus_at(pc->pci, (u8)devfn);
         if (d && d->bars[PCI_BARS].region)
-            monitor_say(m, "size=0x%06" PRIx64 " %s \"%s\"\n", d->bars[PCI_BARS].size, d->dev.id, d->romfile ? d->romfile : "");
+            monitor_say(m, "size=0x%06" PRIx64 " %s \"%s\"\n", d->bars[PCI_BARS].size, d->dev.id,
+                        d->romfile ? d->romfile : "");
     }
     for (unsigned i = 0; i < m->machine->options->option_rom_count; i++)
         monitor_say(m, "option ROM \"%s\"\n", m->machine->options->option_roms[i]);
@@ -106,7 +112,8 @@ void info_balloon(struct monitor *m, const struct argument *a)
     struct error error;
     u64 bytes;
     (void)a;
-    if (control_balloon_actual(m->machine, &bytes, &error)) monitor_say(m, "balloon: actual=%" PRIu64 "\n", bytes >> 20);
+    if (control_balloon_actual(m->machine, &bytes, &error))
+        monitor_say(m, "balloon: actual=%" PRIu64 "\n", bytes >> 20);
     else monitor_error(m, &error);
 }
 
@@ -114,11 +121,13 @@ void info_balloon(struct monitor *m, const struct argument *a)
 
 void info_cpus(struct monitor *m, const struct argument *a)
 {
-    static const char *const activities[] = {"", " (halted)", " (waits for SIPI)", " (shut down)", " (mwait)"};
+    static const char *const activities[] = {"", " (halted)", " (waits for SIPI)", " (shut down)",
+                                             " (mwait)"};
     (void)a;
     for (unsigned i = 0; i < m->machine->vcpu_count; i++) {
         const struct vcpu *cpu = m->machine->vcpu[i].cpu;
-        monitor_say(m, "%c CPU #%u: thread_id=%d%s\n", i == m->cpu ? '*' : ' ', i, m->machine->vcpu[i].host_id, activities[cpu->activity]);
+        monitor_say(m, "%c CPU #%u: thread_id=%d%s\n", i == m->cpu ? '*' : ' ', i,
+                    m->machine->vcpu[i].host_id, activities[cpu->activity]);
     }
 }
 
@@ -144,7 +153,8 @@ void info_hash(struct monitor *m, const struct argument *a)
     (void)a;
     char text[MACHINE_HASH_TEXT], parts[3][MACHINE_HASH_TEXT];
     machine_hash(m->machine, text, parts);
-    monitor_say(m, "state %s\nprocessors %s\nchips %s\nmemory %s\n", text, parts[0], parts[1], parts[2]);
+    monitor_say(m, "state %s\nprocessors %s\nchips %s\nmemory %s\n", text, parts[0], parts[1],
+                parts[2]);
 }
 
 void info_jit(struct monitor *m, const struct argument *a)
@@ -165,15 +175,16 @@ struct ranges {
 static void end_range(struct ranges *r)
 {
     if (r->start == r->end) return;
-    monitor_say(r->m, "%016" PRIx64 "-%016" PRIx64 " %016" PRIx64 " %cr%c\n", r->start, r->end, r->end - r->start,
-                r->user ? 'u' : '-', r->write ? 'w' : '-');
+    monitor_say(r->m, "%016" PRIx64 "-%016" PRIx64 " %016" PRIx64 " %cr%c\n", r->start, r->end,
+                r->end - r->start, r->user ? 'u' : '-', r->write ? 'w' : '-');
     r->start = r->end;
 }
 
 static bool range_page(void *opaque, const struct guest_mapping *page)
 {
     struct ranges *r = opaque;
-    if (r->start == r->end || page->linear != r->end || page->write != r->write || page->user != r->user) {
+    if (r->start == r->end || page->linear != r->end || page->write != r->write ||
+        page->user != r->user) {
         end_range(r);
         r->start = r->end = page->linear;
         r->write = page->write;
@@ -202,9 +213,12 @@ void info_mem(struct monitor *m, const struct argument *a)
 
 static bool tlb_line(void *opaque, const struct guest_mapping *page)
 {
-    static const struct { unsigned bit; char letter; } bits[] = {{8, 'G'}, {7, 'P'}, {6, 'D'}, {5, 'A'}, {4, 'C'}, {3, 'T'}, {2, 'U'}, {1, 'W'}};
+    static const struct { unsigned bit; char letter; } bits[] = {{8, 'G'}, {7, 'P'}, {6, 'D'},
+                                                                 {5, 'A'}, {4, 'C'}, {3, 'T'},
+                                                                 {2, 'U'}, {1, 'W'}};
     struct monitor *m = opaque;
-    monitor_say(m, "%016" PRIx64 ": %016" PRIx64 " %c", page->linear, page->physical, page->entry >> 63 ? 'X' : '-');
+    monitor_say(m, "%016" PRIx64 ": %016" PRIx64 " %c", page->linear, page->physical,
+                page->entry >> 63 ? 'X' : '-');
     for (unsigned i = 0; i < ARRAY_SIZE(bits); i++) {
         bool on = page->entry >> bits[i].bit & 1 && (bits[i].bit != 7 || page->size > PAGE_SIZE);
         monitor_say(m, "%c", on ? bits[i].letter : '-');
@@ -216,7 +230,8 @@ static bool tlb_line(void *opaque, const struct guest_mapping *page)
 void info_tlb(struct monitor *m, const struct argument *a)
 {
     (void)a;
-    if (paging(m) && !guest_mappings(monitor_cpu(m), tlb_line, m)) monitor_say(m, "… there are more page tables than are looked at\n");
+    if (paging(m) && !guest_mappings(monitor_cpu(m), tlb_line, m))
+        monitor_say(m, "… there are more page tables than are looked at\n");
 }
 
 /* --- PCI --- */
@@ -224,8 +239,10 @@ void info_tlb(struct monitor *m, const struct argument *a)
 static const char *pci_class_name(u16 class)
 {
     static const struct { u16 class; const char *name; } names[] = {
-        {0x0100, "SCSI controller"}, {0x0101, "IDE controller"}, {0x0200, "Ethernet controller"}, {0x0300, "VGA controller"},
-        {0x0600, "Host bridge"}, {0x0601, "ISA bridge"}, {0x0680, "Bridge"}, {0x0780, "Communication controller"},
+        {0x0100, "SCSI controller"}, {0x0101, "IDE controller"}, {0x0200, "Ethernet controller"},
+        {0x0300, "VGA controller"},
+        {0x0600, "Host bridge"}, {0x0601, "ISA bridge"}, {0x0680, "Bridge"},
+        {0x0780, "Communication controller"},
         {0x0c03, "USB controller"}, {0x00ff, "Class 255"}};
     for (unsigned i = 0; i < ARRAY_SIZE(names); i++)
         if (names[i].class == class) return names[i].name;
@@ -237,8 +254,11 @@ static void say_bar(struct monitor *m, unsigned n, const struct pci_bar *bar)
     if (!bar->region) return;
     monitor_say(m, "      BAR%u: ", n);
     if (bar->is_port) monitor_say(m, "I/O at ");
-    else monitor_say(m, "%u bit %smemory at ", bar->is_64bit ? 64 : 32, bar->prefetchable ? "prefetchable " : "");
-    if (bar->mapped) monitor_say(m, "0x%0*" PRIx64 " [0x%0*" PRIx64 "].\n", bar->is_port ? 4 : 8, bar->address, bar->is_port ? 4 : 8, bar->address + bar->size - 1);
+    else monitor_say(m, "%u bit %smemory at ", bar->is_64bit ? 64 : 32,
+                     bar->prefetchable ? "prefetchable " : "");
+    if (bar->mapped)
+        monitor_say(m, "0x%0*" PRIx64 " [0x%0*" PRIx64 "].\n", bar->is_port ? 4 : 8, bar->address,
+                    bar->is_port ? 4 : 8, bar->address + bar->size - 1);
     else monitor_say(m, "[not mapped, 0x%" PRIx64 " bytes].\n", bar->size);
 }
 
@@ -248,10 +268,14 @@ void info_pci(struct monitor *m, const struct argument *a)
     for (unsigned devfn = 0; devfn < 256; devfn++) {
         const struct pci_device *d = pci_bus_at(m->machine->pc->pci, (u8)devfn);
         if (!d) continue;
-        monitor_say(m, "  Bus  0, device %3u, function %u:\n    %s: PCI device %04x:%04x\n", devfn >> 3, devfn & 7,
+        monitor_say(m, "  Bus  0, device %3u, function %u:\n    %s: PCI device %04x:%04x\n",
+                    devfn >> 3, devfn & 7,
                     pci_class_name(ld16(d->config + 0x0a)), ld16(d->config), ld16(d->config + 2));
-        if (ld16(d->config + 0x2c)) monitor_say(m, "      PCI subsystem %04x:%04x\n", ld16(d->config + 0x2c), ld16(d->config + 0x2e));
-        if (d->config[0x3d]) monitor_say(m, "      IRQ %u, pin %c\n", d->config[0x3c], 'A' + d->config[0x3d] - 1);
+        if (ld16(d->config + 0x2c))
+            monitor_say(m, "      PCI subsystem %04x:%04x\n", ld16(d->config + 0x2c),
+                        ld16(d->config + 0x2e));
+        if (d->config[0x3d])
+            monitor_say(m, "      IRQ %u, pin %c\n", d->config[0x3c], 'A' + d->config[0x3d] - 1);
         for (unsigned i = 0; i <= PCI_BARS; i++) say_bar(m, i, &d->bars[i]);
         monitor_say(m, "      id \"%s\"\n", d->dev.id);
     }
@@ -269,22 +293,27 @@ static void say_pic(struct monitor *m, unsigned n)
     const struct device *pic = m->machine->pc->pic[n];
     u8 levels = field(pic, "level_mode", 0) ? 0xff : (u8)field(pic, "elcr", 0);
     u8 irr = (u8)((field(pic, "lines", 0) & levels) | (field(pic, "edges", 0) & (u8)~levels));
-    monitor_say(m, "pic%u: irr=%02x imr=%02x isr=%02x hprio=%u irq_base=%02x rr_sel=%u elcr=%02x fnm=%u\n", n, irr,
-                (unsigned)field(pic, "mask", 0), (unsigned)field(pic, "in_service", 0), (unsigned)field(pic, "first_priority", 0),
-                (unsigned)field(pic, "vector_base", 0), (unsigned)field(pic, "read_isr", 0), (unsigned)field(pic, "elcr", 0),
-                (unsigned)field(pic, "fully_nested", 0));
+    monitor_say(
+        m, "pic%u: irr=%02x imr=%02x isr=%02x hprio=%u irq_base=%02x rr_sel=%u elcr=%02x fnm=%u\n",
+        n, irr, (unsigned)field(pic, "mask", 0), (unsigned)field(pic, "in_service", 0),
+        (unsigned)field(pic, "first_priority", 0), (unsigned)field(pic, "vector_base", 0),
+        (unsigned)field(pic, "read_isr", 0), (unsigned)field(pic, "elcr", 0),
+        (unsigned)field(pic, "fully_nested", 0));
 }
 
-static const char *const delivery[] = {"fixed ", "lowpri", "SMI   ", "...   ", "NMI   ", "INIT  ", "SIPI  ", "ExtINT"};
+static const char *const delivery[] = {"fixed ", "lowpri", "SMI   ", "...   ",
+                                       "NMI   ", "INIT  ", "SIPI  ", "ExtINT"};
 
 static void say_ioapic(struct monitor *m, const struct device *ioapic)
 {
     u64 irr = field(ioapic, "irr", 0);
-    monitor_say(m, "ioapic0: id=0x%02x sel=0x%02x\n", (unsigned)field(ioapic, "id", 0), (unsigned)field(ioapic, "index", 0));
+    monitor_say(m, "ioapic0: id=0x%02x sel=0x%02x\n", (unsigned)field(ioapic, "id", 0),
+                (unsigned)field(ioapic, "index", 0));
     for (unsigned pin = 0; pin < 24; pin++) {
         u64 e = field(ioapic, "entry", pin);
-        monitor_say(m, "  pin %-2u 0x%016" PRIx64 " dest=%u vec=%-3u active-%s %s %s %s %s\n", pin, e, (unsigned)(e >> 56), (u8)e,
-                    e >> 13 & 1 ? "lo" : "hi", e >> 15 & 1 ? "level" : "edge ", e >> 16 & 1 ? "masked" : "      ",
+        monitor_say(m, "  pin %-2u 0x%016" PRIx64 " dest=%u vec=%-3u active-%s %s %s %s %s\n", pin,
+                    e, (unsigned)(e >> 56), (u8)e, e >> 13 & 1 ? "lo" : "hi",
+                    e >> 15 & 1 ? "level" : "edge ", e >> 16 & 1 ? "masked" : "      ",
                     delivery[e >> 8 & 7], e >> 11 & 1 ? "logical" : "physical");
     }
     monitor_say(m, "  IRR     ");
@@ -301,7 +330,8 @@ void info_pic(struct monitor *m, const struct argument *a)
     say_pic(m, 0);
 }
 
-static void say_vectors(struct monitor *m, const struct device *lapic, const char *name, const char *title)
+static void say_vectors(struct monitor *m, const struct device *lapic, const char *name,
+                        const char *title)
 {
     bool any = false;
     monitor_say(m, "%s\t", title);
@@ -312,9 +342,11 @@ static void say_vectors(struct monitor *m, const struct device *lapic, const cha
 
 void info_lapic(struct monitor *m, const struct argument *a)
 {
-    static const char *const lvts[] = {"LVTT", "LVTTHMR", "LVTPC", "LVT0", "LVT1", "LVTERR", "LVTCMCI"};
+    static const char *const lvts[] = {"LVTT", "LVTTHMR", "LVTPC",  "LVT0",
+                                       "LVT1", "LVTERR",  "LVTCMCI"};
     unsigned index = a[0].given ? (unsigned)a[0].number : m->cpu;
-    const struct device *lapic = index < m->machine->vcpu_count ? m->machine->pc->lapic[index] : NULL;
+    bool there = index < m->machine->vcpu_count;
+    const struct device *lapic = there ? m->machine->pc->lapic[index] : NULL;
     if (!lapic) {
         monitor_say(m, "Local APIC not available\n");
         return;
@@ -324,16 +356,22 @@ void info_lapic(struct monitor *m, const struct argument *a)
     while (f->name && strcmp(f->name, "lvt")) f++;
     for (unsigned i = 0; f->name && i < f->count; i++) {
         u32 v = (u32)field(lapic, "lvt", i);
-        monitor_say(m, "%s\t 0x%08x active-%s %s %s %s (vec %u)\n", i < ARRAY_SIZE(lvts) ? lvts[i] : "LVT", v, v >> 13 & 1 ? "lo" : "hi",
-                    v >> 15 & 1 ? "level" : "edge ", v >> 16 & 1 ? "masked" : "      ", delivery[v >> 8 & 7], (u8)v);
+        monitor_say(m, "%s\t 0x%08x active-%s %s %s %s (vec %u)\n",
+                    i < ARRAY_SIZE(lvts) ? lvts[i] : "LVT", v, v >> 13 & 1 ? "lo" : "hi",
+                    v >> 15 & 1 ? "level" : "edge ", v >> 16 & 1 ? "masked" : "      ",
+                        delivery[v >> 8 & 7], (u8)v);
     }
-    monitor_say(m, "Timer\t DCR=0x%x initial_count = %u\n", (unsigned)field(lapic, "divide", 0), (unsigned)field(lapic, "initial_count", 0));
-    monitor_say(m, "SPIV\t 0x%08x APIC %s, spurious vec %u\n", (u32)field(lapic, "svr", 0), field(lapic, "svr", 0) >> 8 & 1 ? "enabled" : "disabled",
+    monitor_say(m, "Timer\t DCR=0x%x initial_count = %u\n", (unsigned)field(lapic, "divide", 0),
+                (unsigned)field(lapic, "initial_count", 0));
+    monitor_say(m, "SPIV\t 0x%08x APIC %s, spurious vec %u\n", (u32)field(lapic, "svr", 0),
+                field(lapic, "svr", 0) >> 8 & 1 ? "enabled" : "disabled",
                 (u8)field(lapic, "svr", 0));
-    monitor_say(m, "ICR\t 0x%016" PRIx64 "\nESR\t 0x%08x\n", field(lapic, "icr", 0), (u32)field(lapic, "esr", 0));
+    monitor_say(m, "ICR\t 0x%016" PRIx64 "\nESR\t 0x%08x\n", field(lapic, "icr", 0),
+                (u32)field(lapic, "esr", 0));
     say_vectors(m, lapic, "isr", "ISR");
     say_vectors(m, lapic, "irr", "IRR");
-    monitor_say(m, "\nID 0x%08x TPR 0x%02x DFR 0x%08x LDR 0x%08x base 0x%" PRIx64 "\n", (u32)field(lapic, "id", 0), (unsigned)field(lapic, "tpr", 0),
+    monitor_say(m, "\nID 0x%08x TPR 0x%02x DFR 0x%08x LDR 0x%08x base 0x%" PRIx64 "\n",
+                (u32)field(lapic, "id", 0), (unsigned)field(lapic, "tpr", 0),
                 (u32)field(lapic, "dfr", 0), (u32)field(lapic, "ldr", 0), field(lapic, "base", 0));
 }
 
@@ -342,7 +380,8 @@ void info_irq(struct monitor *m, const struct argument *a)
     (void)a;
     monitor_say(m, "IRQ statistics:\n");
     for (unsigned i = 0; i < 16; i++)
-        if (m->machine->pc->line[i].rises) monitor_say(m, "%2u: %" PRIu64 "\n", i, m->machine->pc->line[i].rises);
+        if (m->machine->pc->line[i].rises)
+            monitor_say(m, "%2u: %" PRIu64 "\n", i, m->machine->pc->line[i].rises);
 }
 
 /* --- drives --- */
@@ -353,17 +392,23 @@ static void say_drive(struct monitor *m, unsigned index)
     bool removable = control_drive_removable(m->machine, index);
     const char *file = m->machine->drive_files[index];
     monitor_say(m, "%s%s: ", index ? "\n" : "", drive_id(d));
-    if (drive_has_medium(d)) monitor_say(m, "%s (%s%s)\n", file ? file : "", drive_format(d), drive_read_only(d) ? ", read-only" : "");
+    if (drive_has_medium(d))
+        monitor_say(m, "%s (%s%s)\n", file ? file : "", drive_format(d),
+                    drive_read_only(d) ? ", read-only" : "");
     else monitor_say(m, "[not inserted]\n");
-    if (removable) monitor_say(m, "    Removable device: %slocked, tray %s\n", drive_tray_locked(d) ? "" : "not ", drive_tray_open(d) ? "open" : "closed");
-    if (drive_has_medium(d)) monitor_say(m, "    Size:             %" PRIu64 " bytes\n", drive_size(d));
+    if (removable)
+        monitor_say(m, "    Removable device: %slocked, tray %s\n",
+                    drive_tray_locked(d) ? "" : "not ", drive_tray_open(d) ? "open" : "closed");
+    if (drive_has_medium(d))
+        monitor_say(m, "    Size:             %" PRIu64 " bytes\n", drive_size(d));
 }
 
 void info_block(struct monitor *m, const struct argument *a)
 {
     for (unsigned i = 0; i < m->machine->drive_count; i++)
         if (!a[0].given || !strcmp(a[0].text, drive_id(m->machine->drives[i]))) say_drive(m, i);
-    if (a[0].given && control_drive_index(m->machine, a[0].text) < 0) monitor_say(m, "Device '%s' not found\n", a[0].text);
+    if (a[0].given && control_drive_index(m->machine, a[0].text) < 0)
+        monitor_say(m, "Device '%s' not found\n", a[0].text);
 }
 
 void info_blockstats(struct monitor *m, const struct argument *a)
@@ -371,10 +416,14 @@ void info_blockstats(struct monitor *m, const struct argument *a)
     (void)a;
     for (unsigned i = 0; i < m->machine->drive_count; i++) {
         const struct drive_counts *c = drive_counts(m->machine->drives[i]);
-        monitor_say(m, "%s: rd_bytes=%" PRIu64 " wr_bytes=%" PRIu64 " rd_operations=%" PRIu64 " wr_operations=%" PRIu64
-                    " flush_operations=%" PRIu64 " wr_total_time_ns=%" PRIu64 " rd_total_time_ns=%" PRIu64 " flush_total_time_ns=%" PRIu64 "\n",
-                    drive_id(m->machine->drives[i]), c->bytes[DRIVE_READ], c->bytes[DRIVE_WRITE], c->operations[DRIVE_READ],
-                    c->operations[DRIVE_WRITE], c->operations[DRIVE_FLUSH], c->ns[DRIVE_WRITE], c->ns[DRIVE_READ], c->ns[DRIVE_FLUSH]);
+        monitor_say(
+            m,
+            "%s: rd_bytes=%" PRIu64 " wr_bytes=%" PRIu64 " rd_operations=%" PRIu64
+            " wr_operations=%" PRIu64 " flush_operations=%" PRIu64 " wr_total_time_ns=%" PRIu64
+            " rd_total_time_ns=%" PRIu64 " flush_total_time_ns=%" PRIu64 "\n",
+            drive_id(m->machine->drives[i]), c->bytes[DRIVE_READ], c->bytes[DRIVE_WRITE],
+            c->operations[DRIVE_READ], c->operations[DRIVE_WRITE], c->operations[DRIVE_FLUSH],
+            c->ns[DRIVE_WRITE], c->ns[DRIVE_READ], c->ns[DRIVE_FLUSH]);
     }
 }
 
@@ -390,11 +439,12 @@ static void say_card(struct monitor *m, const struct device *d, bool *used)
         if (p->kind == PROPERTY_MAC) mac = (const u8 *)at;
     }
     if (!mac) return;
-    monitor_say(m, "%s: type=nic,model=%s,macaddr=%02x:%02x:%02x:%02x:%02x:%02x\n", d->id, d->class->name, mac[0], mac[1], mac[2],
-                mac[3], mac[4], mac[5]);
+    monitor_say(m, "%s: type=nic,model=%s,macaddr=%02x:%02x:%02x:%02x:%02x:%02x\n", d->id,
+                d->class->name, mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
     if (!port) return;
     monitor_say(m, " \\ %s: type=%s\n", port->id, net_port_is_nat(port) ? "user" : "hubport");
-    for (unsigned i = 0; i < m->machine->net->port_count; i++) used[i] |= m->machine->net->ports[i] == port;
+    for (unsigned i = 0; i < m->machine->net->port_count; i++)
+        used[i] |= m->machine->net->ports[i] == port;
 }
 
 void info_network(struct monitor *m, const struct argument *a)
@@ -402,9 +452,12 @@ void info_network(struct monitor *m, const struct argument *a)
     bool used[NET_PORTS] = {false};
     const struct net_set *net = m->machine->net;
     (void)a;
-    for (unsigned i = 0; i < m->machine->device_count; i++) say_card(m, m->machine->devices[i], used);
+    for (unsigned i = 0; i < m->machine->device_count; i++)
+        say_card(m, m->machine->devices[i], used);
     for (unsigned i = 0; net && i < net->port_count; i++)
-        if (!used[i]) monitor_say(m, "%s: type=%s\n", net->ports[i]->id, net_port_is_nat(net->ports[i]) ? "user" : "hubport");
+        if (!used[i])
+            monitor_say(m, "%s: type=%s\n", net->ports[i]->id,
+                        net_port_is_nat(net->ports[i]) ? "user" : "hubport");
 }
 
 void info_usernet(struct monitor *m, const struct argument *a)
@@ -426,7 +479,9 @@ void info_qtree(struct monitor *m, const struct argument *a)
     for (unsigned i = 0; i < m->machine->device_count; i++) {
         const struct device *d = m->machine->devices[i];
         monitor_say(m, "%-18s id=%-16s", d->class->name, d->id);
-        if (d->class->is_pci) monitor_say(m, " pci=%02x.%x", ((const struct pci_device *)d)->devfn >> 3, ((const struct pci_device *)d)->devfn & 7);
+        if (d->class->is_pci)
+            monitor_say(m, " pci=%02x.%x", ((const struct pci_device *)d)->devfn >> 3,
+                        ((const struct pci_device *)d)->devfn & 7);
         monitor_say(m, " %s\n", d->class->title ? d->class->title : "");
     }
 }
@@ -457,5 +512,6 @@ void monitor_device(struct monitor *m, const struct argument *a)
         if (d->class->fields) state_dump(m->out, "", d, d->class->fields);
         found = true;
     }
-    if (!found && !say_processor(m, a[0].text)) monitor_say(m, "Error: Device '%s' not found\n", a[0].text);
+    if (!found && !say_processor(m, a[0].text))
+        monitor_say(m, "Error: Device '%s' not found\n", a[0].text);
 }

@@ -45,8 +45,10 @@ struct command {
 };
 extern const struct command monitor_commands[], monitor_infos[]; /* end with names NULL */
 
-#define COMMAND(names, spec, flags, function, help) void function(struct monitor *m, const struct argument *a);
-#define INFO(names, spec, flags, function, help) void function(struct monitor *m, const struct argument *a);
+#define COMMAND(names, spec, flags, function, help) \
+    void function(struct monitor *m, const struct argument *a);
+#define INFO(names, spec, flags, function, help) \
+    void function(struct monitor *m, const struct argument *a);
 #include "machine/debug/monitor.def"
 #undef COMMAND
 #undef INFO
@@ -62,7 +64,8 @@ struct vcpu *monitor_cpu(struct monitor *m);
 
 /* --- monitor_args.c --- */
 /* TEXT as SPEC wants it, pieces cut out of BUFFER (a copy of the line, writable). */
-bool arguments_parse(struct monitor *m, const char *spec, char *text, struct argument *a, struct error *error);
+bool arguments_parse(struct monitor *m, const char *spec, char *text, struct argument *a,
+                     struct error *error);
 /* What SPEC looks like to a person: "[-f] device [value]". */
 void arguments_describe(const char *spec, char *to, size_t size);
 /* The type of argument INDEX in SPEC, not counting flags; 0 behind the last. */

@@ -15,7 +15,8 @@
 
 static void print_character(struct monitor *m, u8 c)
 {
-    static const struct { char c, letter; } named[] = {{'\n', 'n'}, {'\r', 'r'}, {'\\', '\\'}, {'\'', '\''}};
+    static const struct { char c, letter; } named[] = {{'\n', 'n'}, {'\r', 'r'}, {'\\', '\\'},
+                                                       {'\'', '\''}};
     for (unsigned i = 0; i < ARRAY_SIZE(named); i++)
         if (c == (u8)named[i].c) {
             monitor_say(m, "'\\%c'", named[i].letter);
@@ -43,7 +44,8 @@ static void print_value(struct monitor *m, const struct format *f, u64 value, bo
 
 /* --- dumps --- */
 
-/* A processor that reads a chip takes the machine lock itself. Processors parked: nobody else does. */
+/* A processor that reads a chip takes the machine lock itself. Processors parked: nobody else
+ * does. */
 static bool read_device(struct monitor *m, u64 address, unsigned size, u64 *value)
 {
     machine_unlock(m->machine);
@@ -85,11 +87,13 @@ static void dump_values(struct monitor *m, const struct format *f, u64 address, 
 static void dump_code(struct monitor *m, u32 count, u64 address, bool physical)
 {
     struct vcpu *cpu = monitor_cpu(m);
-    struct disasm *disasm = disasm_open(cpu->code_size == CODE64 ? 64 : cpu->code_size == CODE32 ? 32 : 16);
+    struct disasm *disasm = disasm_open(cpu->code_size == CODE64 ? 64
+                                        : cpu->code_size == CODE32 ? 32 : 16);
     for (u32 i = 0; i < count && !monitor_is_full(m); i++) {
         u8 bytes[15];
         char text[160];
-        size_t have = (physical ? guest_read_physical : guest_read)(cpu, address, bytes, sizeof bytes);
+        size_t have = (physical ? guest_read_physical : guest_read)(cpu, address, bytes,
+                                                                    sizeof bytes);
         if (!have) {
             monitor_say(m, "0x%08" PRIx64 ": unable to read memory\n", address);
             break;
@@ -121,7 +125,8 @@ void monitor_print(struct monitor *m, const struct argument *a)
     struct format f = a[0].format;
     const char *text = a[1].text;
     u64 value;
-    if (!expression_parse(m, &text, &value, &error) || (*text && !error_set(&error, "invalid char '%c' in expression", *text))) {
+    if (!expression_parse(m, &text, &value, &error) ||
+        (*text && !error_set(&error, "invalid char '%c' in expression", *text))) {
         monitor_say(m, "print: %s\nTry \"help print\" for more information\n", error.text);
         return;
     }
@@ -134,7 +139,8 @@ void monitor_print(struct monitor *m, const struct argument *a)
 void monitor_gva2gpa(struct monitor *m, const struct argument *a)
 {
     u64 physical;
-    if (guest_translate(monitor_cpu(m), a[0].number, &physical)) monitor_say(m, "gpa: %#" PRIx64 "\n", physical);
+    if (guest_translate(monitor_cpu(m), a[0].number, &physical))
+        monitor_say(m, "gpa: %#" PRIx64 "\n", physical);
     else monitor_say(m, "Unmapped\n");
 }
 
@@ -143,7 +149,8 @@ void monitor_gva2gpa(struct monitor *m, const struct argument *a)
 static void save(struct monitor *m, const struct argument *a, struct vcpu *cpu)
 {
     struct error error;
-    if (!control_memsave(m->machine, cpu, a[0].number, (u32)a[1].number, a[2].text, &error)) monitor_error(m, &error);
+    if (!control_memsave(m->machine, cpu, a[0].number, (u32)a[1].number, a[2].text, &error))
+        monitor_error(m, &error);
 }
 
 void monitor_memsave(struct monitor *m, const struct argument *a) { save(m, a, monitor_cpu(m)); }
@@ -162,7 +169,8 @@ void monitor_in(struct monitor *m, const struct argument *a)
     if (a[2].given) bus_port_write(m->machine->bus, port++, (u8)a[2].number, 1);
     u64 value = bus_port_read(m->machine->bus, port, size);
     machine_lock(m->machine);
-    monitor_say(m, "port%c[0x%04x] = 0x%0*" PRIx64 "\n", letters[size], port, size * 2, value & size_mask(size));
+    monitor_say(m, "port%c[0x%04x] = 0x%0*" PRIx64 "\n", letters[size], port, size * 2,
+                value & size_mask(size));
 }
 
 void monitor_out(struct monitor *m, const struct argument *a)

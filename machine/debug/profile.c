@@ -1,9 +1,10 @@
 /*
- * -profile: where the guest's time goes. A timer asks each processor to note where it is; at the end the notes are written
- * as folded stacks, which flame-graph programs read: "user;main;work 12".
+ * -profile: where the guest's time goes. A timer asks each processor to note where it is; at the
+ * end the notes are written as folded stacks, which flame-graph programs read: "user;main;work 12".
  *
- * A processor notes at its next block boundary: what it says is true of blocks, not of instructions. One that is halted is
- * not woken and counts as idle. With stack=on callers are found by frame pointers, as far as code keeps them.
+ * A processor notes at its next block boundary: what it says is true of blocks, not of
+ * instructions. One that is halted is not woken and counts as idle. With stack=on callers are found
+ * by frame pointers, as far as code keeps them.
  * Unnamed user code is counted by the page.
  */
 #include "machine/debug/trace_int.h"
@@ -47,7 +48,8 @@ struct profile {
 static u64 hash_of(const u64 *frames, unsigned count)
 {
     u64 hash = count;
-    for (unsigned i = 0; i < count; i++) hash = (hash ^ frames[i]) * 0x9e3779b97f4a7c15ull, hash ^= hash >> 29;
+    for (unsigned i = 0; i < count; i++)
+        hash = (hash ^ frames[i]) * 0x9e3779b97f4a7c15ull, hash ^= hash >> 29;
     return hash;
 }
 
@@ -80,7 +82,8 @@ static unsigned walk(struct vcpu *cpu, u64 *frames, unsigned count)
     while (count < FRAMES) {
         u8 bytes[16] = {0};
         if ((frame & (size - 1)) || guest_read(cpu, frame, bytes, size * 2) != size * 2) break;
-        u64 up = size == 8 ? ld64(bytes) : ld32(bytes), caller = size == 8 ? ld64(bytes + 8) : ld32(bytes + 4);
+        u64 up = size == 8 ? ld64(bytes) : ld32(bytes),
+            caller = size == 8 ? ld64(bytes + 8) : ld32(bytes + 4);
         /* Kernel code has kernel callers, a user's a user's. */
         if (!caller || !cpu_is_canonical(caller) || (caller ^ frames[0]) >> 63) break;
         frames[count++] = caller;
@@ -136,7 +139,8 @@ static void put_stack(const struct profile *p, const struct stack *s)
 {
     bool user = s->frames[s->count - 1];
     fputs(user ? "user" : "kernel", p->file);
-    for (unsigned i = s->count - 1; i-- > 0;) put_frame(p, s->frames[i] - (i ? 1 : 0), user); /* a caller: the call itself */
+    /* a caller: the call itself */
+    for (unsigned i = s->count - 1; i-- > 0;) put_frame(p, s->frames[i] - (i ? 1 : 0), user);
     fprintf(p->file, " %" PRIu64 "\n", s->samples);
 }
 
@@ -158,7 +162,9 @@ bool profile_close(struct profile *p, struct error *error)
 static bool load_symbols(struct profile *p, const struct keyvals *kv, struct error *error)
 {
     for (unsigned i = 0; i < kv->count; i++)
-        if (!strcmp(kv->item[i].key, "symbols") && !symbol_set_load(p->symbols, kv->item[i].value, error)) return false;
+        if (!strcmp(kv->item[i].key, "symbols") &&
+            !symbol_set_load(p->symbols, kv->item[i].value, error))
+            return false;
     return true;
 }
 
@@ -171,18 +177,23 @@ struct profile *profile_open(struct machine *m, const char *spec, struct error *
     p->machine = m;
     p->symbols = symbol_set_new();
     pthread_mutex_init(&p->mutex, NULL);
-    if (!keyvals_parse(&kv, spec, "file", error) || !keyvals_only(&kv, "profile", "file hz stack symbols", error) ||
+    if (!keyvals_parse(&kv, spec, "file", error) ||
+        !keyvals_only(&kv, "profile", "file hz stack symbols", error) ||
         !load_symbols(p, &kv, error))
         return NULL;
-    const char *name = keyvals_get(&kv, "file"), *rate = keyvals_get(&kv, "hz"), *stack = keyvals_get(&kv, "stack");
-    if (rate && (!parse_size(rate, 1, &hz) || !hz || hz > 10000)) return error_set(error, "hz=%s: 1 to 10000", rate), NULL;
-    if (stack && !parse_on_off(stack, &p->with_stack)) return error_set(error, "stack=%s: on or off expected", stack), NULL;
+    const char *name = keyvals_get(&kv, "file"), *rate = keyvals_get(&kv, "hz"),
+               *stack = keyvals_get(&kv, "stack");
+    if (rate && (!parse_size(rate, 1, &hz) || !hz || hz > 10000))
+        return error_set(error, "hz=%s: 1 to 10000", rate), NULL;
+    if (stack && !parse_on_off(stack, &p->with_stack))
+        return error_set(error, "stack=%s: on or off expected", stack), NULL;
     if (!name) return error_set(error, "file= is missing"), NULL;
     p->file = fopen(name, "w");
     if (!p->file) return error_set(error, "%s: %s", name, strerror(errno)), NULL;
     p->name = strdup(name);
     p->interval = NS_PER_SECOND / hz;
-    for (unsigned i = 0; i < m->vcpu_count; i++) m->vcpu[i].cpu->sample = sample, m->vcpu[i].cpu->sample_opaque = p;
+    for (unsigned i = 0; i < m->vcpu_count; i++)
+        m->vcpu[i].cpu->sample = sample, m->vcpu[i].cpu->sample_opaque = p;
     timer_init(&p->timer, m->clock, tick, p);
     timer_set(&p->timer, p->interval);
     return p;

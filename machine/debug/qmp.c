@@ -2,13 +2,13 @@
  * Control sockets: values in, answers and events out.
  * Specification: QEMU Machine Protocol (docs/interop/qmp-spec), without out-of-band execution.
  *
- * A client is hostile: what it sends is cut into values here, with bounds on length and depth, before the JSON library
- * sees it; a client that does not read is let go (stream.h). Nothing it does holds the guest up.
+ * A client is hostile: what it sends is cut into values here, with bounds on length and depth,
+ * before the JSON library sees it; a client that does not read is let go (stream.h). Nothing it
+ * does holds the guest up.
  */
 #include "machine/debug/qmp_int.h"
 
 #include "machine/debug/control.h"
-#include "machine/host/loop.h"
 #include "machine/host/os.h"
 
 #include <stdio.h>
@@ -18,7 +18,8 @@
 #define DEPTH_MOST 512u
 
 const struct qmp_command qmp_commands[] = {
-#define QMP_COMMAND(name, arguments, returns, parked, function) {name, arguments, returns, function, parked},
+#define QMP_COMMAND(name, arguments, returns, parked, function) \
+    {name, arguments, returns, function, parked},
 #define QMP_STRUCT(name, members)
 #define QMP_ENUM(name, values)
 #define QMP_UNION(name, members, tag, variants)
@@ -45,8 +46,8 @@ static void put(struct qmp *q, json_t *value)
 {
     char *text = json_dumps(value, q->pretty ? JSON_INDENT(4) : 0);
     if (text) {
-        stream_write(&q->stream, text, strlen(text));
-        stream_write(&q->stream, "\r\n", 2);
+        stream_write(&q->client.stream, text, strlen(text));
+        stream_write(&q->client.stream, "\r\n", 2);
     }
     free(text);
     json_decref(value);
@@ -56,26 +57,35 @@ static void put(struct qmp *q, json_t *value)
 static const char *class_of(const char *text)
 {
     size_t n = strlen(text);
-    if (!strncmp(text, "Device '", 8) && n > 10 && !strcmp(text + n - 10, " not found")) return "DeviceNotFound";
+    if (!strncmp(text, "Device '", 8) && n > 10 && !strcmp(text + n - 10, " not found"))
+        return "DeviceNotFound";
     if (!strncmp(text, "No balloon device", 17)) return "DeviceNotActive";
     return "GenericError";
 }
 
 static void refuse_as(struct qmp *q, json_t *id, const char *class, const struct error *error)
 {
-    json_t *reply = json_pack("{s:{s:s,s:o}}", "error", "class", class, "desc", qmp_text(error->text));
+    json_t *reply = json_pack("{s:{s:s,s:o}}", "error", "class", class, "desc",
+                              qmp_text(error->text));
     if (id) json_object_set(reply, "id", id);
     put(q, reply);
 }
 
-static void refuse(struct qmp *q, json_t *id, const struct error *error) { refuse_as(q, id, class_of(error->text), error); }
+static void refuse(struct qmp *q, json_t *id, const struct error *error)
+{
+    refuse_as(q, id, class_of(error->text), error);
+}
 
 static json_t *event_member(const struct machine_event *e, const char *name)
 {
     const struct { const char *name; json_t *value; } members[] = {
-        {"guest", json_boolean(e->guest)}, {"tray-open", json_boolean(e->tray_open)}, {"nospace", json_boolean(e->nospace)}};
-    const struct { const char *name, *text; } texts[] = {{"reason", e->reason}, {"action", e->action}, {"device", e->device},
-                                                         {"id", e->id}, {"operation", e->operation}};
+        {"guest", json_boolean(e->guest)}, {"tray-open", json_boolean(e->tray_open)},
+        {"nospace", json_boolean(e->nospace)}};
+    const struct { const char *name, *text; } texts[] = {{"reason", e->reason},
+                                                         {"action", e->action},
+                                                         {"device", e->device},
+                                                         {"id", e->id},
+                                                         {"operation", e->operation}};
     for (unsigned i = 0; i < ARRAY_SIZE(members); i++)
         if (!strcmp(members[i].name, name)) return members[i].value;
     for (unsigned i = 0; i < ARRAY_SIZE(texts); i++)
@@ -98,7 +108,8 @@ void qmp_event(struct machine *machine, const struct machine_event *event)
         json_t *value = event_member(event, m.name);
         if (value) json_object_set_new(data, m.name, value);
     }
-    json_t *message = json_pack("{s:{s:I,s:I},s:s}", "timestamp", "seconds", (json_int_t)(now / 1000000), "microseconds",
+    json_t *message = json_pack("{s:{s:I,s:I},s:s}", "timestamp", "seconds",
+                                (json_int_t)(now / 1000000), "microseconds",
                                 (json_int_t)(now % 1000000), "event", rows[event->kind].name);
     if (json_object_size(data)) json_object_set(message, "data", data);
     for (struct qmp *q = machine->monitors->qmps; q; q = q->next)
@@ -139,14 +150,17 @@ static bool well_formed(json_t *message, struct error *error)
     if (!json_is_object(message)) return error_set(error, "QMP input must be a JSON object");
     json_object_foreach(message, key, value) {
         if (!strcmp(key, "execute")) {
-            if (!json_is_string(value)) return error_set(error, "QMP input member 'execute' must be a string");
+            if (!json_is_string(value))
+                return error_set(error, "QMP input member 'execute' must be a string");
         } else if (!strcmp(key, "arguments")) {
-            if (!json_is_object(value)) return error_set(error, "QMP input member 'arguments' must be an object");
+            if (!json_is_object(value))
+                return error_set(error, "QMP input member 'arguments' must be an object");
         } else if (strcmp(key, "id")) {
             return error_set(error, "QMP input member '%.100s' is unexpected", key);
         }
     }
-    return json_object_get(message, "execute") || error_set(error, "QMP input lacks member 'execute'");
+    return json_object_get(message, "execute") ||
+           error_set(error, "QMP input lacks member 'execute'");
 }
 
 static void obey(struct qmp *q, json_t *message)
@@ -162,8 +176,10 @@ static void obey(struct qmp *q, json_t *message)
     const struct qmp_command *command = qmp_commands;
     while (command->name && strcmp(command->name, name)) command++;
     if (!command->name) error_set(&error, "The command %.200s has not been found", name);
-    else if (!q->negotiated && !negotiates) error_set(&error, "Expecting capabilities negotiation with 'qmp_capabilities'");
-    else if (q->negotiated && negotiates) error_set(&error, "Capabilities negotiation is already complete, command ignored");
+    else if (!q->negotiated && !negotiates)
+        error_set(&error, "Expecting capabilities negotiation with 'qmp_capabilities'");
+    else if (q->negotiated && negotiates)
+        error_set(&error, "Capabilities negotiation is already complete, command ignored");
     else {
         run(q, command, json_object_get(message, "arguments"), id);
         return;
@@ -174,7 +190,8 @@ static void obey(struct qmp *q, json_t *message)
 static void take_value(struct qmp *q)
 {
     json_error_t problem;
-    json_t *message = json_loadb(q->text, q->length, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &problem);
+    json_t *message = json_loadb(q->text, q->length, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY,
+                                 &problem);
     q->length = 0;
     q->depth = 0;
     q->in_string = q->escaped = false;
@@ -195,7 +212,7 @@ static void give_up(struct qmp *q, const char *why)
     struct error error;
     error_set(&error, "%s", why);
     refuse(q, NULL, &error);
-    chardev_hang_up(q->stream.chardev);
+    chardev_hang_up(q->client.stream.chardev);
 }
 
 static bool keep(struct qmp *q, char c)
@@ -238,56 +255,31 @@ static void take_byte(struct qmp *q, char c)
 
 /* --- sessions --- */
 
-static unsigned qmp_room(void *opaque)
-{
-    const struct qmp *q = opaque;
-    return stream_is_calm(&q->stream) ? QMP_INPUT - q->count : 0;
-}
-
-static void qmp_receive(void *opaque, const u8 *bytes, unsigned n)
-{
-    struct qmp *q = opaque;
-    memcpy(q->input + q->count, bytes, n);
-    q->count += n;
-    loop_wake(q->machine->loop);
-}
-
-static void qmp_ready(void *opaque)
-{
-    struct qmp *q = opaque;
-    stream_flush(&q->stream);
-    if (stream_is_calm(&q->stream)) loop_wake(q->machine->loop);
-}
+static void qmp_byte(void *opaque, u8 byte) { take_byte(opaque, (char)byte); }
 
 static void qmp_connected(void *opaque, bool there)
 {
     struct qmp *q = opaque;
-    stream_clear(&q->stream);
     free(q->text);
     q->text = NULL;
     q->length = q->capacity = 0;
-    q->depth = q->count = 0;
+    q->depth = 0;
     q->in_string = q->escaped = q->negotiated = false;
     q->greet = there;
-    loop_wake(q->machine->loop);
 }
 
 static void greet(struct qmp *q)
 {
     struct error error;
     q->greet = false;
-    put(q, json_pack("{s:{s:o,s:[]}}", "QMP", "version", query_version(q, NULL, &error), "capabilities"));
+    put(q, json_pack("{s:{s:o,s:[]}}", "QMP", "version", query_version(q, NULL, &error),
+                     "capabilities"));
 }
 
 static void turn(struct qmp *q)
 {
-    unsigned i = 0;
     if (q->greet) greet(q);
-    while (i < q->count && stream_is_calm(&q->stream)) take_byte(q, (char)q->input[i++]);
-    if (i > q->count) i = q->count; /* the client went meanwhile */
-    q->count -= i;
-    memmove(q->input, q->input + i, q->count);
-    if (q->stream.chardev->connected && stream_is_calm(&q->stream)) chardev_room(q->stream.chardev);
+    client_turn(&q->client);
 }
 
 void qmp_turn(struct machine *machine)
@@ -300,11 +292,10 @@ void qmp_attach(struct machine *machine, struct chardev *chardev, bool pretty)
     struct qmp *q = calloc(1, sizeof *q);
     if (!q) abort();
     q->machine = machine;
-    q->stream.chardev = chardev;
+    q->client = (struct client){
+        .loop = machine->loop, .opaque = q, .byte = qmp_byte, .connected = qmp_connected};
     q->pretty = pretty;
     q->next = machine->monitors->qmps;
     machine->monitors->qmps = q;
-    struct chardev_listener listener = {.opaque = q, .room = qmp_room, .receive = qmp_receive, .ready = qmp_ready,
-                                        .connected = qmp_connected};
-    chardev_listen(chardev, &listener);
+    client_attach(&q->client, chardev);
 }

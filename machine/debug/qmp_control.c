@@ -8,70 +8,41 @@
 
 #include <stdlib.h>
 
-#define UNUSED (void)q, (void)arguments, (void)error
-
 static json_t *done(bool good) { return good ? qmp_nothing() : NULL; }
 
 json_t *qmp_capabilities(struct qmp *q, json_t *arguments, struct error *error)
 {
-    UNUSED;
+    (void)arguments, (void)error;
     q->negotiated = true;
     return qmp_nothing();
 }
 
 /* --- running --- */
 
-json_t *qmp_stop(struct qmp *q, json_t *arguments, struct error *error)
-{
-    UNUSED;
-    machine_pause(q->machine);
-    return qmp_nothing();
-}
-
-json_t *qmp_cont(struct qmp *q, json_t *arguments, struct error *error)
-{
-    (void)arguments;
-    return done(machine_resume(q->machine, error));
-}
-
-json_t *qmp_quit(struct qmp *q, json_t *arguments, struct error *error)
-{
-    UNUSED;
-    machine_quit(q->machine, 0, "host-qmp-quit");
-    return qmp_nothing();
-}
-
-json_t *qmp_system_reset(struct qmp *q, json_t *arguments, struct error *error)
-{
-    UNUSED;
-    machine_ask_reset(q->machine, "host-qmp-system-reset");
-    return qmp_nothing();
-}
-
-json_t *qmp_system_powerdown(struct qmp *q, json_t *arguments, struct error *error)
-{
-    UNUSED;
-    control_powerdown(q->machine);
-    return qmp_nothing();
-}
-
-json_t *qmp_system_wakeup(struct qmp *q, json_t *arguments, struct error *error)
-{
-    (void)arguments;
-    return done(control_wakeup(q->machine, error));
-}
-
-json_t *qmp_inject_nmi(struct qmp *q, json_t *arguments, struct error *error)
-{
-    UNUSED;
-    pc_nmi(q->machine);
-    return qmp_nothing();
-}
+#define ACTION(monitors, name, what) \
+    json_t *name(struct qmp *q, json_t *arguments, struct error *error) \
+    { \
+        struct machine *machine = q->machine; \
+        (void)arguments, (void)error; \
+        what; \
+        return qmp_nothing(); \
+    }
+#define ATTEMPT(monitors, name, what) \
+    json_t *name(struct qmp *q, json_t *arguments, struct error *error) \
+    { \
+        struct machine *machine = q->machine; \
+        (void)arguments; \
+        return done(what); \
+    }
+#include "machine/debug/control.def"
+#undef ACTION
+#undef ATTEMPT
 
 json_t *qmp_set_action(struct qmp *q, json_t *arguments, struct error *error)
 {
     struct options *o = q->machine->options;
-    const char *reboot = qmp_str(arguments, "reboot"), *shutdown = qmp_str(arguments, "shutdown"), *panic = qmp_str(arguments, "panic");
+    const char *reboot = qmp_str(arguments, "reboot"), *shutdown = qmp_str(arguments, "shutdown"),
+               *panic = qmp_str(arguments, "panic");
     (void)error;
     if (reboot) o->no_reboot = !strcmp(reboot, "shutdown");
     if (shutdown) o->no_shutdown = !strcmp(shutdown, "pause");
@@ -84,7 +55,8 @@ static bool cpu_index(struct qmp *q, json_t *arguments, unsigned *index, struct 
     json_t *value = json_object_get(arguments, "cpu-index");
     json_int_t n = value ? json_integer_value(value) : 0;
     *index = (unsigned)n;
-    return (n >= 0 && n < q->machine->vcpu_count) || error_set(error, "Parameter 'cpu-index' expects a CPU number");
+    return (n >= 0 && n < q->machine->vcpu_count) ||
+           error_set(error, "Parameter 'cpu-index' expects a CPU number");
 }
 
 json_t *human_monitor_command(struct qmp *q, json_t *arguments, struct error *error)
@@ -105,8 +77,10 @@ static bool key_code(json_t *key, u32 *code, struct error *error)
     json_t *data = json_object_get(key, "data");
     if (json_is_integer(data)) {
         json_int_t n = json_integer_value(data);
-        if (n < 1 || n > 0xff) return error_set(error, "Parameter 'data' expects a scancode, 1 to 255");
-        *code = n & 0x80 ? 0xe000u | (u32)(n & 0x7f) : (u32)n; /* QEMU's numbers: bit 7 is the E0h prefix */
+        if (n < 1 || n > 0xff)
+            return error_set(error, "Parameter 'data' expects a scancode, 1 to 255");
+        /* QEMU's numbers: bit 7 is the E0h prefix */
+        *code = n & 0x80 ? 0xe000u | (u32)(n & 0x7f) : (u32)n;
         return true;
     }
     for (unsigned i = 0; display_key_name(i); i++)
@@ -116,22 +90,27 @@ static bool key_code(json_t *key, u32 *code, struct error *error)
 
 json_t *qmp_send_key(struct qmp *q, json_t *arguments, struct error *error)
 {
-    json_t *keys = json_object_get(arguments, "keys"), *key, *hold = json_object_get(arguments, "hold-time");
+    json_t *keys = json_object_get(arguments, "keys"), *key,
+           *hold = json_object_get(arguments, "hold-time");
     u32 codes[16] = {0};
     size_t i;
-    if (json_array_size(keys) > ARRAY_SIZE(codes)) return error_set(error, "too many keys at once"), NULL;
+    if (json_array_size(keys) > ARRAY_SIZE(codes))
+        return error_set(error, "too many keys at once"), NULL;
     json_array_foreach(keys, i, key)
         if (!key_code(key, &codes[i], error)) return NULL;
     json_int_t ms = hold ? json_integer_value(hold) : KEY_HOLD_MS;
-    if (ms < 0 || ms > 60000) return error_set(error, "Parameter 'hold-time' expects 0 to 60000 ms"), NULL;
+    if (ms < 0 || ms > 60000)
+        return error_set(error, "Parameter 'hold-time' expects 0 to 60000 ms"), NULL;
     if (!json_array_size(keys)) return qmp_nothing();
-    return done(control_send_keys(q->machine, codes, (unsigned)json_array_size(keys), (u32)ms, error));
+    return done(control_send_keys(q->machine, codes, (unsigned)json_array_size(keys), (u32)ms,
+                                  error));
 }
 
 static bool send_button(struct machine *m, json_t *data)
 {
     static const struct { const char *name; unsigned bit; int wheel; } buttons[] = {
-        {"left", 1, 0}, {"right", 2, 0}, {"middle", 4, 0}, {"wheel-up", 0, -1}, {"wheel-down", 0, 1}};
+        {"left", 1, 0}, {"right", 2, 0}, {"middle", 4, 0}, {"wheel-up", 0, -1},
+        {"wheel-down", 0, 1}};
     const char *name = qmp_str(data, "button");
     bool down = qmp_true(data, "down");
     unsigned *held = &m->monitors->mouse_buttons;
@@ -176,7 +155,8 @@ json_t *qmp_screendump(struct qmp *q, json_t *arguments, struct error *error)
     const char *format = qmp_str(arguments, "format");
     if (qmp_str(arguments, "device") || json_object_get(arguments, "head"))
         return error_set(error, "there is one screen: device and head are not supported"), NULL;
-    return done(display_screenshot(q->machine->display, qmp_str(arguments, "filename"), format ? format : "ppm", error));
+    return done(display_screenshot(q->machine->display, qmp_str(arguments, "filename"),
+                                   format ? format : "ppm", error));
 }
 
 /* --- memory --- */
@@ -186,7 +166,8 @@ static json_t *save(struct qmp *q, json_t *arguments, struct vcpu *cpu, struct e
     u64 address = (u64)json_integer_value(json_object_get(arguments, "val"));
     json_int_t size = json_integer_value(json_object_get(arguments, "size"));
     if (size < 0) return error_set(error, "Parameter 'size' expects a size"), NULL;
-    return done(control_memsave(q->machine, cpu, address, (u64)size, qmp_str(arguments, "filename"), error));
+    return done(control_memsave(q->machine, cpu, address, (u64)size, qmp_str(arguments, "filename"),
+                                error));
 }
 
 json_t *qmp_memsave(struct qmp *q, json_t *arguments, struct error *error)
@@ -196,7 +177,10 @@ json_t *qmp_memsave(struct qmp *q, json_t *arguments, struct error *error)
     return save(q, arguments, q->machine->vcpu[cpu].cpu, error);
 }
 
-json_t *qmp_pmemsave(struct qmp *q, json_t *arguments, struct error *error) { return save(q, arguments, NULL, error); }
+json_t *qmp_pmemsave(struct qmp *q, json_t *arguments, struct error *error)
+{
+    return save(q, arguments, NULL, error);
+}
 
 json_t *qmp_balloon(struct qmp *q, json_t *arguments, struct error *error)
 {
@@ -230,22 +214,32 @@ static json_t *move_tray(struct qmp *q, json_t *arguments, bool open, struct err
     if (!control_drive_removable(q->machine, (unsigned)control_drive_index(q->machine, name)))
         return error_set(error, "Device '%s' is not removable", name), NULL;
     if (open && drive_tray_locked(drive) && !qmp_true(arguments, "force"))
-        return error_set(error, "Device '%s' is locked and force was not specified, wait for tray to open and try again", name), NULL;
+        return error_set(error, "Device '%s' is locked and force was not specified, wait for tray "
+                         "to open and try again", name), NULL;
     drive_open_tray(drive, open);
     return qmp_nothing();
 }
 
-json_t *qmp_open_tray(struct qmp *q, json_t *arguments, struct error *error) { return move_tray(q, arguments, true, error); }
-json_t *qmp_close_tray(struct qmp *q, json_t *arguments, struct error *error) { return move_tray(q, arguments, false, error); }
+json_t *qmp_open_tray(struct qmp *q, json_t *arguments, struct error *error)
+{
+    return move_tray(q, arguments, true, error);
+}
+json_t *qmp_close_tray(struct qmp *q, json_t *arguments, struct error *error)
+{
+    return move_tray(q, arguments, false, error);
+}
 
 json_t *qmp_change_medium(struct qmp *q, json_t *arguments, struct error *error)
 {
     const char *name = drive_name(arguments, error);
-    return done(name && control_change(q->machine, name, qmp_str(arguments, "filename"), qmp_str(arguments, "format"),
-                                       qmp_str(arguments, "read-only-mode"), qmp_true(arguments, "force"), error));
+    return done(name && control_change(q->machine, name, qmp_str(arguments, "filename"),
+                                       qmp_str(arguments, "format"),
+                                       qmp_str(arguments, "read-only-mode"),
+                                       qmp_true(arguments, "force"), error));
 }
 
 json_t *qmp_set_link(struct qmp *q, json_t *arguments, struct error *error)
 {
-    return done(control_set_link(q->machine, qmp_str(arguments, "name"), qmp_true(arguments, "up"), error));
+    return done(control_set_link(q->machine, qmp_str(arguments, "name"), qmp_true(arguments, "up"),
+                                 error));
 }

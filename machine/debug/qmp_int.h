@@ -7,15 +7,11 @@
 
 #include <jansson.h>
 
-#define QMP_INPUT 4096u
-
 struct qmp {
     struct qmp *next;
     struct machine *machine;
-    struct stream stream;
+    struct client client;
     bool pretty, greet, negotiated;
-    u8 input[QMP_INPUT];
-    unsigned count;
     /* the value that is coming in */
     char *text;
     size_t length, capacity;
@@ -55,8 +51,14 @@ json_t *qmp_schema(void);
 /* --- small things --- */
 json_t *qmp_text(const char *text); /* what is not UTF-8 as question marks */
 static inline json_t *qmp_nothing(void) { return json_object(); }
-static inline const char *qmp_str(json_t *arguments, const char *name) { return json_string_value(json_object_get(arguments, name)); }
-static inline bool qmp_true(json_t *arguments, const char *name) { return json_is_true(json_object_get(arguments, name)); }
+static inline const char *qmp_str(json_t *arguments, const char *name)
+{
+    return json_string_value(json_object_get(arguments, name));
+}
+static inline bool qmp_true(json_t *arguments, const char *name)
+{
+    return json_is_true(json_object_get(arguments, name));
+}
 static inline json_t *qmp_int(u64 value) { return json_integer((json_int_t)value); }
 
 #endif

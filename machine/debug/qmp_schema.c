@@ -1,4 +1,5 @@
-/* The control protocol's types: arguments checked by them, and introspection made of them. The types are in qmp.def. */
+/* The control protocol's types: arguments checked by them, and introspection made of them. The
+ * types are in qmp.def. */
 #include "machine/debug/qmp_int.h"
 
 #include "machine/display_host.h" /* names of keys */
@@ -86,7 +87,8 @@ static bool wrong_type(const char *name, const char *expected, struct error *err
     return error_set(error, "Invalid parameter type for '%s', expected: %s", name, expected);
 }
 
-static bool check_enum(const struct named *e, const char *value, const char *name, struct error *error)
+static bool check_enum(const struct named *e, const char *value, const char *name,
+                       struct error *error)
 {
     const char *at = e->spec;
     char word[48];
@@ -135,11 +137,15 @@ static bool check_object(const char *spec, const char *more, json_t *object, str
             if (value && !qmp_check(m.type, value, m.name, error)) return false;
         }
     json_object_foreach(object, key, value)
-        if (!is_member(spec, key) && !is_member(more, key)) return error_set(error, "Parameter '%.100s' is unexpected", key);
+        if (!is_member(spec, key) && !is_member(more, key))
+            return error_set(error, "Parameter '%.100s' is unexpected", key);
     return true;
 }
 
-bool qmp_check_members(const char *spec, json_t *object, struct error *error) { return check_object(spec, NULL, object, error); }
+bool qmp_check_members(const char *spec, json_t *object, struct error *error)
+{
+    return check_object(spec, NULL, object, error);
+}
 
 static bool check_union(const struct variant_type *u, json_t *value, struct error *error)
 {
@@ -152,8 +158,10 @@ static bool check_builtin(const char *type, json_t *value, const char *name, str
 {
     for (unsigned i = 0; i < ARRAY_SIZE(builtins); i++) {
         if (strcmp(builtins[i].name, type)) continue;
-        bool good = !strcmp(type, "str") ? json_is_string(value) : !strcmp(type, "int") ? json_is_integer(value) :
-                    !strcmp(type, "number") ? json_is_number(value) : !strcmp(type, "bool") ? json_is_boolean(value) : true;
+        bool good = !strcmp(type, "str") ? json_is_string(value) :
+                    !strcmp(type, "int") ? json_is_integer(value) :
+                    !strcmp(type, "number") ? json_is_number(value) :
+                    !strcmp(type, "bool") ? json_is_boolean(value) : true;
         return good || wrong_type(name, builtins[i].said, error);
     }
     return error_set(error, "'%s': no such type", type); /* a row of ours is wrong */
@@ -177,7 +185,8 @@ bool qmp_check(const char *type, json_t *value, const char *name, struct error *
     n = find(enums, ARRAY_SIZE(enums), type);
     if (n || is_key) {
         if (!json_is_string(value)) return wrong_type(name, "string", error);
-        return is_key ? check_key(json_string_value(value), name, error) : check_enum(n, json_string_value(value), name, error);
+        return is_key ? check_key(json_string_value(value), name, error)
+                      : check_enum(n, json_string_value(value), name, error);
     }
     n = find(structs, ARRAY_SIZE(structs), type);
     u = find_union(type);
@@ -197,7 +206,8 @@ static void add_array(json_t *schema, const char *type)
     json_array_foreach(schema, index, each)
         if (!strcmp(json_string_value(json_object_get(each, "name")), type)) return;
     snprintf(element, sizeof element, "%.*s", (int)strlen(type) - 2, type + 1);
-    json_array_append_new(schema, json_pack("{s:s,s:s,s:s}", "name", type, "meta-type", "array", "element-type", element));
+    json_array_append_new(schema, json_pack("{s:s,s:s,s:s}", "name", type, "meta-type", "array",
+                                            "element-type", element));
 }
 
 static json_t *members_of(json_t *schema, const char *spec)
@@ -215,7 +225,8 @@ static json_t *members_of(json_t *schema, const char *spec)
 
 static json_t *add_object(json_t *schema, const char *name, const char *spec)
 {
-    json_t *object = json_pack("{s:s,s:s,s:o}", "name", name, "meta-type", "object", "members", members_of(schema, spec));
+    json_t *object = json_pack("{s:s,s:s,s:o}", "name", name, "meta-type", "object", "members",
+                               members_of(schema, spec));
     json_array_append_new(schema, object);
     return object;
 }
@@ -225,7 +236,8 @@ static void add_union(json_t *schema, const struct variant_type *u)
     json_t *object = add_object(schema, u->name, u->members), *variants = json_array();
     const char *spec = u->variants;
     struct qmp_member m;
-    while (qmp_next_member(&spec, &m)) json_array_append_new(variants, json_pack("{s:s,s:s}", "case", m.name, "type", m.type));
+    while (qmp_next_member(&spec, &m))
+        json_array_append_new(variants, json_pack("{s:s,s:s}", "case", m.name, "type", m.type));
     json_object_set_new(object, "tag", json_string(u->tag));
     json_object_set_new(object, "variants", variants);
 }
@@ -241,12 +253,15 @@ static void add_enum(json_t *schema, const char *name, const char *words)
     json_t *members = json_array(), *values = json_array();
     char word[48];
     if (words) while (next_word(&words, word, sizeof word)) add_enum_value(members, values, word);
-    else for (unsigned i = 0; display_key_name(i); i++) add_enum_value(members, values, display_key_name(i));
-    json_array_append_new(schema, json_pack("{s:s,s:s,s:o,s:o}", "name", name, "meta-type", "enum", "members", members, "values", values));
+    else for (unsigned i = 0; display_key_name(i); i++)
+        add_enum_value(members, values, display_key_name(i));
+    json_array_append_new(schema, json_pack("{s:s,s:s,s:o,s:o}", "name", name, "meta-type", "enum",
+                                            "members", members, "values", values));
 }
 
 /* The name of the object type with these members, which is made unless it is empty. */
-static const char *argument_type(json_t *schema, const char *name, const char *spec, char *to, size_t size)
+static const char *argument_type(json_t *schema, const char *name, const char *spec, char *to,
+                                 size_t size)
 {
     if (!*spec) return "q_empty";
     snprintf(to, size, "q_obj_%s-arg", name);
@@ -259,21 +274,27 @@ json_t *qmp_schema(void)
     json_t *schema = json_array();
     char name[96];
     for (unsigned i = 0; i < ARRAY_SIZE(builtins); i++)
-        json_array_append_new(schema, json_pack("{s:s,s:s,s:s}", "name", builtins[i].name, "meta-type", "builtin", "json-type", builtins[i].json));
+        json_array_append_new(schema,
+                              json_pack("{s:s,s:s,s:s}", "name", builtins[i].name, "meta-type",
+                                        "builtin", "json-type", builtins[i].json));
     add_object(schema, "q_empty", "");
     for (unsigned i = 0; i < ARRAY_SIZE(enums); i++) add_enum(schema, enums[i].name, enums[i].spec);
     add_enum(schema, "QKeyCode", NULL);
-    for (unsigned i = 0; i < ARRAY_SIZE(structs); i++) add_object(schema, structs[i].name, structs[i].spec);
+    for (unsigned i = 0; i < ARRAY_SIZE(structs); i++)
+        add_object(schema, structs[i].name, structs[i].spec);
     for (unsigned i = 0; i < ARRAY_SIZE(unions); i++) add_union(schema, &unions[i]);
     for (const struct qmp_command *c = qmp_commands; c->name; c++) {
         const char *arguments = argument_type(schema, c->name, c->arguments, name, sizeof name);
         const char *returns = *c->returns ? c->returns : "q_empty";
         add_array(schema, returns);
-        json_array_append_new(schema, json_pack("{s:s,s:s,s:s,s:s,s:b}", "name", c->name, "meta-type", "command",
-                                                "arg-type", arguments, "ret-type", returns, "allow-oob", 0));
+        json_array_append_new(schema, json_pack("{s:s,s:s,s:s,s:s,s:b}", "name", c->name,
+                                                "meta-type", "command", "arg-type", arguments,
+                                                "ret-type", returns, "allow-oob", 0));
     }
     for (unsigned i = 0; i < ARRAY_SIZE(events); i++)
-        json_array_append_new(schema, json_pack("{s:s,s:s,s:s}", "name", events[i].name, "meta-type", "event", "arg-type",
-                                                argument_type(schema, events[i].name, events[i].spec, name, sizeof name)));
+        json_array_append_new(schema, json_pack("{s:s,s:s,s:s}", "name", events[i].name,
+                                                "meta-type", "event", "arg-type",
+                                                argument_type(schema, events[i].name,
+                                                              events[i].spec, name, sizeof name)));
     return schema;
 }

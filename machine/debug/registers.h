@@ -1,4 +1,5 @@
-/* A processor's registers as text, in the form QEMU's users know. Thread: the processor parked, or its own. */
+/* A processor's registers as text, in the form QEMU's users know. Thread: the processor parked, or
+ * its own. */
 #ifndef MACHINE_DEBUG_REGISTERS_H
 #define MACHINE_DEBUG_REGISTERS_H
 

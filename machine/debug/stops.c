@@ -2,9 +2,9 @@
  * The set of breakpoints, watchpoints and events, what happens when a processor meets one, and the
  * monitor's commands for those that gdb's protocol has no words for.
  *
- * Points are changed while every processor is parked; what hangs on them (which pages, which keys) is
- * worked out when the processors go again, so that a debugger who takes all his breakpoints out at
- * each stop and puts them back costs nothing.
+ * Points are changed while every processor is parked; what hangs on them (which pages, which keys)
+ * is worked out when the processors go again, so that a debugger who takes all his breakpoints out
+ * at each stop and puts them back costs nothing.
  */
 #include "machine/debug/stops.h"
 
@@ -29,7 +29,8 @@ struct stops {
     unsigned key;
     bool dirty;
     u32 next_id;
-    u64 shut_down;            /* processors whose triple fault was told: the reset comes when they go */
+    u64 shut_down;            /* processors whose triple fault was told: the reset comes when they
+                                 go */
 };
 
 void stops_new(struct machine *m)
@@ -43,8 +44,8 @@ void stops_new(struct machine *m)
 
 static bool same(const struct stop_point *a, const struct stop_point *b)
 {
-    return a->kind == b->kind && a->address == b->address && a->length == b->length && a->id == b->id &&
-           a->bound == b->bound && a->cr3 == b->cr3 && !strcmp(a->chip, b->chip);
+    return a->kind == b->kind && a->address == b->address && a->length == b->length &&
+           a->id == b->id && a->bound == b->bound && a->cr3 == b->cr3 && !strcmp(a->chip, b->chip);
 }
 
 static void drop(struct stops *s, unsigned i)
@@ -180,13 +181,14 @@ void stops_shut_down(struct machine *m)
 
 /* --- words --- */
 
-static void describe_access(const struct vcpu *cpu, const struct stop_point *p, char *text, size_t size)
+static void describe_access(const struct vcpu *cpu, const struct stop_point *p, char *text,
+                            size_t size)
 {
     const struct stop *stop = &cpu->stop;
     const char *did = stop->write ? "wrote" : "read";
     if (stop->kind == STOP_PORT)
-        snprintf(text, size, "%s %" PRIx64 " %s port %" PRIx64, did, stop->value, stop->write ? "to" : "from",
-                 stop->address);
+        snprintf(text, size, "%s %" PRIx64 " %s port %" PRIx64, did, stop->value,
+                 stop->write ? "to" : "from", stop->address);
     else if (stop->kind == STOP_MMIO)
         snprintf(text, size, "%s %" PRIx64 " %s %s register %" PRIx64, did, stop->value,
                  stop->write ? "to" : "from", p ? p->chip : "a", stop->address);
@@ -197,8 +199,8 @@ static void describe_access(const struct vcpu *cpu, const struct stop_point *p, 
 static void describe_exception(const struct vcpu *cpu, char *text, size_t size)
 {
     const struct stop *stop = &cpu->stop;
-    int n = snprintf(text, size, "vector %" PRIu64 ", error code %" PRIx64 ", from %" PRIx64, stop->address,
-                     stop->value, stop->ip);
+    int n = snprintf(text, size, "vector %" PRIu64 ", error code %" PRIx64 ", from %" PRIx64,
+                     stop->address, stop->value, stop->ip);
     if (stop->address == VECTOR_PF && n > 0 && (size_t)n < size)
         snprintf(text + n, size - (size_t)n, ", CR2 %" PRIx64, cpu->cr2);
 }
@@ -210,10 +212,13 @@ void stops_describe(const struct vcpu *cpu, char *text, size_t size)
         cpu->stops && stop->point < cpu->stops->count ? &cpu->stops->point[stop->point] : NULL;
     switch (stop->kind) {
     case STOP_BREAK: snprintf(text, size, "breakpoint at %" PRIx64, stop->address); break;
-    case STOP_MSR: snprintf(text, size, "wrote %" PRIx64 " to MSR %" PRIx64, stop->value, stop->address); break;
+    case STOP_MSR:
+        snprintf(text, size, "wrote %" PRIx64 " to MSR %" PRIx64, stop->value, stop->address);
+        break;
     case STOP_EXCEPTION: describe_exception(cpu, text, size); break;
     case STOP_TABLE:
-        snprintf(text, size, "page-table entry at physical %" PRIx64 ": %" PRIx64 " became %" PRIx64,
+        snprintf(text, size,
+                 "page-table entry at physical %" PRIx64 ": %" PRIx64 " became %" PRIx64,
                  stop->address, stop->before, stop->value);
         break;
     case STOP_MODE:
@@ -307,7 +312,8 @@ static bool add_table(struct command *c)
     if (!n) say(c, "paging is off, or nothing leads there\n");
     u32 id = c->machine->stops->next_id;
     for (unsigned i = 0; i < n; i++) {
-        struct stop_point p = {.kind = STOP_TABLE, .address = place[i], .length = size, .id = id, .value = value[i]};
+        struct stop_point p = {
+            .kind = STOP_TABLE, .address = place[i], .length = size, .id = id, .value = value[i]};
         if (!stops_add(c->machine, &p)) break;
     }
     if (n) say(c, "%u\n", c->machine->stops->next_id++);
@@ -363,15 +369,17 @@ static bool set_watch(struct command *c)
 
 static bool list(struct command *c)
 {
-    static const char *const names[] = {"", "step", "break", "watch w", "watch r", "watch rw", "pte entry",
-                                        "port", "mmio", "msr", "exception", "mode", "triple-fault"};
+    static const char *const names[] = {"", "step", "break", "watch w", "watch r", "watch rw",
+                                        "pte entry", "port", "mmio", "msr", "exception", "mode",
+                                        "triple-fault"};
     const struct stops *s = c->machine->stops;
     for (unsigned i = 0; i < s->count; i++) {
         const struct stop_point *p = &s->point[i];
         char bound[40] = "", owner[16] = "gdb";
         if (p->bound) snprintf(bound, sizeof bound, " cr3=%" PRIx64, p->cr3);
         if (p->id) snprintf(owner, sizeof owner, "%u", p->id);
-        say(c, "%-4s %s%s%s %" PRIx64 " length %" PRIu64 "%s%s\n", owner, names[p->kind], *p->chip ? " " : "",
+        say(c, "%-4s %s%s%s %" PRIx64 " length %" PRIu64 "%s%s\n", owner, names[p->kind],
+            *p->chip ? " " : "",
             p->chip, p->address, p->length, bound, p->condition ? " with a condition" : "");
     }
     if (!s->count) say(c, "none\n");
@@ -383,7 +391,8 @@ static bool delete_points(struct command *c)
     struct stops *s = c->machine->stops;
     char text[32];
     u64 id = 0;
-    if (!word(c, text, sizeof text) || (strcmp(text, "all") && (!parse_number(text, &id) || !id))) return false;
+    if (!word(c, text, sizeof text) || (strcmp(text, "all") && (!parse_number(text, &id) || !id)))
+        return false;
     unsigned before = s->count;
     for (unsigned i = s->count; i-- > 0;)
         if (s->point[i].id && (!id || s->point[i].id == id)) drop(s, i);
@@ -391,13 +400,19 @@ static bool delete_points(struct command *c)
     return true;
 }
 
-bool stops_command(struct machine *m, const char *name, const char *args, const struct stops_listener *to)
+bool stops_command(struct machine *m, const char *name, const char *args,
+                   const struct stops_listener *to)
 {
-    static const struct { const char *name; bool (*run)(struct command *); const char *usage; } commands[] = {
+    static const struct {
+        const char *name;
+        bool (*run)(struct command *);
+        const char *usage;
+    } commands[] = {
         {"break", set_break, "break ADDRESS [cr3=VALUE|current]"},
         {"watch", set_watch, "watch [r|w|rw] ADDRESS [LENGTH] [cr3=VALUE|current]"},
-        {"stop-on", stop_on, "stop-on port|exception|msr NUMBER [COUNT], mmio CHIP OFFSET [COUNT], pte ADDRESS, mode, "
-                             "triple-fault"},
+        {"stop-on", stop_on,
+         "stop-on port|exception|msr NUMBER [COUNT], mmio CHIP OFFSET [COUNT], pte ADDRESS, mode, "
+         "triple-fault"},
         {"stops", list, "stops"},
         {"delete", delete_points, "delete NUMBER|all"},
     };

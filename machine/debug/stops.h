@@ -1,6 +1,6 @@
 /*
- * What the machine is stopped for: the gdb stub's breakpoints and those set in the monitor, in one set
- * that the processors share (cpu/stops.h).
+ * What the machine is stopped for: the gdb stub's breakpoints and those set in the monitor, in one
+ * set that the processors share (cpu/stops.h).
  * Thread: I/O thread, lock held.
  */
 #ifndef MACHINE_DEBUG_STOPS_H
@@ -13,8 +13,8 @@ struct vcpu;
 
 void stops_new(struct machine *machine);
 
-/* Adding and removing take effect when the processors next go. RELEASE frees point->opaque. The same
- * kind, address, length and owner replaces what was there; false when there are too many. */
+/* Adding and removing take effect when the processors next go. RELEASE frees point->opaque. The
+ * same kind, address, length and owner replaces what was there; false when there are too many. */
 bool stops_add(struct machine *machine, const struct stop_point *point);
 /* The debugger's (id 0) points. */
 bool stops_remove(struct machine *machine, enum stop_kind kind, u64 address, u64 length);
@@ -34,12 +34,14 @@ void stops_shut_down(struct machine *machine);
 /* One line without its end. */
 void stops_describe(const struct vcpu *cpu, char *text, size_t size);
 
-/* A monitor command, NAME being break, watch, stop-on, stops or delete; false when it is another's. */
+/* A monitor command, NAME being break, watch, stop-on, stops or delete; false when it is
+ * another's. */
 struct stops_listener {
     void *opaque;
     unsigned cpu; /* the processor meant */
     void (*say)(void *opaque, const char *text);
 };
-bool stops_command(struct machine *machine, const char *name, const char *args, const struct stops_listener *to);
+bool stops_command(struct machine *machine, const char *name, const char *args,
+                   const struct stops_listener *to);
 
 #endif

@@ -1,5 +1,6 @@
 /*
- * Names for addresses. Specification: ELF 1.2 (both classes, little-endian), System.map as Linux's nm writes it.
+ * Names for addresses. Specification: ELF 1.2 (both classes, little-endian), System.map as Linux's
+ * nm writes it.
  *
  * Not modelled: debugging information, local labels, relocatable files.
  */
@@ -87,13 +88,20 @@ static bool read_map(struct symbol_file *f)
 
 struct section { u64 type, link, offset, size; };
 
-static bool inside(const struct symbol_file *f, u64 offset, u64 size) { return offset <= f->length && size <= f->length - offset; }
+static bool inside(const struct symbol_file *f, u64 offset, u64 size)
+{
+    return offset <= f->length && size <= f->length - offset;
+}
 
-static u64 word(const struct symbol_file *f, bool wide, u64 offset) { return wide ? ld64(f->bytes + offset) : ld32(f->bytes + offset); }
+static u64 word(const struct symbol_file *f, bool wide, u64 offset)
+{
+    return wide ? ld64(f->bytes + offset) : ld32(f->bytes + offset);
+}
 
 static bool get_section(const struct symbol_file *f, bool wide, u64 n, struct section *s)
 {
-    u64 table = word(f, wide, wide ? 0x28 : 0x20), size = ld16(f->bytes + (wide ? 0x3a : 0x2e)), count = ld16(f->bytes + (wide ? 0x3c : 0x30));
+    u64 table = word(f, wide, wide ? 0x28 : 0x20), size = ld16(f->bytes + (wide ? 0x3a : 0x2e)),
+        count = ld16(f->bytes + (wide ? 0x3c : 0x30));
     if (n >= count || size < (wide ? 64 : 40) || !inside(f, table, count * size)) return false;
     u64 at = table + n * size;
     s->type = ld32(f->bytes + at + 4);
@@ -107,13 +115,17 @@ static bool read_table(struct symbol_file *f, bool wide, const struct section *t
 {
     struct section names;
     unsigned size = wide ? 24 : 16;
-    if (!get_section(f, wide, table->link, &names) || !inside(f, table->offset, table->size) || !inside(f, names.offset, names.size)) return true;
+    if (!get_section(f, wide, table->link, &names) || !inside(f, table->offset, table->size) ||
+        !inside(f, names.offset, names.size))
+        return true;
     for (u64 at = table->offset; at + size <= table->offset + table->size; at += size) {
         u32 name = ld32(f->bytes + at);
         u8 info = (u8)f->bytes[at + (wide ? 4 : 12)];
-        u64 value = word(f, wide, at + (wide ? 8 : 4)), length = word(f, wide, at + (wide ? 16 : 8));
+        u64 value = word(f, wide, at + (wide ? 8 : 4)),
+            length = word(f, wide, at + (wide ? 16 : 8));
         unsigned type = info & 15;
-        if ((type != 2 && type != 0 && type != 10) || !value || name >= names.size) continue; /* functions, and assembly's labels */
+        /* functions, and assembly's labels */
+        if ((type != 2 && type != 0 && type != 10) || !value || name >= names.size) continue;
         const char *text = f->bytes + names.offset + name;
         if (!*text || !memchr(text, 0, (size_t)(names.size - name))) continue;
         if (!add(f, value, length, text)) return false;
@@ -125,10 +137,13 @@ static bool read_elf(struct symbol_file *f, const char *path, struct error *erro
 {
     bool wide = f->length >= 64 && f->bytes[4] == 2;
     struct section s;
-    if (f->length < 64 || f->bytes[5] != 1) return error_set(error, "%s: not a little-endian ELF file", path);
-    for (unsigned wanted = 2; wanted && !f->count; wanted = wanted == 2 ? 11 : 0) /* .symtab, else .dynsym */
+    if (f->length < 64 || f->bytes[5] != 1)
+        return error_set(error, "%s: not a little-endian ELF file", path);
+    /* .symtab, else .dynsym */
+    for (unsigned wanted = 2; wanted && !f->count; wanted = wanted == 2 ? 11 : 0)
         for (u64 n = 0; get_section(f, wide, n, &s); n++)
-            if (s.type == wanted && !read_table(f, wide, &s)) return error_set(error, "%s: no memory", path);
+            if (s.type == wanted && !read_table(f, wide, &s))
+                return error_set(error, "%s: no memory", path);
     return true;
 }
 
@@ -166,14 +181,16 @@ bool symbol_set_load(struct symbol_set *s, const char *spec, struct error *error
     s->files = f;
     if (at) {
         f->base = strtoull(at + 1, &end, 0);
-        if (end == at + 1 || *end) return error_set(error, "%s: an address is expected behind '@'", spec);
+        if (end == at + 1 || *end)
+            return error_set(error, "%s: an address is expected behind '@'", spec);
     }
     snprintf(path, sizeof path, "%.*s", at ? (int)(at - spec) : (int)strlen(spec), spec);
     if (!read_file(f, path, error)) return false;
     bool is_elf = f->length > 4 && !memcmp(f->bytes, "\x7f" "ELF", 4);
     if (is_elf && !read_elf(f, path, error)) return false;
     if (!is_elf && !read_map(f)) return error_set(error, "%s: no memory", path);
-    if (!f->count) return error_set(error, "%s: no symbols (ELF file or System.map expected)", path);
+    if (!f->count)
+        return error_set(error, "%s: no symbols (ELF file or System.map expected)", path);
     qsort(f->list, f->count, sizeof *f->list, by_address);
     return true;
 }

@@ -1,6 +1,6 @@
 /*
- * Names for guest addresses, from System.map files and ELF files of the host. Files are read once, by their first bytes
- * told apart, and not trusted.
+ * Names for guest addresses, from System.map files and ELF files of the host. Files are read once,
+ * by their first bytes told apart, and not trusted.
  */
 #ifndef MACHINE_DEBUG_SYMBOL_SET_H
 #define MACHINE_DEBUG_SYMBOL_SET_H

@@ -1,8 +1,9 @@
 /*
  * Who looks at the guest's code, put together; and the log's exec, cpu and in_asm.
  *
- * Pages that somebody looks at are interpreted; the rest of the guest runs as ever. in_asm is the translator's where there
- * is one; a block is shown here when it is first met, by a table that forgets: a block may be shown again.
+ * Pages that somebody looks at are interpreted; the rest of the guest runs as ever. in_asm is the
+ * translator's where there is one; a block is shown here when it is first met, by a table that
+ * forgets: a block may be shown again.
  */
 #include "machine/debug/trace.h"
 
@@ -42,7 +43,8 @@ struct trace {
 bool watcher_ranges(struct watcher *w, const struct keyvals *kv, struct error *error)
 {
     for (unsigned i = 0; i < kv->count; i++)
-        if (!strcmp(kv->item[i].key, "range") && !log_parse_ranges(kv->item[i].value, w->ranges, &w->range_count, error))
+        if (!strcmp(kv->item[i].key, "range") &&
+            !log_parse_ranges(kv->item[i].value, w->ranges, &w->range_count, error))
             return error_prefix(error, "range=%s", kv->item[i].value);
     return true;
 }
@@ -60,8 +62,9 @@ void trace_log_registers(struct log *log, struct vcpu *cpu, const char *title)
 
 static bool ends_block(const char *text)
 {
-    return *text == 'j' || !strncmp(text, "call", 4) || !strncmp(text, "ret", 3) || !strncmp(text, "iret", 4) ||
-           !strncmp(text, "int", 3) || !strncmp(text, "sys", 3) || !strncmp(text, "hlt", 3) || !strncmp(text, "loop", 4);
+    return *text == 'j' || !strncmp(text, "call", 4) || !strncmp(text, "ret", 3) ||
+           !strncmp(text, "iret", 4) || !strncmp(text, "int", 3) || !strncmp(text, "sys", 3) ||
+           !strncmp(text, "hlt", 3) || !strncmp(text, "loop", 4);
 }
 
 static void log_code(struct log *log, struct vcpu *cpu, u64 linear)
@@ -151,16 +154,21 @@ bool trace_start(struct machine *m, struct error *error)
 {
     const struct options *o = m->options;
     struct trace *t = calloc(1, sizeof *t);
-    if (!t || !(t->cpus = calloc(m->vcpu_count, sizeof *t->cpus)) || !(t->log.seen = calloc(SEEN, sizeof *t->log.seen))) abort();
+    if (!t || !(t->cpus = calloc(m->vcpu_count, sizeof *t->cpus)) ||
+        !(t->log.seen = calloc(SEEN, sizeof *t->log.seen)))
+        abort();
     m->trace = t;
     t->machine = m;
     t->log.machine = m;
     t->log.base.before = log_before;
     memcpy(t->log.base.ranges, m->log.ranges, sizeof m->log.ranges);
     t->log.base.range_count = m->log.range_count;
-    if (o->trace_insns && !(t->insns = insns_open(m, o->trace_insns, error))) return error_prefix(error, "-trace-insns");
-    if (o->coverage && !(t->coverage = coverage_open(m, o->coverage, error))) return error_prefix(error, "-coverage");
-    if (o->profile && !(t->profile = profile_open(m, o->profile, error))) return error_prefix(error, "-profile");
+    if (o->trace_insns && !(t->insns = insns_open(m, o->trace_insns, error)))
+        return error_prefix(error, "-trace-insns");
+    if (o->coverage && !(t->coverage = coverage_open(m, o->coverage, error)))
+        return error_prefix(error, "-coverage");
+    if (o->profile && !(t->profile = profile_open(m, o->profile, error)))
+        return error_prefix(error, "-profile");
     trace_update(m);
     return true;
 }
@@ -170,9 +178,12 @@ void trace_stop(struct machine *m)
     struct trace *t = m->trace;
     struct error error;
     if (!t) return;
-    if (t->insns && !insns_close(t->insns, &error)) fprintf(stderr, "lyrebird: -trace-insns: %s\n", error.text);
-    if (t->coverage && !coverage_close(t->coverage, &error)) fprintf(stderr, "lyrebird: -coverage: %s\n", error.text);
-    if (t->profile && !profile_close(t->profile, &error)) fprintf(stderr, "lyrebird: -profile: %s\n", error.text);
+    if (t->insns && !insns_close(t->insns, &error))
+        fprintf(stderr, "lyrebird: -trace-insns: %s\n", error.text);
+    if (t->coverage && !coverage_close(t->coverage, &error))
+        fprintf(stderr, "lyrebird: -coverage: %s\n", error.text);
+    if (t->profile && !profile_close(t->profile, &error))
+        fprintf(stderr, "lyrebird: -profile: %s\n", error.text);
     t->insns = t->coverage = NULL;
     t->profile = NULL;
 }

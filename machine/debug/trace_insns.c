@@ -34,7 +34,9 @@ static void flush(struct insns *t, struct cpu_insns *c, unsigned index)
 {
     u8 head[2] = {0, (u8)index};
     pthread_mutex_lock(&t->mutex);
-    if (c->length && (fwrite(head, 1, 2, t->file) != 2 || fwrite(c->buffer, 1, c->length, t->file) != c->length)) t->failed = true;
+    if (c->length &&
+        (fwrite(head, 1, 2, t->file) != 2 || fwrite(c->buffer, 1, c->length, t->file) != c->length))
+        t->failed = true;
     pthread_mutex_unlock(&t->mutex);
     c->length = 0;
 }
@@ -69,7 +71,8 @@ static u8 *put_registers(struct cpu_insns *c, struct vcpu *cpu, u8 *p)
     return *count ? p : count;
 }
 
-static void record(struct insns *t, struct cpu_insns *c, struct vcpu *cpu, u64 linear, unsigned length)
+static void record(struct insns *t, struct cpu_insns *c, struct vcpu *cpu, u64 linear,
+                   unsigned length)
 {
     u8 *start = c->buffer + c->length, *p = start + 1;
     unsigned mode = cpu->code_size == CODE64 ? 2 : cpu->code_size == CODE32 ? 1 : 0;
@@ -92,7 +95,8 @@ static void record(struct insns *t, struct cpu_insns *c, struct vcpu *cpu, u64 l
     c->known = true;
 }
 
-static void insns_before(struct watcher *base, struct vcpu *cpu, u64 linear, const struct insn *insn)
+static void insns_before(struct watcher *base, struct vcpu *cpu, u64 linear,
+                         const struct insn *insn)
 {
     struct insns *t = (struct insns *)base;
     struct cpu_insns *c = &t->cpus[cpu->index];
@@ -121,12 +125,15 @@ struct watcher *insns_open(struct machine *m, const char *spec, struct error *er
     t->machine = m;
     t->count = ~(u64)0;
     pthread_mutex_init(&t->mutex, NULL);
-    if (!keyvals_parse(&kv, spec, "file", error) || !keyvals_only(&kv, "trace-insns", "file start count range registers", error) ||
-        !number_of(&kv, "start", &t->start, error) || !number_of(&kv, "count", &t->count, error) || !watcher_ranges(&t->base, &kv, error))
+    if (!keyvals_parse(&kv, spec, "file", error) ||
+        !keyvals_only(&kv, "trace-insns", "file start count range registers", error) ||
+        !number_of(&kv, "start", &t->start, error) || !number_of(&kv, "count", &t->count, error) ||
+        !watcher_ranges(&t->base, &kv, error))
         return NULL;
     const char *name = keyvals_get(&kv, "file"), *registers = keyvals_get(&kv, "registers");
     t->with_registers = true;
-    if (registers && !parse_on_off(registers, &t->with_registers)) return error_set(error, "registers=%s: on or off expected", registers), NULL;
+    if (registers && !parse_on_off(registers, &t->with_registers))
+        return error_set(error, "registers=%s: on or off expected", registers), NULL;
     if (!name) return error_set(error, "file= is missing"), NULL;
     t->file = fopen(name, "wb");
     if (!t->file) return error_set(error, "%s: %s", name, strerror(errno)), NULL;

@@ -18,8 +18,8 @@ static bool looks_foreign(struct image *image, const char *path, struct error *e
     if (image->size < sizeof head || image->read(image, 0, head, sizeof head)) return false;
     for (unsigned i = 0; i < ARRAY_SIZE(refused); i++)
         if (!memcmp(head + refused[i].offset, refused[i].magic, refused[i].length)) {
-            error_set(error, "%s: %s images are not supported yet (format=raw to use its bytes as they are)",
-                      path, refused[i].name);
+            error_set(error, "%s: %s images are not supported yet "
+                      "(format=raw to use its bytes as they are)", path, refused[i].name);
             return true;
         }
     return false;
@@ -31,7 +31,8 @@ struct image *image_open(const char *path, const char *name, bool read_only, boo
     const struct image_format *format = NULL;
     for (unsigned i = 0; name && image_formats[i]; i++)
         if (!strcmp(image_formats[i]->name, name)) format = image_formats[i];
-    if (name && !format) return error_set(error, "%s: unknown or unsupported image format '%s'", path, name), NULL;
+    if (name && !format)
+        return error_set(error, "%s: unknown or unsupported image format '%s'", path, name), NULL;
     struct image *image = (format ? format : &raw_format)->open(path, read_only || snapshot, error);
     if (!image) return NULL;
     if (!name && looks_foreign(image, path, error)) {

@@ -1,5 +1,6 @@
 /*
- * An image format behind a drive: bytes of a disk kept in a file. One file a format in machine/disk/.
+ * An image format behind a drive: bytes of a disk kept in a file. One file a format in
+ * machine/disk/.
  * Thread: a drive's worker thread, one call at a time; open and close on the I/O thread.
  */
 #ifndef MACHINE_DISK_IMAGE_H

@@ -25,7 +25,8 @@ static int move_all(int fd, void *bytes, u64 length, u64 offset, bool write)
 {
     u8 *p = bytes;
     while (length) {
-        ssize_t n = write ? pwrite(fd, p, length, (off_t)offset) : pread(fd, p, length, (off_t)offset);
+        ssize_t n = write ? pwrite(fd, p, length, (off_t)offset) :
+                    pread(fd, p, length, (off_t)offset);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return errno;
         if (n == 0) return write ? ENOSPC : EIO;

@@ -67,7 +67,8 @@ static int raw_discard(struct image *image, u64 offset, u64 length)
 {
 #ifdef FALLOC_FL_PUNCH_HOLE
     struct raw *raw = container_of(image, struct raw, base);
-    if (fallocate(raw->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)length))
+    if (fallocate(raw->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
+                  (off_t)length))
         return errno == EOPNOTSUPP ? 0 : errno; /* a discard is only advice */
 #else
     (void)image, (void)offset, (void)length;
@@ -101,7 +102,8 @@ static bool raw_lock(int fd, const char *path, bool read_only, struct error *err
 #ifdef F_OFD_SETLK
     struct flock lock = {.l_type = read_only ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET};
     if (fcntl(fd, F_OFD_SETLK, &lock) && (errno == EAGAIN || errno == EACCES))
-        return error_set(error, "%s: in use by another process (read-only access: readonly=on)", path);
+        return error_set(error, "%s: in use by another process (read-only access: readonly=on)",
+                         path);
 #else
     (void)fd, (void)path, (void)read_only, (void)error;
 #endif

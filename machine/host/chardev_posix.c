@@ -1,9 +1,9 @@
 /*
  * Character device backends on POSIX descriptors: null, terminal, file, pty, UNIX and TCP sockets.
  *
- * A descriptor that cannot take more now is watched for room; what the listener has no room for waits
- * here. The terminal's former settings are the one thing a process has only one of: they are kept
- * where a signal handler can put them back.
+ * A descriptor that cannot take more now is watched for room; what the listener has no room for
+ * waits here. The terminal's former settings are the one thing a process has only one of: they are
+ * kept where a signal handler can put them back.
  */
 #define _GNU_SOURCE /* ptsname_r, accept4 */
 #include "machine/chardev_host.h"
@@ -147,7 +147,8 @@ static void can_write(void *opaque, unsigned events)
 {
     struct fd_chardev *c = opaque;
     loop_change(c->watch_out, 0);
-    if ((events & LOOP_ERROR) && c->listening >= 0) hang_up(c); /* gone for good, whatever was still to be read */
+    /* gone for good, whatever was still to be read */
+    if ((events & LOOP_ERROR) && c->listening >= 0) hang_up(c);
     else chardev_ready(&c->base);
 }
 
@@ -216,7 +217,8 @@ static struct fd_chardev *make(struct loop *loop, int in, int out)
 {
     struct fd_chardev *c = calloc(1, sizeof *c);
     if (!c) abort();
-    c->base = (struct chardev){.write = fd_write, .resume = fd_resume, .release = fd_release, .hang_up = fd_hang_up,
+    c->base = (struct chardev){.write = fd_write, .resume = fd_resume, .release = fd_release,
+                               .hang_up = fd_hang_up,
                                .connected = out >= 0};
     c->loop = loop;
     c->in = in;
@@ -232,7 +234,8 @@ static struct chardev *open_stdio(struct loop *loop)
     struct fd_chardev *c = make(loop, STDIN_FILENO, STDOUT_FILENO);
     c->is_terminal = true;
     terminal_raw();
-    /* Standard output stays blocking: it may be the user's shell's, and a pipe must lose nothing. */
+    /* Standard output stays blocking: it may be the user's shell's, and a pipe must lose
+     * nothing. */
     watch(c, true);
     return &c->base;
 }
@@ -285,7 +288,8 @@ static void can_accept(void *opaque, unsigned events)
     connected(c, fd);
 }
 
-/* What follows an address, a comma in front of each word: who listens, and whether he waits for the other. */
+/* What follows an address, a comma in front of each word: who listens, and whether he waits for the
+ * other. */
 static bool parse_words(const char *words, bool *server, bool *wait, struct error *error)
 {
     bool waits = true, does_not = false, passed_over;
@@ -306,15 +310,17 @@ static bool parse_words(const char *words, bool *server, bool *wait, struct erro
             else good = parse_on_off(value, known[i].value);
         }
         if (!good)
-            return error_set(error, "%.*s: server, wait, nowait or nodelay expected, =on or =off", (int)strcspn(p, ","), p);
+            return error_set(error, "%.*s: server, wait, nowait or nodelay expected, =on or =off",
+                             (int)strcspn(p, ","), p);
     }
     *wait = *server && waits && !does_not;
     return true;
 }
 
 /*
- * A socket file is for its owner alone. Linux makes the file with the socket's mode; elsewhere it is changed before
- * listen(), that is before anybody can connect. umask would be the whole process's.
+ * A socket file is for its owner alone. Linux makes the file with the socket's mode; elsewhere it
+ * is changed before listen(), that is before anybody can connect. umask would be the whole
+ * process's.
  */
 static int bind_private(int fd, const struct sockaddr *address, socklen_t length)
 {
@@ -330,7 +336,8 @@ static struct chardev *serve_or_connect(struct loop *loop, int fd, const struct 
 {
     int one = 1;
     if (server) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    if (server ? bind_private(fd, address, length) || listen(fd, 1) : connect(fd, address, length)) {
+    if (server ? bind_private(fd, address, length) || listen(fd, 1) :
+                 connect(fd, address, length)) {
         error_set(error, "%s: %s", name, strerror(errno));
         close(fd);
         return NULL;
@@ -360,19 +367,22 @@ static struct chardev *open_unix(struct loop *loop, const char *text, struct err
     memcpy(address.sun_path, text, length);
     struct stat st;
     bool server, wait;
-    if (!parse_words(comma, &server, &wait, error)) return error_prefix(error, "unix:%s", text), NULL;
+    if (!parse_words(comma, &server, &wait, error))
+        return error_prefix(error, "unix:%s", text), NULL;
     if (server && !lstat(address.sun_path, &st) && !S_ISSOCK(st.st_mode))
         return error_set(error, "%s: exists and is not a socket", address.sun_path), NULL;
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0) return error_set(error, "unix socket: %s", strerror(errno)), NULL;
     if (server) unlink(address.sun_path);
-    struct chardev *chardev = serve_or_connect(loop, fd, (struct sockaddr *)&address, sizeof address,
+    struct chardev *chardev = serve_or_connect(loop, fd, (struct sockaddr *)&address,
+                                               sizeof address,
                                                server, wait, address.sun_path, error);
     if (chardev && server) of(chardev)->unlink_path = strdup(address.sun_path);
     return chardev;
 }
 
-/* getaddrinfo takes numbers modulo 65536, and some take none for 0. A server's 0 is any that is free. */
+/* getaddrinfo takes numbers modulo 65536, and some take none for 0. A server's 0 is any that is
+ * free. */
 static bool is_port(const char *port, bool server)
 {
     char *end;
@@ -391,16 +401,20 @@ static struct chardev *open_tcp(struct loop *loop, const char *text, struct erro
     memcpy(host, text, (size_t)(colon - text));
     memcpy(port, colon + 1, (size_t)(end - colon - 1));
     bool server, wait;
-    if (!parse_words(comma, &server, &wait, error)) return error_prefix(error, "tcp:%s", text), NULL;
+    if (!parse_words(comma, &server, &wait, error))
+        return error_prefix(error, "tcp:%s", text), NULL;
     if (!is_port(port, server))
-        return error_set(error, "tcp:%s: port '%s': %d to 65535 or a service's name expected", text, port, !server), NULL;
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = server ? AI_PASSIVE : 0}, *found;
+        return error_set(error, "tcp:%s: port '%s': %d to 65535 or a service's name expected", text,
+                         port, !server), NULL;
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = server ? AI_PASSIVE : 0},
+                    *found;
     int failed = getaddrinfo(*host ? host : "127.0.0.1", port, &hints, &found);
     if (failed) return error_set(error, "tcp:%s: %s", text, gai_strerror(failed)), NULL;
     int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     struct chardev *chardev = NULL;
     if (fd < 0) error_set(error, "tcp:%s: %s", text, strerror(errno));
-    else chardev = serve_or_connect(loop, fd, found->ai_addr, found->ai_addrlen, server, wait, text, error);
+    else chardev = serve_or_connect(loop, fd, found->ai_addr, found->ai_addrlen, server, wait, text,
+                                    error);
     freeaddrinfo(found);
     return chardev;
 }

@@ -1,4 +1,5 @@
-/* The poll loop on poll(2) and a pipe to wake it. Timeouts are rounded up to ppoll's nanoseconds. */
+/* The poll loop on poll(2) and a pipe to wake it. Timeouts are rounded up to ppoll's
+ * nanoseconds. */
 #define _GNU_SOURCE /* ppoll */
 #include "machine/host/loop.h"
 

@@ -33,7 +33,8 @@ void loop_set_guest(struct loop *loop, const struct loop_guest *guest);
 int loop_guest_add(struct loop *loop, int fd, int poll_events); /* in fill */
 int loop_guest_revents(struct loop *loop, int index);           /* in process */
 
-/* What is written is taken in full, waiting for the reader: a guest that is to repeat must not see him. */
+/* What is written is taken in full, waiting for the reader: a guest that is to repeat must not see
+ * him. */
 void loop_set_steady(struct loop *loop, bool steady);
 bool loop_is_steady(const struct loop *loop);
 

@@ -19,7 +19,8 @@ u64 os_wall_ns(void);      /* since 1970, UTC */
 i64 os_utc_offset_seconds(u64 wall_ns); /* local time minus UTC */
 bool os_random(void *to, size_t length);
 u64 os_physical_memory(void); /* bytes the host has */
-int os_thread_id(void);       /* the calling thread's, as the host's tools show it; 0 where there is none */
+int os_thread_id(void);       /* the calling thread's, as the host's tools show it; 0 where there is
+                                 none */
 int os_process_id(void);
 unsigned os_processors(void); /* the calling thread may run on */
 

@@ -15,7 +15,8 @@ sub lib {
     return $? ? undef : $output;
 }
 
-# (kernel file, initial RAM disk) of PACKAGE for ARCH and SUITE ("" is the host's); () when there is none.
+# (kernel file, initial RAM disk) of PACKAGE for ARCH and SUITE ("" is the host's); () when there is
+# none.
 sub kernel {
     my ($arch, $suite, $package, @modules) = @_;
     my $folder = lib("unpacked $arch \"$suite\" $package") or return;

@@ -1,4 +1,5 @@
-# A guest under test: an emulator process, its serial port and its monitor, driven by what it prints.
+# A guest under test: an emulator process, its serial port and its monitor, driven by what it
+# prints.
 package Guest;
 use strict;
 use warnings;
@@ -21,7 +22,8 @@ sub start {
     my $self = bless { text => '', mark => 0, dir => tempdir(CLEANUP => 1), began => time }, $class;
     my @command = ($o{emulator} || $emulator, @{ $o{args} });
     push @command, '-serial', 'stdio' unless $o{no_serial};
-    push @command, '-display', 'none' unless grep { $_ eq '-nographic' || $_ eq '-display' } @command;
+    push @command, '-display', 'none'
+        unless grep { $_ eq '-nographic' || $_ eq '-display' } @command;
     if ($o{monitor}) {
         $self->{monitor_path} = "$self->{dir}/monitor";
         push @command, '-monitor', "unix:$self->{monitor_path},server,nowait";
@@ -136,7 +138,8 @@ sub keys { my ($self, @keys) = @_; for (@keys) { $self->monitor("sendkey $_"); s
 # Types TEXT on the guest's keyboard.
 sub type {
     my ($self, $text) = @_;
-    my %name = (' ' => 'spc', '-' => 'minus', '=' => 'equal', '.' => 'dot', '/' => 'slash', "\n" => 'ret', ',' => 'comma',
+    my %name = (' ' => 'spc', '-' => 'minus', '=' => 'equal', '.' => 'dot', '/' => 'slash',
+        "\n" => 'ret', ',' => 'comma',
         ':' => 'shift-semicolon', '_' => 'shift-minus', "\t" => 'tab', ';' => 'semicolon');
     $self->keys(map { $name{$_} || ($_ =~ /[A-Z]/ ? 'shift-' . lc : $_) } split //, $text);
 }

@@ -1,11 +1,13 @@
 #!/usr/bin/perl
-# The guest's clocks against the host's, for MINUTES (4; 60 is the hour that is asked for) under each engine of ACCEL
-# (tcg,interp), one after another.
+# The guest's clocks against the host's, for MINUTES (4; 60 is the hour that is asked for) under
+# each engine of ACCEL (tcg,interp), one after another.
 # length: long
 #
-# Debian's cloud kernel with two processors and a light load is asked for CLOCK_MONOTONIC, CLOCK_REALTIME and its clock
-# chip's second at the start and at the end; it must keep `tsc` as its clocksource all the while. The counter runs at
-# 1 GHz of the host's clock, and KVM's clock tells Linux so: there must be no drift but what the measurement may err by.
+# Debian's cloud kernel with two processors and a light load is asked for CLOCK_MONOTONIC,
+# CLOCK_REALTIME and its clock chip's second at the start and at the end; it must keep `tsc` as its
+# clocksource all the while.
+# The counter runs at 1 GHz of the host's clock, and KVM's clock tells Linux so: there must be no
+# drift but what the measurement may err by.
 use strict;
 use warnings;
 use Guest;
@@ -18,8 +20,9 @@ my $minutes = $ENV{MINUTES} || 4;
 my ($kernel, $initrd) = Debian::kernel('amd64', '', 'linux-image-cloud-amd64');
 plan skip_all => 'the distribution\'s kernel cannot be fetched here' unless $kernel;
 
-# How far the guest's clocks are ahead of the host's: { monotonic => [seconds, give or take], realtime => … }. Every
-# answer was read between our question and its arrival; together many of them leave a narrow window.
+# How far the guest's clocks are ahead of the host's: { monotonic => [seconds, give or take],
+# realtime => … }. Every answer was read between our question and its arrival; together many of them
+# leave a narrow window.
 my %clocks = (monotonic => ['m', CLOCK_MONOTONIC, 1e9], realtime => ['r', CLOCK_REALTIME, 1e6]);
 sub offsets {
     my ($g) = @_;
@@ -58,7 +61,8 @@ sub chip_offset {
 }
 
 for my $engine (split /,/, $ENV{ACCEL} || 'tcg,interp') {
-    my $g = Guest->start(args => ['-accel', $engine, '-m', '256', '-smp', '2', '-kernel', $kernel, '-initrd', $initrd, '-nic', 'none',
+    my $g = Guest->start(args => ['-accel', $engine, '-m', '256', '-smp', '2', '-kernel', $kernel,
+        '-initrd', $initrd, '-nic', 'none',
         '-append', 'console=ttyS0 quiet']);
     my $up = ok($g->expect(qr/lyrebird:[^\n]*# /, 240), "$engine: shell") or diag $g->tail;
     SKIP: {
@@ -78,13 +82,16 @@ for my $engine (split /,/, $ENV{ACCEL} || 'tcg,interp') {
         for my $name (sort keys %$first) {
             my $drift = $last->{$name}[0] - $first->{$name}[0];
             my $blur = $last->{$name}[1] + $first->{$name}[1];
-            diag sprintf '%s, %s: %+.2f ms in %.1f minutes, %+.2f ppm, give or take %.2f ms', $engine, $name, $drift * 1e3, $passed / 60,
+            diag sprintf '%s, %s: %+.2f ms in %.1f minutes, %+.2f ppm, give or take %.2f ms',
+                $engine, $name, $drift * 1e3, $passed / 60,
                 $drift / $passed * 1e6, $blur * 1e3;
-            cmp_ok(abs($drift), '<', $blur + 1e-6 * $passed, "$engine: the guest's $name clock keeps to the host's");
+            cmp_ok(abs($drift), '<', $blur + 1e-6 * $passed,
+                "$engine: the guest's $name clock keeps to the host's");
         }
         ok(defined $chip && defined $chip_last && abs($chip_last - $chip) < 1, "$engine: so does the clock chip")
             or diag $chip // 'nothing', ' then ', $chip_last // 'nothing';
-        diag sprintf '%s, clock chip: %+.0f ms', $engine, ($chip_last - $chip) * 1e3 if defined $chip && defined $chip_last;
+        diag sprintf '%s, clock chip: %+.0f ms', $engine, ($chip_last - $chip) * 1e3
+            if defined $chip && defined $chip_last;
         my $tsc = $g->shell('dmesg | grep -E "tsc:|clocksource:"');
         diag map { "$engine: $_\n" } grep { /MHz/ } split /\n/, $tsc;
         is($g->shell('dmesg | grep -iE "warning:|bug:|lockup|unstable|skew|stall|call trace|oops" | head'), '',

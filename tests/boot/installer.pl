@@ -1,7 +1,7 @@
 #!/usr/bin/perl
-# Debian's installer from its network boot images: the text one on the VGA text screen, driven by keys through
-# language, location and keyboard until the network card was found and has an address; the graphical one to a
-# picture of its first dialog.
+# Debian's installer from its network boot images: the text one on the VGA text screen, driven by
+# keys through language, location and keyboard until the network card was found and has an address;
+# the graphical one to a picture of its first dialog.
 # length: long
 use strict;
 use warnings;
@@ -20,7 +20,8 @@ sub start {
     my ($kind, $card, $append) = @_;
     my ($linux) = glob "$folder/usr/lib/debian-installer/images/12/amd64/$kind/debian-installer/amd64/linux";
     (my $initrd = $linux) =~ s/linux\z/initrd.gz/;
-    return Guest->start(args => ['-m', '1024', '-kernel', $linux, '-initrd', $initrd, '-nic', "user,model=$card", '-append', $append], monitor => 1);
+    return Guest->start(args => ['-m', '1024', '-kernel', $linux, '-initrd', $initrd, '-nic',
+        "user,model=$card", '-append', $append], monitor => 1);
 }
 
 # The picture of a PNG of 8 bits a channel: (width, height, sub (x, y) -> 'rrggbb').
@@ -31,7 +32,8 @@ sub read_png {
     my ($at, $packed, $width, $height, $kind) = (8, '');
     while ($at + 12 <= length $bytes) {
         my ($size, $type) = unpack 'N a4', substr $bytes, $at, 8;
-        ($width, $height, undef, $kind) = unpack 'N N C C', substr $bytes, $at + 8, 10 if $type eq 'IHDR';
+        ($width, $height, undef, $kind) = unpack 'N N C C', substr $bytes, $at + 8, 10
+            if $type eq 'IHDR';
         $packed .= substr $bytes, $at + 8, $size if $type eq 'IDAT';
         $at += 12 + $size;
     }
@@ -39,7 +41,8 @@ sub read_png {
     my $raw = uncompress($packed) or return;
     my (@lines, @above);
     for my $y (0 .. $height - 1) {
-        my ($filter, @line) = unpack 'C*', substr $raw, $y * ($width * $step + 1), $width * $step + 1;
+        my ($filter, @line) = unpack 'C*', substr $raw, $y * ($width * $step + 1),
+            $width * $step + 1;
         for my $i (0 .. ($filter ? $#line : -1)) {
             my $a = $i >= $step ? $line[$i - $step] : 0;
             my $b = $y ? $above[$i] : 0;
@@ -55,9 +58,9 @@ sub read_png {
     return ($width, $height, sub { my ($x, $y) = @_; return unpack 'H6', substr $lines[$y], $x * $step, 3 });
 }
 
-# What tells the installer's list of languages from a console or an empty page: (colours, shares of the points
-# below the banner that are light and that are the selection's blue-green, share of the banner's that are dark
-# blue-green).
+# What tells the installer's list of languages from a console or an empty page: (colours, shares of
+# the points below the banner that are light and that are the selection's blue-green, share of the
+# banner's that are dark blue-green).
 sub measure {
     my ($width, $height, $point) = @_;
     my ($light, $bar, $dark, $banner, %count) = (0, 0, 0, 76);
@@ -83,11 +86,13 @@ for my $card ('e1000') {
             [qr/Select a language.*English/s, 1200, 'language menu'],
             [qr/Select your location.*United States/s, 300, 'location menu'],
             [qr/Configure the keyboard.*American English/s, 300, 'keyboard menu'],
-            [qr/Configure the network.*hostname/is, 900, 'network: card found, address by DHCP, asks for the host\'s name'],
+            [qr/Configure the network.*hostname/is, 900,
+            'network: card found, address by DHCP, asks for the host\'s name'],
         );
         for my $i (0 .. $#steps) {
             my ($pattern, $timeout, $name) = @{ $steps[$i] };
-            my $there = ok($g->screen($pattern, $timeout), "text, $card: $name") or diag $g->{screen}, $g->tail;
+            my $there = ok($g->screen($pattern, $timeout), "text, $card: $name")
+                or diag $g->{screen}, $g->tail;
             diag sprintf '%s after %d s', $name, $g->seconds;
             skip "no $name", $#steps - $i + 1 unless $there;
             sleep 3;
@@ -96,7 +101,8 @@ for my $card ('e1000') {
         # The name is typed over; the next question shows that it was taken.
         $g->keys(('backspace') x 30);
         $g->type("lyre-bird1\n");
-        ok($g->screen(qr/Domain name/, 300), "text, $card: the host's name is typed, next question") or diag $g->{screen};
+        ok($g->screen(qr/Domain name/, 300),
+            "text, $card: the host's name is typed, next question") or diag $g->{screen};
     }
     $g->stop;
 }
@@ -119,12 +125,16 @@ for (['', 1024, 768, 100], ['nomodeset ', 800, 600, 100]) {
         my $before = $size;
         next if $look->() != $before || $size == $measured;
         $measured = $size;
-        next unless (@picture = read_png("$dir/screen.png")) && $picture[0] == $width && $picture[1] == $height;
+        next unless (@picture = read_png("$dir/screen.png")) && $picture[0] == $width
+            && $picture[1] == $height;
         @measure = measure(@picture);
-        $seen = $measure[0] >= $colours && $measure[1] > 0.6 && $measure[2] > 0.015 && $measure[3] > 0.4;
+        $seen = $measure[0] >= $colours && $measure[1] > 0.6 && $measure[2] > 0.015
+            && $measure[3] > 0.4;
     }
-    ok($seen, "$name: Debian's banner over a list, one of it selected, at ${width}x$height") or diag "@picture[0, 1] @measure\n", $g->tail;
-    diag sprintf '%s: %d colours, %.3f light, %.3f selected, %.3f banner, after %d s', $name, @measure, $g->seconds if @measure;
+    ok($seen, "$name: Debian's banner over a list, one of it selected, at ${width}x$height")
+        or diag "@picture[0, 1] @measure\n", $g->tail;
+    diag sprintf '%s: %d colours, %.3f light, %.3f selected, %.3f banner, after %d s', $name,
+        @measure, $g->seconds if @measure;
     system "cp $dir/screen.png '$ENV{PICTURES}/$width.png'" if $ENV{PICTURES};
     SKIP: {
         skip 'no dialog', 1 unless $seen;

@@ -1,8 +1,9 @@
 #!/usr/bin/perl
-# Debian's cloud kernel with four processors, started again and again: modules come and go, work runs on all processors
-# with one right result, the time stamp counter is found to be what it is, nothing to complain about.
-# ROUNDS: starts under the host's best engine (10); a third of it under the interpreter.
+# Debian's cloud kernel with four processors, started again and again: modules come and go, work
+# runs on all processors with one right result, the time stamp counter is found to be what it is,
+# nothing to complain about.
 # length: long
+# ROUNDS: starts under the host's best engine (10); a third of it under the interpreter.
 use strict;
 use warnings;
 use Guest;
@@ -18,13 +19,15 @@ my $work = 'for a in 1 2 3 4; do (for b in 1 2 3 4 5 6; do head -c 2000000 /dev/
 my $rounds = $ENV{ROUNDS} || 10;
 for my $run ((map { ['tcg', $_] } 1 .. $rounds), map { ['interp', $_] } 1 .. int(($rounds + 2) / 3)) {
     my $name = "$run->[0], round $run->[1]";
-    my $g = Guest->start(args => ['-accel', $run->[0], '-m', '256', '-smp', '4', '-kernel', $kernel, '-initrd', $initrd,
+    my $g = Guest->start(args => ['-accel', $run->[0], '-m', '256', '-smp', '4', '-kernel', $kernel,
+        '-initrd', $initrd,
         '-nic', 'user,model=virtio-net-pci', '-append', 'console=ttyS0 quiet']);
     my $up = ok($g->expect(qr/lyrebird:[^\n]*# /, 600), "$name: shell") or diag $g->tail;
     SKIP: {
         skip 'no shell', 1 unless $up;
         is($g->shell($modules, 900), 1, "$name: modules taken out and put in");
-        is($g->shell($work, 900), '6bde2aa6394fde37e21748bc0578113b  -', "$name: every processor's sums are right");
+        is($g->shell($work, 900), '6bde2aa6394fde37e21748bc0578113b  -',
+            "$name: every processor's sums are right");
         $g->shell('sleep 2');
         my $tsc = $g->shell('dmesg | sed -n "s/.*tsc: .*\(Detected\|Refined\).* \([0-9]*\)\.[0-9]* MHz.*/\2/p" | sort -u') // '';
         ok(!grep({ $_ < 995 || $_ > 1004 } split /\n/, $tsc), "$name: 1 GHz") or diag $tsc;

@@ -1,4 +1,5 @@
-# Guests of a few bytes for the debugger's tests, without a compiler: a multiboot kernel around machine code.
+# Guests of a few bytes for the debugger's tests, without a compiler: a multiboot kernel around
+# machine code.
 package Tiny;
 use strict;
 use warnings;
@@ -7,7 +8,8 @@ use warnings;
 sub kernel {
     my ($path, $code) = @_;
     my $base = 0x101000;
-    my $header = "\x7fELF" . pack('C12 v2 V5 v6', 1, 1, 1, (0) x 9, 2, 3, 1, $base + 12, 52, 0, 0, 52, 32, 1, 0, 0, 0);
+    my $header = "\x7fELF" . pack('C12 v2 V5 v6', 1, 1, 1, (0) x 9, 2, 3, 1, $base + 12, 52, 0, 0,
+        52, 32, 1, 0, 0, 0);
     my $body = pack('V3', 0x1badb002, 0, -0x1badb002 & 0xffffffff) . $code . "\0" x 64;
     my $segment = pack 'V8', 1, 0x1000, $base, $base, length $body, length $body, 7, 0x1000;
     my $image = $header . $segment;
@@ -17,7 +19,8 @@ sub kernel {
     return $path;
 }
 
-# Paging on: the first 4 MiB as they are by a large page, 4 MiB as 1 MiB for everybody. Then counts in EBX for ever.
+# Paging on: the first 4 MiB as they are by a large page, 4 MiB as 1 MiB for everybody. Then counts
+# in EBX for ever.
 sub paging_code {
     return join '', map { pack 'H*', $_ =~ s/ //gr } (
         'c705 00002000 83000000',   # [200000h] = a large page

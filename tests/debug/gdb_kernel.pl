@@ -1,6 +1,7 @@
 #!/usr/bin/perl
-# A real gdb debugs Debian's kernel with its symbols: from start_kernel over a page fault, a system call and the timer
-# to a program in CPL 3, on two processors and with both engines; interrupts while stepping, masked and not.
+# A real gdb debugs Debian's kernel with its symbols: from start_kernel over a page fault, a system
+# call and the timer to a program in CPL 3, on two processors and with both engines; interrupts
+# while stepping, masked and not.
 # length: long
 use strict;
 use warnings;
@@ -14,7 +15,8 @@ Gdb::debugger();
 my $cc = Gdb::compiler();
 my ($kernel, $initrd) = Debian::kernel('amd64', '', 'linux-image-cloud-amd64');
 plan skip_all => 'the distribution\'s kernel cannot be fetched here' unless $kernel;
-my @guest = ('-smp', 2, '-kernel', $kernel, '-initrd', $initrd, '-append', 'console=ttyS0 quiet nokaslr');
+my @guest = ('-smp', 2, '-kernel', $kernel, '-initrd', $initrd, '-append',
+    'console=ttyS0 quiet nokaslr');
 
 # The kernel's symbols, as it tells them itself, as an ELF file.
 sub symbols {
@@ -97,8 +99,10 @@ my $vmlinux = symbols();
 
 # What is looked at is interpreted, what it calls is not: the system call's way through the kernel.
 my ($entry) = map { /^(\w+) \w do_syscall_64$/ ? hex $1 : () } `nm $vmlinux`;
-my $covered = Guest->start(args => ['-m', 512, '-nic', 'none', @guest, '-coverage', sprintf('file=%s/coverage,range=%#x+0x60', $Gdb::dir, $entry)], monitor => 1);
-ok($covered->expect(qr/lyrebird:[^\n]*# |Kernel panic/, 600) && $covered->{text} !~ /Kernel panic/, 'coverage of the system call: the guest comes up') or diag $covered->tail;
+my $covered = Guest->start(args => ['-m', 512, '-nic', 'none', @guest, '-coverage',
+    sprintf('file=%s/coverage,range=%#x+0x60', $Gdb::dir, $entry)], monitor => 1);
+ok($covered->expect(qr/lyrebird:[^\n]*# |Kernel panic/, 600) && $covered->{text} !~ /Kernel panic/,
+    'coverage of the system call: the guest comes up') or diag $covered->tail;
 $covered->monitor('quit');
 $covered->wait_exit(20);
 open my $coverage, '<', "$Gdb::dir/coverage" or die;
@@ -119,7 +123,8 @@ for my $engine (Guest::engines()) {
     $want->(qr/detached/, 'detached');
     unlike($said, qr/too long|Error|Cannot/, "$engine: no complaint");
     my $guest = $gdb->guest;
-    ok($guest->expect(qr/lyrebird:[^\n]*# /, 600), "$engine: and the guest comes up") or diag $guest->tail;
+    ok($guest->expect(qr/lyrebird:[^\n]*# /, 600), "$engine: and the guest comes up")
+        or diag $guest->tail;
     is($guest->shell('echo fine', 120), 'fine', "$engine: shell");
     diag($said) unless Test::More->builder->is_passing;
 }

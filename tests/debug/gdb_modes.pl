@@ -1,6 +1,7 @@
 #!/usr/bin/perl
-# A real gdb follows a boot sector from the reset vector through real, protected and long mode to CPL 3, in one
-# session and with both engines: registers of every kind, memory, breakpoints, single steps.
+# A real gdb follows a boot sector from the reset vector through real, protected and long mode to
+# CPL 3, in one session and with both engines: registers of every kind, memory, breakpoints, single
+# steps.
 use strict;
 use warnings;
 use FindBin;
@@ -124,23 +125,28 @@ for my $engine (Guest::engines()) {
     $want->(qr/^long 7c\w\w cs 18 lma 1$/m, 'long mode');
     $want->(qr/^cr4 620 efer d01$/m, 'CR4 and EFER written');
     $want->(qr/^user 7d\w\w cs 33 ss 2b cpl 3$/m, 'CPL 3');
-    $want->(qr/^r12 123456789abcdef0 xmm3 1122334455667788 ymm5 77 cr2 feed$/m, 'general, vector and control registers written');
+    $want->(qr/^r12 123456789abcdef0 xmm3 1122334455667788 ymm5 77 cr2 feed$/m,
+        'general, vector and control registers written');
     $want->(qr/^st2 2\.5$/m, 'an x87 register written');
     $want->(qr/^fctrl 27f mxcsr 1f80 ftag \w+$/m, 'x87 and SSE control');
-    $want->(qr/^rep 7d25 rcx 4\n.*^done 7d27 rcx 0$/ms, 'a repeated instruction, an iteration a step');
+    $want->(qr/^rep 7d25 rcx 4\n.*^done 7d27 rcx 0$/ms,
+        'a repeated instruction, an iteration a step');
     $want->(qr/^syscall 7d2b cpl 0$/m, 'into SYSCALL');
-    $want->(qr/^mov ss 7d35\n.*^behind 7d37 .*^fault 7d3a$/ms, 'every instruction behind STI and MOV SS is a step');
+    $want->(qr/^mov ss 7d35\n.*^behind 7d37 .*^fault 7d3a$/ms,
+        'every instruction behind STI and MOV SS is a step');
     $want->(qr/^handler 7d48$/m, 'into a fault');
     $want->(qr/^round 7d3c$/m, 'and back from it');
     $want->(qr/^counter 1200$/m, 'a condition');
-    $want->(qr/stop only if .*\(target evals\)\n\tbreakpoint already hit 1 time/, 'worked out by the stub');
+    $want->(qr/stop only if .*\(target evals\)\n\tbreakpoint already hit 1 time/,
+        'worked out by the stub');
     unlike($said, qr/too long|[Ee]rror|Cannot/, "$engine: no complaint");
     is($gdb->guest->wait_exit(20), 0, "$engine: killed");
     $gdb = Gdb->start(args => ['-accel', $engine, '-S', '-drive', "file=$image,format=raw"]);
     my $more = $gdb->script($events, symbols => $elf);
     like($more, qr/^real mode became protected 16-bit\n.*^protected 16-bit mode became protected 32-bit\n/ms, "$engine: into protected mode");
     like($more, qr/^protected 32-bit mode became compatibility 32-bit\n.*^compatibility 32-bit mode became 64-bit\n/ms, "$engine: into long mode");
-    like($more, qr/^triple fault\n.*^again 7c00 cr0 0\n/ms, "$engine: a triple fault, and the reset behind it");
+    like($more, qr/^triple fault\n.*^again 7c00 cr0 0\n/ms,
+        "$engine: a triple fault, and the reset behind it");
     $said .= $more;
     diag($said) unless Test::More->builder->is_passing;
 }

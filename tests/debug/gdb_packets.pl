@@ -1,6 +1,7 @@
 #!/usr/bin/perl
-# The stub and a client who means no good, or knows no manners; and a thousand single steps, counted. Whatever
-# comes, the emulator lives, answers the next client, and the guest runs on when nobody is there.
+# The stub and a client who means no good, or knows no manners; and a thousand single steps,
+# counted. Whatever comes, the emulator lives, answers the next client, and the guest runs on when
+# nobody is there.
 use strict;
 use warnings;
 use FindBin;
@@ -64,20 +65,24 @@ my $bits = 0;
 $bits += $1 while $xml =~ /<reg [^>]*bitsize="(\d+)"/g;
 is(length $gdb->ask('g'), $bits / 4, 'g is as long as described');
 is($gdb->ask('G' . $gdb->ask('g')), 'OK', 'G takes what g gave');
-for my $bad ('m', 'mzz', 'm0', 'm0,', 'm0,zz', 'M0,4:', 'M0,4:zz', 'M0,2000:00', 'X0,5:abc', 'X', 'p', 'pffff', 'P', 'P0', 'P0=', 'P0=12',
+for my $bad ('m', 'mzz', 'm0', 'm0,', 'm0,zz', 'M0,4:', 'M0,4:zz', 'M0,2000:00', 'X0,5:abc', 'X',
+    'p', 'pffff', 'P', 'P0', 'P0=', 'P0=12',
     'Pffff=00', 'G12', 'H', 'Hg99', 'Hcx', 'T99', 'Tx', 'Z', 'Z0', 'Z0,', 'Z0,0', 'Z0,0,', 'Z2,0,0', 'Z2,0,ffffffffffff', 'Z0,10,1;X', 'Z0,10,1;X5,12',
     'Z0,10,1;X0,', 'Z0,10,1;Xffffffffffffffff,00', 'vCont;x', 'vCont;s:99', 'vCont;r', 'vCont;r1', 'vCont;r1,', 'vCont;C', 'C', 'Czz', 'S', 'czz',
     'qSearch:memory:', 'qSearch:memory:0;', 'qSearch:memory:0;ffffffffffffffff;a', 'qCRC:', 'qCRC:0,ffffffffffff',
-    'qXfer:features:read:target.xml:', 'qXfer:features:read:target.xml:ffffffff,1', 'qRcmd,0', 'qRcmd,zz', 'qThreadExtraInfo,99',
+    'qXfer:features:read:target.xml:', 'qXfer:features:read:target.xml:ffffffff,1', 'qRcmd,0',
+    'qRcmd,zz', 'qThreadExtraInfo,99',
     'Qqemu.sstep=99', 'Qqemu.PhyMemMode:7') {
     like($gdb->ask($bad), qr/\AE/, "refused: $bad");
 }
 is($gdb->ask('vCont;c:0;s:ffffffffffffffffff'), 'E22', 'a thread of too many digits');
 is($gdb->ask('m7fffffffffff0000,10'), 'E14', 'an address that is none');
 is($gdb->ask('mffffffffffffffff,ffffffffffffffff'), 'E14', 'the last byte and all behind');
-like($gdb->ask('m' . sprintf('%x', $address{work}) . ',ffffffff'), qr/\A(?:[0-9a-f]{2}){8192}\z/, 'as much as fits');
+like($gdb->ask('m' . sprintf('%x', $address{work}) . ',ffffffff'), qr/\A(?:[0-9a-f]{2}){8192}\z/,
+    'as much as fits');
 is($gdb->ask('m0,0'), '', 'nothing of it');
-for my $code ('27', '2027', '20ffff27', '210000', '220122000527', '26ffff27', '2200' . '05' x 3, '28' x 80, '32ff27', '33', '05', '34', 'ff',
+for my $code ('27', '2027', '20ffff27', '210000', '220122000527', '26ffff27', '2200' . '05' x 3,
+    '28' x 80, '32ff27', '33', '05', '34', 'ff',
     '22012000' . '00') {
     is($gdb->ask(sprintf 'Z0,%x,1;X%x,%s', $address{work}, length($code) / 2, $code), 'OK', "a condition taken: $code");
     like($gdb->ask('vCont;c', 20), qr/\AT05/, 'and met') ;
@@ -127,15 +132,18 @@ $gdb->connect;
 my @names = $xml =~ /<reg name="(\w+)"/g;
 my ($cr3) = grep { $names[$_] eq 'cr3' } 0 .. $#names;
 my $was = $gdb->ask(sprintf 'p%x', $cr3);
-is($gdb->ask(sprintf 'P%x=%s', $cr3, unpack 'H*', pack 'Q<', 0xfed00000), 'OK', 'CR3 leads to a device');
+is($gdb->ask(sprintf 'P%x=%s', $cr3, unpack 'H*', pack 'Q<', 0xfed00000), 'OK',
+    'CR3 leads to a device');
 is($gdb->ask(sprintf 'm%x,8', $address{rounds}), 'E14', 'no memory there');
-$gdb->monitor($_) for sprintf('gva2gpa 0x%x', $address{rounds}), sprintf('stop-on pte 0x%x', $address{rounds}), 'delete all', 'info mem';
+$gdb->monitor($_) for sprintf('gva2gpa 0x%x', $address{rounds}), sprintf('stop-on pte 0x%x',
+    $address{rounds}), 'delete all', 'info mem';
 is($gdb->ask(sprintf 'P%x=%s', $cr3, $was), 'OK', 'and back');
 $gdb->hang_up;
 
 # --- noise ---
 ok(grows(), 'and runs on');
-for my $noise ("\$m0,4#00", '$' . 'x' x 100000 . '#00', '$' . 'm' x 20000, '$$$$$$$$', '#00#00#00', '+' x 10000, '-' x 3000, "\x03" x 1000,
+for my $noise ("\$m0,4#00", '$' . 'x' x 100000 . '#00', '$' . 'm' x 20000, '$$$$$$$$', '#00#00#00',
+    '+' x 10000, '-' x 3000, "\x03" x 1000,
     '$}#7d', '$X0,1:}#', '$#00' x 5000, "\0" x 5000, join '', map { chr int rand 256 } 1 .. 50000) {
     $gdb->connect;
     $gdb->raw($noise);
@@ -163,7 +171,8 @@ lives('a half-closed socket');
 $gdb->connect;
 my $first = $gdb->{s};
 my $other = IO::Socket::UNIX->new(Peer => $gdb->{socket});
-ok(!IO::Select->new($other)->can_read(0.5) || !sysread($other, my $nothing, 1), 'a second client hears nothing');
+ok(!IO::Select->new($other)->can_read(0.5) || !sysread($other, my $nothing, 1),
+    'a second client hears nothing');
 like($gdb->ask('?'), qr/^T05/, 'the first stays');
 close $other;
 $gdb->hang_up;

@@ -1,7 +1,8 @@
 #!/usr/bin/perl
-# A thousand single steps by the stub and the instruction trace of the same run say the same: addresses, registers,
-# flags, through calls, a fault and its handler, STI, port, MSR and APIC writes. Then the timer's interrupt, kept off by
-# steps that mask and taken by those that don't. Each engine.
+# A thousand single steps by the stub and the instruction trace of the same run say the same:
+# addresses, registers, flags, through calls, a fault and its handler, STI, port, MSR and APIC
+# writes. Then the timer's interrupt, kept off by steps that mask and taken by those that don't.
+# Each engine.
 use strict;
 use warnings;
 use FindBin;
@@ -20,7 +21,8 @@ my @order = qw(rax rbx rcx rdx rsi rdi rbp rsp r8 r9 r10 r11 r12 r13 r14 r15); #
 sub state {
     my ($gdb) = @_;
     my @value = unpack 'Q<16 Q< L<', pack 'H*', substr $gdb->ask('g'), 0, 2 * (17 * 8 + 4);
-    return join ' ', sprintf('%x', $value[16]), (map { sprintf '%s=%x', $order[$_], $value[$_] } 0 .. 15), sprintf 'rflags=%x', $value[17];
+    return join ' ', sprintf('%x', $value[16]), (map { sprintf '%s=%x', $order[$_],
+        $value[$_] } 0 .. 15), sprintf 'rflags=%x', $value[17];
 }
 
 # The same of the trace's records from where work is run first.
@@ -42,7 +44,8 @@ sub traced {
 my @path;
 for my $engine (Guest::engines()) {
     my $file = "$Gdb::dir/steps";
-    my $gdb = Gdb->start(args => ['-accel', $engine, '-S', '-kernel', $elf, '-trace-insns', "file=$file,range=0x100000..0x7fffff"]);
+    my $gdb = Gdb->start(args => ['-accel', $engine, '-S', '-kernel', $elf, '-trace-insns',
+        "file=$file,range=0x100000..0x7fffff"]);
     $gdb->connect;
     $gdb->ask('QStartNoAckMode');
     $gdb->ask(sprintf 'Z1,%x,1', $address{work});
@@ -72,7 +75,8 @@ for my $engine (Guest::engines()) {
     is($gdb->guest->wait_exit(20), 0, "$engine: killed");
     my @traced = traced($file);
     my ($wrong) = grep { ($seen[$_] // '') ne ($traced[$_] // '') } 0 .. $steps - 1;
-    is($wrong, undef, "$engine: $steps steps are as the trace has them") or diag "step $wrong\n$seen[$wrong]\n$traced[$wrong]";
+    is($wrong, undef, "$engine: $steps steps are as the trace has them")
+        or diag "step $wrong\n$seen[$wrong]\n$traced[$wrong]";
     my %way = map { /^(\w+)/ ? ($1 => 1) : () } @seen;
     cmp_ok(scalar(keys %way), '>', 100, "$engine: by way of many instructions");
     ok($way{ sprintf '%x', $address{skip_ud2} }, "$engine: a fault's handler among them");

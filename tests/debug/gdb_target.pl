@@ -1,6 +1,6 @@
 #!/usr/bin/perl
-# A real gdb on two processors: threads, watchpoints, conditions, breakpoints bound to an address space, events that
-# gdb has no words for, interrupts while stepping; leaving, coming back, killing.
+# A real gdb on two processors: threads, watchpoints, conditions, breakpoints bound to an address
+# space, events that gdb has no words for, interrupts while stepping; leaving, coming back, killing.
 use strict;
 use warnings;
 use FindBin;
@@ -101,12 +101,14 @@ for my $engine (Guest::engines()) {
     $want->(qr/Hardware watchpoint.*: mailbox\n\nOld value = \d+\nNew value = (\d+)\n.*\n.*mailbox \1\n/s, 'a write watched');
     $want->(qr/Hardware read watchpoint.*: mailbox\n\nValue = \d+\n/s, 'a read watched');
     $want->(qr/^behind the comparison\n.*<wait_for\+\d+>:\s+jne/m, 'exactly behind a comparison');
-    $want->(qr/Hardware watchpoint .*: rounds\[1\]\n\nOld value = (\d+)\nNew value = (\d+)\n/s, 'the other processor\'s write');
+    $want->(qr/Hardware watchpoint .*: rounds\[1\]\n\nOld value = (\d+)\nNew value = (\d+)\n/s,
+        'the other processor\'s write');
     $want->(qr/^wrote \w+ to port 80$/m, 'stop-on port');
     $want->(qr/^wrote \w+ to MSR c0000103$/m, 'stop-on msr');
     $want->(qr/^wrote 0 to lapic register 380$/m, 'stop-on mmio');
     $want->(qr/^vector 6, error code 0, from 1\w+$/m, 'stop-on exception');
-    $want->(qr/^page-table entry at physical \w+: 400067 became 400267$|400267 became 400067$/m, 'stop-on pte');
+    $want->(qr/^page-table entry at physical \w+: 400067 became 400267$|400267 became 400067$/m,
+        'stop-on pte');
     $want->(qr/^\d+ +break 3e8 length 1 cr3=123000$/m, 'stops lists them');
     $want->(qr/^bound to events 1$/m, 'a breakpoint bound to an address space');
     $want->(qr/^physical 4711$/m, 'physical memory');

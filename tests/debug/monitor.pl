@@ -1,5 +1,6 @@
 #!/usr/bin/perl
-# The monitor: every command answers, over a socket as over the shared terminal; line editing; hostile input.
+# The monitor: every command answers, over a socket as over the shared terminal; line editing;
+# hostile input.
 use strict;
 use warnings;
 use FindBin;
@@ -11,8 +12,10 @@ use Test::More;
 use Tiny;
 
 $SIG{PIPE} = "IGNORE";
-my $g = Guest->start(args => ['-m', '32', '-nic', 'user,id=net0', '-device', 'virtio-balloon-pci', '-name', 'tiny', '-smp', '2',
-    '-uuid', '12345678-1234-1234-1234-123456789abc', '-kernel', Tiny::kernel("/tmp/lyrebird-tiny.$$", Tiny::paging_code())], monitor => 1);
+my $g = Guest->start(args => ['-m', '32', '-nic', 'user,id=net0', '-device', 'virtio-balloon-pci',
+    '-name', 'tiny', '-smp', '2',
+    '-uuid', '12345678-1234-1234-1234-123456789abc', '-kernel',
+    Tiny::kernel("/tmp/lyrebird-tiny.$$", Tiny::paging_code())], monitor => 1);
 END { unlink "/tmp/lyrebird-tiny.$$" }
 my $dir = $g->{dir};
 
@@ -22,7 +25,8 @@ for (1 .. 200) { last if $g->monitor('info mem') =~ /^0/m; select undef, undef, 
 
 is((stat $g->{monitor_path})[2] & 0777, 0600, 'a socket is for its owner alone');
 says('info status', qr/\AVM status: running\n\z/);
-says('info registers', qr/CPU#0\nEAX=[0-9a-f]{8} EBX=.*EIP=0010[0-9a-f]{4} .*CS =.*CR0=8.*EFER=.*XMM00=/s);
+says('info registers',
+    qr/CPU#0\nEAX=[0-9a-f]{8} EBX=.*EIP=0010[0-9a-f]{4} .*CS =.*CR0=8.*EFER=.*XMM00=/s);
 says('info registers -a', qr/CPU#0.*CPU#1/s);
 says('info registers 1', qr/\A\nCPU#1/);
 says('info registers 7', qr/CPU#7 not available/);
@@ -36,7 +40,8 @@ says('info lapic', qr/local APIC state for CPU 0.*LVT0.*IRR/s);
 says('info irq', qr/ 0: \d+/);
 says('info block', qr/ide1-cd0: \[not inserted\]\n    Removable device: not locked, tray closed/);
 says('info blockstats', qr/ide1-cd0: rd_bytes=0/);
-says('info network', qr/e1000: type=nic,model=e1000,macaddr=52:54:00:12:34:56\n \\ net0: type=user/);
+says('info network',
+    qr/e1000: type=nic,model=e1000,macaddr=52:54:00:12:34:56\n \\ net0: type=user/);
 says('info usernet', qr/net0:/);
 says('info jit', qr/./);
 says('info balloon', qr/balloon: actual=32/);
@@ -62,6 +67,9 @@ says('print 1+2*(3-1)', qr/\A0x5\n\z/);
 says('p/d 10 - 3*4', qr/\A-2\n/);
 says("p/c 'A'", qr/\A'A'\n/);
 says('p/x ~0 & 0xff | 0x100', qr/\A0x1ff\n/);
+says('p/d 20/3*2-7%4^1', qr/\A8\n/);
+says('p/x -(~1)', qr/\A0x2\n/);
+says('p 2 -', qr/end of expression/);
 says('p 1/0', qr/division by zero/);
 says('p ' . '(' x 500, qr/too deep/);
 says('p ' . '-' x 500 . '1', qr/print: /);
@@ -148,7 +156,8 @@ sub typed { # what the terminal shows when KEYS are pressed, up to the next prom
     syswrite $socket, $keys;
     my ($answer, $end) = ('', time + 20 * $Guest::slow);
     while (time < $end && $answer !~ $wanted) {
-        sysread $socket, $answer, 65536, length $answer or last if IO::Select->new($socket)->can_read(1);
+        sysread $socket, $answer, 65536, length $answer or last
+            if IO::Select->new($socket)->can_read(1);
     }
     return $answer;
 }
@@ -168,13 +177,15 @@ like(typed("hel\txp\r"), qr/help xp\r\nxp /, 'completion of a command');
 like(typed("eject ide\t\t\r"), qr/eject ide1-cd0 /, 'completion of a drive');
 like(typed("device mc\t\r"), qr/device mc146818rtc \r/, 'completion of a chip');
 like(typed("sendkey ctrl-alt-del\t\r"), qr/sendkey ctrl-alt-delete \r/, 'completion of keys');
-like(typed("s\t\x15p 1\r"), qr/screendump.*system_reset.*\r\n\r?\(lyrebird\) s/s, 'several: they are listed');
+like(typed("s\t\x15p 1\r"), qr/screendump.*system_reset.*\r\n\r?\(lyrebird\) s/s,
+    'several: they are listed');
 like(typed("p '\xc3\xa9'\x7f\x7f\x7f\x7f 5\r"), qr/0x5/, 'what is not ASCII');
 
 # --- hostile ---
 like(typed('x' x 20000 . "\x15p 6\r"), qr/0x6/, 'a line that is too long');
 syswrite $socket, join '', map { chr int rand 256 } 1 .. 5000;
-like(typed("\x03\x03\r\x03\x03p 0x1234567\r", qr/\n0x1234567\r\n\(lyrebird\) \z/), qr/0x1234567/, 'noise');
+like(typed("\x03\x03\r\x03\x03p 0x1234567\r", qr/\n0x1234567\r\n\(lyrebird\) \z/), qr/0x1234567/,
+    'noise');
 close $socket;
 delete $g->{monitor};
 says('info status', qr/VM status/, 'another client, behind one that left');

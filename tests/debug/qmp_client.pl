@@ -1,6 +1,7 @@
 #!/usr/bin/perl
-# The control socket and QEMU's own client, the Python package qemu.qmp: installed, or out of the distribution's source
-# of QEMU. What managers send: they ask what there is, run the machine, look at it, stop it, and wait for events.
+# The control socket and QEMU's own client, the Python package qemu.qmp: installed, or out of the
+# distribution's source of QEMU. What managers send: they ask what there is, run the machine, look
+# at it, stop it, and wait for events.
 # length: long
 use strict;
 use warnings;
@@ -24,7 +25,8 @@ $ENV{PYTHONPATH} = $path if $path;
 
 my $dir = tempdir(CLEANUP => 1);
 my $kernel = Tiny::kernel("$dir/kernel", Tiny::paging_code());
-my $g = Guest->start(args => ['-m', '32', '-smp', '2', '-S', '-name', 'tiny', '-nic', 'user,id=net0', '-kernel', $kernel, '-qmp', "unix:$dir/qmp,server=on,wait=off"]);
+my $g = Guest->start(args => ['-m', '32', '-smp', '2', '-S', '-name', 'tiny', '-nic',
+    'user,id=net0', '-kernel', $kernel, '-qmp', "unix:$dir/qmp,server=on,wait=off"]);
 for (1 .. 100) { last if -S "$dir/qmp"; sleep 0.1 }
 
 open my $script, '>', "$dir/client.py" or die;
@@ -101,10 +103,14 @@ PYTHON
 close $script;
 my $said = `timeout -k 5 120 python3 $dir/client.py $dir 2>&1`;
 my %said = $said =~ /^(\w+) (.*)$/mg;
-my %wanted = (greeting => 'True', commands => 'True', status => 'prelaunch', name => 'tiny', cpus => '[0, 1] True', block => "['ide1-cd0']",
-    target => 'x86_64 False', machines => "['pc']", properties => "['mac']", tree => 'True', monitor => 'VM status: paused (prelaunch)',
-    unknown => 'CommandNotFound', missing => 'GenericError', wrong => 'GenericError', running => 'True', paused => 'paused',
-    reset => "{'guest': False, 'reason': 'host-qmp-system-reset'}", picture => "b'P6'", many => 'True', quit => "{'guest': False, 'reason': 'host-qmp-quit'}");
+my %wanted = (greeting => 'True', commands => 'True', status => 'prelaunch', name => 'tiny',
+    cpus => '[0, 1] True', block => "['ide1-cd0']",
+    target => 'x86_64 False', machines => "['pc']", properties => "['mac']", tree => 'True',
+    monitor => 'VM status: paused (prelaunch)',
+    unknown => 'CommandNotFound', missing => 'GenericError', wrong => 'GenericError',
+    running => 'True', paused => 'paused',
+    reset => "{'guest': False, 'reason': 'host-qmp-system-reset'}", picture => "b'P6'",
+    many => 'True', quit => "{'guest': False, 'reason': 'host-qmp-quit'}");
 is($said{$_}, $wanted{$_}, $_) for sort keys %wanted;
 diag($said) unless Test::More->builder->is_passing;
 is($g->wait_exit(20), 0, 'left');

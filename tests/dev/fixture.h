@@ -25,7 +25,8 @@ struct fixture {
 
 void fixture_init(struct fixture *f);
 void fixture_free(struct fixture *f);
-struct device *fixture_device(struct fixture *f, const struct device_class *class); /* new, not init */
+/* new, not init */
+struct device *fixture_device(struct fixture *f, const struct device_class *class);
 struct wire fixture_wire(struct fixture *f, unsigned line);
 static inline u8 in8(struct fixture *f, u16 p) { return bus_port_read(f->bus, p, 1); }
 static inline u16 in16(struct fixture *f, u16 p) { return bus_port_read(f->bus, p, 2); }

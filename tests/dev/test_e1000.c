@@ -1,4 +1,5 @@
-/* The 82540EM on a fake bus: EEPROM, PHY, both rings, offloads, filters, interrupts, hostile rings. */
+/* The 82540EM on a fake bus: EEPROM, PHY, both rings, offloads, filters, interrupts, hostile
+ * rings. */
 #include "tests/dev/fixture.h"
 
 #include "devices/pci.h"
@@ -100,7 +101,8 @@ static void kick(struct card_test *t) { wr(t, 0x3818, t->tail); }
 
 static void make_frame(u8 *frame, u32 length)
 {
-    static const u8 head[14] = {0x52, 0x54, 0, 0xaa, 0xbb, 0xcc, 0x52, 0x55, 10, 0, 2, 2, 0x12, 0x34};
+    static const u8 head[14] = {0x52, 0x54, 0, 0xaa, 0xbb, 0xcc, 0x52,
+                                0x55, 10,   0, 2,    2,    0x12, 0x34};
     u32 i;
 
     memcpy(frame, head, sizeof head);
@@ -281,7 +283,8 @@ static void test_segmentation(void **state)
     begin(&t);
     start_rings(&t, 0);
     make_tcp(t.f.ram + TX_BUFFER, 54 + 3000);
-    put(&t, 14 | 24 << 8 | 33u << 16 | (u64)(34 | 50 << 8) << 32, 0x27000000u | 3000, 54 << 8 | 1400u << 16);
+    put(&t, 14 | 24 << 8 | 33u << 16 | (u64)(34 | 50 << 8) << 32, 0x27000000u | 3000,
+        54 << 8 | 1400u << 16);
     put(&t, TX_BUFFER, 54 | 0x26100000u, 0x300);
     put(&t, TX_BUFFER + 54, 3000 | 0x2f100000u, 0x300);
     kick(&t);

@@ -1,4 +1,5 @@
-/* The test suites' device: ports and memory that keep what is written, lines that follow their ports. */
+/* The test suites' device: ports and memory that keep what is written, lines that follow their
+ * ports. */
 #include "tests/dev/fixture.h"
 
 #include <stdlib.h>
@@ -10,7 +11,10 @@ struct board {
     struct device *device;
 };
 
-static struct wire line_wire(void *board, unsigned n) { return fixture_wire(&((struct board *)board)->f, n); }
+static struct wire line_wire(void *board, unsigned n)
+{
+    return fixture_wire(&((struct board *)board)->f, n);
+}
 
 static int setup(void **state)
 {

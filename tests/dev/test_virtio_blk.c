@@ -33,8 +33,10 @@ static void drive_finish_one(struct drive *drive, int error)
     memmove(drive->waiting, drive->waiting + 1, drive->count * sizeof *drive->waiting);
     assert_true(r->offset + r->length <= sizeof drive->bytes);
     for (unsigned i = 0; i < r->segment_count && !error; i++) {
-        if (r->op == DRIVE_READ) memcpy(r->segments[i].base, drive->bytes + at, r->segments[i].length);
-        if (r->op == DRIVE_WRITE) memcpy(drive->bytes + at, r->segments[i].base, r->segments[i].length);
+        if (r->op == DRIVE_READ)
+            memcpy(r->segments[i].base, drive->bytes + at, r->segments[i].length);
+        if (r->op == DRIVE_WRITE)
+            memcpy(drive->bytes + at, r->segments[i].base, r->segments[i].length);
         at += r->segments[i].length;
     }
     if (r->op == DRIVE_FLUSH) drive->flushes++;

@@ -45,7 +45,8 @@ static void begin(struct net_test *t, bool modern, u64 features)
 
 static void make_frame(u8 *frame, u32 length)
 {
-    static const u8 head[14] = {0x52, 0x54, 0, 0x12, 0x34, 0x56, 0x52, 0x55, 10, 0, 2, 2, 0x12, 0x34};
+    static const u8 head[14] = {0x52, 0x54, 0, 0x12, 0x34, 0x56, 0x52,
+                                0x55, 10,   0, 2,    2,    0x12, 0x34};
     u32 i;
 
     memcpy(frame, head, sizeof head);

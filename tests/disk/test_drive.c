@@ -78,9 +78,11 @@ static void stop(void *opaque, struct drive *drive, int error, bool is_write)
     t->stop_is_write = is_write;
 }
 
-static void open_drive(struct disk_test *t, bool read_only, bool snapshot, enum drive_cache cache, enum drive_trouble write_trouble)
+static void open_drive(struct disk_test *t, bool read_only, bool snapshot, enum drive_cache cache,
+                       enum drive_trouble write_trouble)
 {
-    struct drive_settings settings = {.id = "disk0", .serial = "SERIAL", .cache = cache, .on_write_error = write_trouble, .stop = stop, .opaque = t};
+    struct drive_settings settings = {.id = "disk0", .serial = "SERIAL", .cache = cache,
+                                      .on_write_error = write_trouble, .stop = stop, .opaque = t};
     t->image = image_open(t->path, "raw", read_only, snapshot, &t->error);
     if (!t->image) fail_msg("%s", t->error.text);
     t->drive = drive_new(t->image, &settings, t->loop);
@@ -107,10 +109,12 @@ static void finished(struct drive_request *request, int error)
     w->error = error;
 }
 
-static void submit(struct disk_test *t, struct waiting *w, enum drive_op op, u64 offset, void *bytes, u64 length)
+static void submit(struct disk_test *t, struct waiting *w, enum drive_op op, u64 offset,
+                   void *bytes, u64 length)
 {
     *w = (struct waiting){.segment = {{bytes, length}}};
-    w->request = (struct drive_request){.op = op, .offset = offset, .length = length, .segments = w->segment,
+    w->request = (struct drive_request){.op = op, .offset = offset, .length = length,
+                                        .segments = w->segment,
                                         .segment_count = 1, .done = finished, .opaque = w};
     drive_submit(t->drive, &w->request);
     assert_false(w->done); /* never from inside drive_submit */
@@ -180,7 +184,8 @@ static void scatters_and_gathers(void **state)
     open_drive(t, false, false, CACHE_WRITETHROUGH, TROUBLE_ENOSPC);
     memset(c, 0xee, sizeof c);
     /* The request ends inside the last segment: what is behind stays. */
-    w.request = (struct drive_request){.op = DRIVE_READ, .offset = 4096, .length = 2048, .segments = w.segment,
+    w.request = (struct drive_request){.op = DRIVE_READ, .offset = 4096, .length = 2048,
+                                       .segments = w.segment,
                                        .segment_count = 3, .done = finished, .opaque = &w};
     drive_submit(t->drive, &w.request);
     assert_int_equal(finish(t, &w), 0);
@@ -222,7 +227,8 @@ static void drains(void **state)
     static struct waiting w[16];
     static u8 bytes[16][4096];
     open_drive(t, false, false, CACHE_UNSAFE, TROUBLE_ENOSPC);
-    for (unsigned i = 0; i < 16; i++) submit(t, &w[i], i & 1 ? DRIVE_READ : DRIVE_WRITE, i * 4096, bytes[i], 4096);
+    for (unsigned i = 0; i < 16; i++)
+        submit(t, &w[i], i & 1 ? DRIVE_READ : DRIVE_WRITE, i * 4096, bytes[i], 4096);
     drive_drain(t->drive);
     for (unsigned i = 0; i < 16; i++) assert_true(w[i].done && !w[i].error);
 }
@@ -232,11 +238,13 @@ static void refuses_what_is_outside(void **state)
     struct disk_test *t = *state;
     u8 buffer[1024] = {1};
     static const struct { u64 offset, length; } outside[] = {
-        {SIZE, 512}, {SIZE - 512, 1024}, {SIZE + 512, 512}, {~(u64)0 - 511, 512}, {~(u64)0, 1024}, {1ull << 62, 512}};
+        {SIZE, 512}, {SIZE - 512, 1024}, {SIZE + 512, 512}, {~(u64)0 - 511, 512}, {~(u64)0, 1024},
+        {1ull << 62, 512}};
     open_drive(t, false, false, CACHE_WRITEBACK, TROUBLE_STOP);
     for (unsigned i = 0; i < ARRAY_SIZE(outside); i++) {
         struct waiting w;
-        assert_int_equal(transfer(t, DRIVE_READ, outside[i].offset, buffer, outside[i].length), EINVAL);
+        assert_int_equal(transfer(t, DRIVE_READ, outside[i].offset, buffer, outside[i].length),
+                         EINVAL);
         submit(t, &w, DRIVE_WRITE, outside[i].offset, buffer, outside[i].length);
         while (t->stops == i * 2) loop_turn(t->loop, 10000000), drive_complete(t->drive);
         drive_drain(t->drive); /* a request that stopped the machine fails at reset */
@@ -259,7 +267,8 @@ static void discards(void **state)
     assert_int_equal(transfer(t, DRIVE_DISCARD, 65536, NULL, 131072), 0);
     assert_int_equal(transfer(t, DRIVE_READ, 65536 - 512, buffer, 512), 0);
     assert_int_equal(buffer[5], pattern(65536 - 512 + 5));
-    assert_int_equal(transfer(t, DRIVE_READ, 65536, buffer, 512), 0); /* zeros, or as it was where holes can't be */
+    /* zeros, or as it was where holes can't be */
+    assert_int_equal(transfer(t, DRIVE_READ, 65536, buffer, 512), 0);
     assert_true(buffer[5] == 0 || buffer[5] == pattern(65536 + 5));
     assert_int_equal(transfer(t, DRIVE_READ, 65536 + 131072, buffer, 512), 0);
     assert_int_equal(buffer[5], pattern(65536 + 131072 + 5));
@@ -286,7 +295,8 @@ static void snapshot_leaves_the_file_alone(void **state)
     assert_int_equal(transfer(t, DRIVE_READ, 65536 - 2048, back, sizeof back), 0);
     for (u64 i = 0; i < sizeof back; i++) {
         u64 at = 65536 - 2048 + i;
-        u8 want = at >= 131072 && at < 131072 + 512 ? 0x11 : i >= 1024 && i < 1024 + 199680 ? 0x77 : pattern(at);
+        u8 want = at >= 131072 && at < 131072 + 512 ? 0x11 : i >= 1024 && i < 1024 + 199680 ? 0x77
+                  : pattern(at);
         assert_int_equal(back[i], want);
     }
     assert_int_equal(transfer(t, DRIVE_READ, SIZE - 1024, back, 1024), 0);
@@ -336,7 +346,8 @@ static void one_writer(void **state)
     assert_null(image_open(t->path, "raw", false, false, &t->error));
     assert_non_null(strstr(t->error.text, t->path));
     assert_non_null(strstr(t->error.text, "in use"));
-    assert_null(image_open(t->path, "raw", true, false, &t->error)); /* it would see half of what is written */
+    /* it would see half of what is written */
+    assert_null(image_open(t->path, "raw", true, false, &t->error));
     assert_null(image_open(t->path, "raw", false, true, &t->error));
     close_drive(t);
     reader = image_open(t->path, "raw", true, false, &t->error);
@@ -358,7 +369,8 @@ static void sizes(void **state)
         u64 last = drive_size(t->drive) - 512;
         memset(buffer, 0xee, sizeof buffer);
         assert_int_equal(transfer(t, DRIVE_READ, last, buffer, 512), 0);
-        for (u64 at = odd[i] - last; at < 512; at++) assert_int_equal(buffer[at], 0); /* what isn't in the file */
+        /* what isn't in the file */
+        for (u64 at = odd[i] - last; at < 512; at++) assert_int_equal(buffer[at], 0);
         assert_int_equal(transfer(t, DRIVE_WRITE, last, buffer, 512), 0);
         assert_int_equal(transfer(t, DRIVE_READ, last, buffer, 512), 0);
         close_drive(t);
@@ -452,13 +464,15 @@ static void failing_close(struct image *image) { (void)image; }
 
 static struct failing failing_new(int error)
 {
-    return (struct failing){{NULL, SIZE, false, failing_read, failing_write, failing_flush, NULL, failing_close}, error, 0, 0};
+    return (struct failing){{NULL, SIZE, false, failing_read, failing_write, failing_flush, NULL,
+                             failing_close}, error, 0, 0};
 }
 
-static void open_failing(struct disk_test *t, struct failing *f, enum drive_cache cache, enum drive_trouble read_trouble,
-                         enum drive_trouble write_trouble)
+static void open_failing(struct disk_test *t, struct failing *f, enum drive_cache cache,
+                         enum drive_trouble read_trouble, enum drive_trouble write_trouble)
 {
-    struct drive_settings settings = {.id = "disk0", .cache = cache, .on_read_error = read_trouble, .on_write_error = write_trouble, .stop = stop, .opaque = t};
+    struct drive_settings settings = {.id = "disk0", .cache = cache, .on_read_error = read_trouble,
+                                      .on_write_error = write_trouble, .stop = stop, .opaque = t};
     t->stops = 0;
     t->drive = drive_new(&f->image, &settings, t->loop);
 }
@@ -468,9 +482,10 @@ static void trouble(void **state)
     struct disk_test *t = *state;
     u8 buffer[512] = {0};
     static const struct { enum drive_trouble policy; int error, reported; bool stops; } cases[] = {
-        {TROUBLE_REPORT, EIO, EIO, false}, {TROUBLE_REPORT, ENOSPC, ENOSPC, false}, {TROUBLE_IGNORE, EIO, 0, false},
-        {TROUBLE_ENOSPC, EIO, EIO, false}, {TROUBLE_ENOSPC, EFBIG, EFBIG, false},
-        {TROUBLE_ENOSPC, ENOSPC, 0, true}, {TROUBLE_STOP, EIO, 0, true},
+        {TROUBLE_REPORT, EIO, EIO, false}, {TROUBLE_REPORT, ENOSPC, ENOSPC, false},
+        {TROUBLE_IGNORE, EIO, 0, false}, {TROUBLE_ENOSPC, EIO, EIO, false},
+        {TROUBLE_ENOSPC, EFBIG, EFBIG, false}, {TROUBLE_ENOSPC, ENOSPC, 0, true},
+        {TROUBLE_STOP, EIO, 0, true},
     };
     for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
         struct failing f = failing_new(cases[i].error);
@@ -515,7 +530,10 @@ static void caches(void **state)
 {
     struct disk_test *t = *state;
     u8 buffer[512] = {0};
-    static const struct { enum drive_cache cache; unsigned after_write, after_flush, at_end; } cases[] = {
+    static const struct {
+        enum drive_cache cache;
+        unsigned after_write, after_flush, at_end;
+    } cases[] = {
         {CACHE_WRITEBACK, 0, 1, 2}, {CACHE_WRITETHROUGH, 1, 2, 3}, {CACHE_UNSAFE, 0, 0, 0}};
     for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
         struct failing f = failing_new(0);
@@ -565,7 +583,8 @@ static void formats(void **state)
     close(fd);
     assert_null(image_open(t->path, "clay", true, false, &t->error));
     assert_non_null(strstr(t->error.text, "'clay'"));
-    assert_null(image_open(t->path, NULL, true, false, &t->error)); /* its header is no disk's contents */
+    /* its header is no disk's contents */
+    assert_null(image_open(t->path, NULL, true, false, &t->error));
     assert_non_null(strstr(t->error.text, t->path));
     image = image_open(t->path, "raw", true, false, &t->error);
     assert_non_null(image);
@@ -579,9 +598,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(reads_and_writes), TEST(scatters_and_gathers), TEST(keeps_order), TEST(drains),
         TEST(refuses_what_is_outside), TEST(discards), TEST(snapshot_leaves_the_file_alone),
-        TEST(snapshot_of_a_file_that_cannot_be_written), TEST(read_only_is_read_only), TEST(one_writer),
-        TEST(sizes), TEST(beyond_two_tebibytes), TEST(file_size_limit), TEST(trouble), TEST(read_trouble),
-        TEST(caches), TEST(media), TEST(formats),
+        TEST(snapshot_of_a_file_that_cannot_be_written), TEST(read_only_is_read_only),
+        TEST(one_writer), TEST(sizes), TEST(beyond_two_tebibytes), TEST(file_size_limit),
+        TEST(trouble), TEST(read_trouble), TEST(caches), TEST(media), TEST(formats),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

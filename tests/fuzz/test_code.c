@@ -1,7 +1,8 @@
 /*
- * Random programs and random bytes as guest code, with the host's processor as judge: each runs on the host in a
- * child of its own and on every engine as user code over the same pages, to the exception that ends it; registers,
- * defined flags, vectors, x87, memory and the exception must agree. A failing one is made smaller before it is shown.
+ * Random programs and random bytes as guest code, with the host's processor as judge: each runs on
+ * the host in a child of its own and on every engine as user code over the same pages, to the
+ * exception that ends it; registers, defined flags, vectors, x87, memory and the exception must
+ * agree. A failing one is made smaller before it is shown.
  *
  * Arguments: a seed (only that program), a number of programs. LENGTH=long runs many more.
  * Left out: what processors differ in or is the host's own business (see `foreign`).
@@ -42,8 +43,9 @@ static const struct engine {
 
 /* Where the program's pages are in the guest's memory. */
 static const struct { u64 linear; u32 physical, size; } areas[] = {
-    {HOST_CODE, 0x10000, HOST_CODE_SIZE}, {HOST_DATA, 0x20000, HOST_DATA_SIZE}, {HOST_STACK, 0x30000, HOST_STACK_SIZE},
-    {HOST_COUNTERS, 0x38000, 4096}, {KERNEL, 0x40000, KERNEL_SIZE}};
+    {HOST_CODE, 0x10000, HOST_CODE_SIZE}, {HOST_DATA, 0x20000, HOST_DATA_SIZE},
+    {HOST_STACK, 0x30000, HOST_STACK_SIZE}, {HOST_COUNTERS, 0x38000, 4096},
+    {KERNEL, 0x40000, KERNEL_SIZE}};
 enum { CODE, DATA, STACK, COUNTERS, KERNEL_AREA };
 
 struct guest {
@@ -80,8 +82,10 @@ static void host_features(struct feature_set *set)
     };
     for (unsigned i = 0; i < ARRAY_SIZE(known); i++) {
         unsigned r[4] = {0};
-        if (!__get_cpuid_count(known[i].leaf, known[i].subleaf, &r[0], &r[1], &r[2], &r[3])) continue;
-        if (r[known[i].reg[1] - 'A'] >> known[i].bit & 1) set->bits[known[i].id >> 6] |= 1ull << (known[i].id & 63);
+        if (!__get_cpuid_count(known[i].leaf, known[i].subleaf, &r[0], &r[1], &r[2], &r[3]))
+            continue;
+        if (r[known[i].reg[1] - 'A'] >> known[i].bit & 1)
+            set->bits[known[i].id >> 6] |= 1ull << (known[i].id & 63);
     }
 #else
     (void)set;
@@ -95,7 +99,8 @@ static void map_pages(u8 *ram)
     st64(ram + 0x3000 + (HOST_CODE >> 21 & 511) * 8, 0x4000 | 7);
     for (unsigned a = 0; a < ARRAY_SIZE(areas); a++)
         for (u32 at = 0; at < areas[a].size; at += 4096)
-            st64(ram + 0x4000 + ((areas[a].linear + at) >> 12 & 511) * 8, (areas[a].physical + at) | 0x67);
+            st64(ram + 0x4000 + ((areas[a].linear + at) >> 12 & 511) * 8,
+                 (areas[a].physical + at) | 0x67);
     st64(ram + 0x4000 + ((HOST_DATA >> 12 & 511) + HOST_ABSENT) * 8, 0);
     ram[0x4000 + ((HOST_DATA >> 12 & 511) + HOST_READ_ONLY) * 8] &= (u8)~2;
 }
@@ -104,7 +109,8 @@ static void kernel_write(u8 *kernel)
 {
     for (u64 i = 0; i < 32; i++) {
         u64 to = HANDLERS + 16 * i;
-        st64(kernel + IDT + i * 16, (to & 0xffff) | 8ull << 16 | 0x8e00ull << 32 | (to >> 16 & 0xffff) << 48);
+        st64(kernel + IDT + i * 16,
+             (to & 0xffff) | 8ull << 16 | 0x8e00ull << 32 | (to >> 16 & 0xffff) << 48);
         st64(kernel + IDT + i * 16 + 8, to >> 32);
         kernel[to - KERNEL] = 0xf4;
     }
@@ -113,7 +119,8 @@ static void kernel_write(u8 *kernel)
     st16(kernel + TSS + 0x66, 0xffff);
 }
 
-static bool guest_open(struct guest *g, const struct engine *engine, const struct feature_set *features)
+static bool guest_open(struct guest *g, const struct engine *engine,
+                       const struct feature_set *features)
 {
     struct error error;
     g->bus = bus_new(RAM, 0, NULL, &error);
@@ -147,7 +154,8 @@ static void user_mode(struct vcpu *cpu)
     for (unsigned i = 0; i < 6; i++)
         flat_segment(cpu, i, 0x2b, SEG_P | SEG_S | SEG_DPL | 3 | SEG_G | SEG_DB);
     flat_segment(cpu, CS, 0x33, SEG_P | SEG_S | SEG_DPL | SEG_CODE | 3 | SEG_G | SEG_L);
-    cpu->seg[TR] = (struct segment){.base = KERNEL + TSS, .limit = 0x67, .attr = SEG_P | 11, .selector = 0x10};
+    cpu->seg[TR] = (struct segment){.base = KERNEL + TSS, .limit = 0x67, .attr = SEG_P | 11,
+                                    .selector = 0x10};
     cpu->cpl = 3;
     cpu->activity = CPU_RUNNING;
 }
@@ -158,7 +166,8 @@ static void load(struct guest *g, const struct host_case *c)
     const struct native_state *s = &c->state;
     struct memory *memory = bus_memory(g->bus);
     memory_code_written(memory, g->ram, RAM);
-    for (u32 at = 0; at < RAM; at += 4096) atomic_store(&memory->code_pages[arena_page(memory, g->ram + at)].writes, 0);
+    for (u32 at = 0; at < RAM; at += 4096)
+        atomic_store(&memory->code_pages[arena_page(memory, g->ram + at)].writes, 0);
     memcpy(area(g, CODE), c->code, sizeof c->code);
     memcpy(area(g, DATA), c->data, sizeof c->data);
     memcpy(area(g, STACK), c->stack, sizeof c->stack);
@@ -195,7 +204,8 @@ static bool unload(struct guest *g, struct native_state *s, struct native_fault 
     unsigned vector = (unsigned)(cpu->rip - HANDLERS) / 16;
     bool has_error = (vector >= 10 && vector <= 14) || vector == 8 || vector == 17;
     const u8 *frame = area(g, KERNEL_AREA) + (cpu->regs[RSP] - KERNEL);
-    *fault = (struct native_fault){.vector = (int)vector, .error = has_error ? ld32(frame) : 0, .address = cpu->cr2};
+    *fault = (struct native_fault){
+        .vector = (int)vector, .error = has_error ? ld32(frame) : 0, .address = cpu->cr2};
     if (has_error) frame += 8;
     memset(s, 0, sizeof *s);
     memcpy(s->gpr, cpu->regs, sizeof s->gpr);
@@ -221,13 +231,15 @@ static bool unload(struct guest *g, struct native_state *s, struct native_fault 
 
 // clang-format off
 static const u16 foreign_ops[] = {
-    OP_SYSCALL, OP_SYSENTER, OP_INT, OP_INT3, OP_INT1, OP_IRET, OP_CALL_FAR, OP_JMP_FAR, OP_RET_FAR, OP_UD, OP_GP0,
-    OP_SGDT, OP_SIDT, OP_SLDT, OP_STR, OP_SMSW, OP_LAR, OP_LSL, OP_VERR, OP_VERW, OP_MOV_SEG, OP_PUSH_SEG, OP_POP_SEG,
-    OP_LFS, OP_LGS, OP_LSS, OP_CPUID, OP_RDTSC, OP_RDTSCP, OP_RDPMC, OP_RDPID, OP_XGETBV, OP_RDRAND, OP_RDSEED,
-    OP_RDFSBASE, OP_RDGSBASE, OP_WRFSBASE, OP_WRGSBASE, OP_FXSAVE, OP_FXRSTOR, OP_XSAVE, OP_XRSTOR, OP_XSAVEOPT,
-    OP_XSAVEC, OP_FNSTENV, OP_FNSAVE, OP_FLDENV, OP_FRSTOR, OP_LDMXCSR, OP_F2XM1, OP_FYL2X, OP_FYL2XP1, OP_FPTAN,
-    OP_FPATAN, OP_FSIN, OP_FCOS, OP_FSINCOS, OP_MONITOR, OP_MWAIT, OP_STAC, OP_CLAC, OP_SYSRET, OP_SYSEXIT, OP_RSM,
-    OP_VMCALL, OP_VMMCALL, OP_MASKMOVQ, OP_MASKMOVDQU /* may fault for bytes that are not written */};
+    OP_SYSCALL, OP_SYSENTER, OP_INT, OP_INT3, OP_INT1, OP_IRET, OP_CALL_FAR, OP_JMP_FAR, OP_RET_FAR,
+    OP_UD, OP_GP0, OP_SGDT, OP_SIDT, OP_SLDT, OP_STR, OP_SMSW, OP_LAR, OP_LSL, OP_VERR, OP_VERW,
+    OP_MOV_SEG, OP_PUSH_SEG, OP_POP_SEG, OP_LFS, OP_LGS, OP_LSS, OP_CPUID, OP_RDTSC, OP_RDTSCP,
+    OP_RDPMC, OP_RDPID, OP_XGETBV, OP_RDRAND, OP_RDSEED, OP_RDFSBASE, OP_RDGSBASE, OP_WRFSBASE,
+    OP_WRGSBASE, OP_FXSAVE, OP_FXRSTOR, OP_XSAVE, OP_XRSTOR, OP_XSAVEOPT, OP_XSAVEC, OP_FNSTENV,
+    OP_FNSAVE, OP_FLDENV, OP_FRSTOR, OP_LDMXCSR, OP_F2XM1, OP_FYL2X, OP_FYL2XP1, OP_FPTAN,
+    OP_FPATAN, OP_FSIN, OP_FCOS, OP_FSINCOS, OP_MONITOR, OP_MWAIT, OP_STAC, OP_CLAC, OP_SYSRET,
+    OP_SYSEXIT, OP_RSM, OP_VMCALL, OP_VMMCALL, OP_MASKMOVQ,
+    OP_MASKMOVDQU /* may fault for bytes that are not written */};
 // clang-format on
 
 /* Its outcome, or the host's, is not the manual's alone. */
@@ -235,7 +247,8 @@ static bool foreign(const struct vcpu *cpu, const struct insn *i)
 {
     for (unsigned n = 0; n < ARRAY_SIZE(foreign_ops); n++)
         if (i->op == foreign_ops[n]) return true;
-    if (i->op >= OP_VGATHERDPS && i->op <= OP_VPGATHERQQ) return true; /* how far one that faults got */
+    /* how far one that faults got */
+    if (i->op >= OP_VGATHERDPS && i->op <= OP_VPGATHERQQ) return true;
     if ((i->op == OP_SHLD || i->op == OP_SHRD) && i->size == 2) return true; /* counts over 16 */
     /* With F2 or F3 AMD's take the one for the other; no manual says so. */
     if ((i->op == OP_LOOPE || i->op == OP_LOOPNE) && i->length > 2) return true;
@@ -275,8 +288,10 @@ static bool screen(struct field *f)
         struct doubt before = f->doubt;
         unsigned count = cpu->cpl == 3 ? fetch(g, bytes) : 0;
         if (cpu->cpl == 3 && count) {
-            enum decode_status status = decode_insn(&insn, bytes, count, CODE64, cpu->rip & 0xfff, &f->features);
-            if (status == DECODE_UNDEFINED || status == DECODE_TOO_LONG) return false; /* the host may have more */
+            enum decode_status status = decode_insn(&insn, bytes, count, CODE64, cpu->rip & 0xfff,
+                                                    &f->features);
+            /* the host may have more */
+            if (status == DECODE_UNDEFINED || status == DECODE_TOO_LONG) return false;
             if (status == DECODE_OK) {
                 if (foreign(cpu, &insn)) return false;
                 doubt_insn(&f->doubt, &insn);
@@ -307,26 +322,35 @@ static bool differ(struct field *f, const char *format, ...)
 
 static bool same_fault(const struct native_fault *h, const struct native_fault *o)
 {
-    u32 compared = h->address >> 63 ? ~1u : ~0u; /* the host's kernel is there, but not for the program */
+    u32 compared = h->address >> 63 ? ~1u : ~0u; /* the host's kernel is there, but not for the
+                                                    program */
     if (h->vector != o->vector) return false;
-    return h->vector != VECTOR_PF || (!((h->error ^ o->error) & compared) && h->address >> 12 == o->address >> 12);
+    return h->vector != VECTOR_PF ||
+           (!((h->error ^ o->error) & compared) && h->address >> 12 == o->address >> 12);
 }
 
 static bool same_state(struct field *f, const struct native_state *h, const struct native_state *o)
 {
     for (unsigned r = 0; r < 16; r++)
         if (h->gpr[r] != o->gpr[r])
-            return differ(f, "r%u: host %llx, ours %llx", r, (unsigned long long)h->gpr[r], (unsigned long long)o->gpr[r]);
-    if (h->rip != o->rip) return differ(f, "rip: host %llx, ours %llx", (unsigned long long)h->rip, (unsigned long long)o->rip);
-    if ((h->flags ^ o->flags) & ~f->doubt.undefined) return differ(f, "flags: host %x, ours %x", h->flags, o->flags);
+            return differ(f, "r%u: host %llx, ours %llx", r, (unsigned long long)h->gpr[r],
+                          (unsigned long long)o->gpr[r]);
+    if (h->rip != o->rip)
+        return differ(f, "rip: host %llx, ours %llx", (unsigned long long)h->rip,
+                      (unsigned long long)o->rip);
+    if ((h->flags ^ o->flags) & ~f->doubt.undefined)
+        return differ(f, "flags: host %x, ours %x", h->flags, o->flags);
     for (unsigned r = 0; r < 16; r++)
         if (memcmp(h->xmm[r], o->xmm[r], 16) || memcmp(h->ymm[r], o->ymm[r], 16))
             return differ(f, "ymm%u: host %016llx %016llx, ours %016llx %016llx (low half)", r,
-                          (unsigned long long)ld64(h->xmm[r] + 8), (unsigned long long)ld64(h->xmm[r]),
-                          (unsigned long long)ld64(o->xmm[r] + 8), (unsigned long long)ld64(o->xmm[r]));
+                          (unsigned long long)ld64(h->xmm[r] + 8),
+                          (unsigned long long)ld64(h->xmm[r]),
+                          (unsigned long long)ld64(o->xmm[r] + 8),
+                          (unsigned long long)ld64(o->xmm[r]));
     if (h->mxcsr != o->mxcsr) return differ(f, "mxcsr: host %x, ours %x", h->mxcsr, o->mxcsr);
     if (h->fcw != o->fcw || h->fsw != o->fsw || h->ftw != o->ftw)
-        return differ(f, "x87: host fcw %x fsw %x ftw %x, ours %x %x %x", h->fcw, h->fsw, h->ftw, o->fcw, o->fsw, o->ftw);
+        return differ(f, "x87: host fcw %x fsw %x ftw %x, ours %x %x %x", h->fcw, h->fsw, h->ftw,
+                      o->fcw, o->fsw, o->ftw);
     for (unsigned i = 0; i < 8; i++)
         if (memcmp(h->st[i], o->st[i], 10)) return differ(f, "st%u", i);
     return true;
@@ -347,11 +371,14 @@ static bool judge(struct field *f, unsigned n)
     load(g, &f->in);
     g->cpu->budget = INT64_MAX;
     g->cpu->budget = STEPS * 4;
-    if (cpu_run(g->cpu) != CPU_EXIT_IDLE || !unload(g, &ours, &fault)) return differ(f, "ours did not end in an exception");
+    if (cpu_run(g->cpu) != CPU_EXIT_IDLE || !unload(g, &ours, &fault))
+        return differ(f, "ours did not end in an exception");
     if (!same_fault(&f->host->fault, &fault))
-        return differ(f, "exception: host %d(%x) %llx, ours %d(%x) %llx", f->host->fault.vector, f->host->fault.error,
-                      (unsigned long long)f->host->fault.address, fault.vector, fault.error, (unsigned long long)fault.address);
-    return same_state(f, &f->host->state, &ours) && same_bytes(f, "data", f->host->data, area(g, DATA), HOST_DATA_SIZE) &&
+        return differ(f, "exception: host %d(%x) %llx, ours %d(%x) %llx", f->host->fault.vector,
+                      f->host->fault.error, (unsigned long long)f->host->fault.address,
+                      fault.vector, fault.error, (unsigned long long)fault.address);
+    return same_state(f, &f->host->state, &ours) &&
+           same_bytes(f, "data", f->host->data, area(g, DATA), HOST_DATA_SIZE) &&
            same_bytes(f, "stack", f->host->stack, area(g, STACK), HOST_STACK_SIZE) &&
            same_bytes(f, "code", f->host->code, area(g, CODE), HOST_CODE_SIZE);
 }
@@ -369,7 +396,8 @@ static bool ask_host(struct field *f)
     struct native_fault fault;
     if (!screen(f) || !unload(&f->guest[0], &state, &fault)) return false;
     /* A branch to a non-canonical address: some fault there, some first push what returns. */
-    bool branch = f->last_op == OP_CALL_INDIRECT || f->last_op == OP_JMP_INDIRECT || f->last_op == OP_RET;
+    bool branch = f->last_op == OP_CALL_INDIRECT || f->last_op == OP_JMP_INDIRECT ||
+                  f->last_op == OP_RET;
     if (branch && fault.vector == VECTOR_GP) return false;
     if (f->last_op == OP_CMPS) return false; /* which operand faults first */
     *f->host = f->in;
@@ -387,11 +415,14 @@ static void begin(struct field *f, struct rng *rng)
     struct native_state *s = &f->in.state;
     memset(&f->in, 0, sizeof f->in);
     for (unsigned i = 0; i < HOST_DATA_SIZE; i += 8)
-        if (i >> 12 != HOST_ABSENT) st64(f->in.data + i, rng_next(rng) >> (rng_below(rng, 4) ? 0 : 40));
+        if (i >> 12 != HOST_ABSENT)
+            st64(f->in.data + i, rng_next(rng) >> (rng_below(rng, 4) ? 0 : 40));
     for (unsigned r = 0; r < 16; r++) {
-        s->gpr[r] = rng_below(rng, 2) ? HOST_DATA + rng_below(rng, 4 * 4096) : rng_next(rng) >> rng_below(rng, 64);
+        s->gpr[r] = rng_below(rng, 2) ? HOST_DATA + rng_below(rng, 4 * 4096)
+                                      : rng_next(rng) >> rng_below(rng, 64);
         for (unsigned q = 0; q < 16; q += 8) {
-            st64(s->xmm[r] + q, rng_below(rng, 2) ? rng_next(rng) : 0x3ff0000000000000ull + (rng_next(rng) >> 16));
+            st64(s->xmm[r] + q,
+                 rng_below(rng, 2) ? rng_next(rng) : 0x3ff0000000000000ull + (rng_next(rng) >> 16));
             st64(s->ymm[r] + q, rng_next(rng));
         }
     }
@@ -409,7 +440,8 @@ static void begin(struct field *f, struct rng *rng)
 /* Bytes as they come: whole random encodings, or nothing but chance. */
 static void random_bytes(struct sequence *s, struct rng *rng, unsigned count)
 {
-    *s = (struct sequence){.code64 = true, .start = (u16)(rng_below(rng, 4) ? 0 : 4096 - rng_below(rng, 60))};
+    *s = (struct sequence){.code64 = true,
+                           .start = (u16)(rng_below(rng, 4) ? 0 : 4096 - rng_below(rng, 60))};
     while (s->count < count) {
         struct piece *p = &s->piece[s->count++];
         struct encoded code;
@@ -492,7 +524,8 @@ int main(int argc, char **argv)
         return 0;
     }
     host_features(&f.features);
-    f.place = (struct sequence_place){.code = HOST_CODE, .data = HOST_DATA, .data_size = HOST_DATA_SIZE,
+    f.place = (struct sequence_place){.code = HOST_CODE, .data = HOST_DATA,
+                                      .data_size = HOST_DATA_SIZE,
                                       .counters = HOST_COUNTERS, .features = &f.features};
     for (unsigned n = 0; n < ENGINES; n++)
         if (!guest_open(&f.guest[n], &engines[n], &f.features)) f.guest[n].cpu = NULL;

@@ -1,8 +1,10 @@
 /*
- * No access of translated code may leave guest memory. Random programs whose addresses lie at every edge there is
- * (of pages, of RAM, of the canonical halves, of 4 GiB, of a large page that RAM ends in), over page tables that lead to
- * RAM, to nothing, to a device, to ROM, and change under the program. Pages that may not be touched lie on both sides of
- * RAM in host memory; and every engine must come to what the interpreter comes to.
+ * No access of translated code may leave guest memory. Random programs whose addresses lie at every
+ * edge there is (of pages, of RAM, of the canonical halves, of 4 GiB, of a large page that RAM ends
+ * in), over page tables that lead to RAM, to nothing, to a device, to ROM, and change under the
+ * program.
+ * Pages that may not be touched lie on both sides of RAM in host memory; and every engine must come
+ * to what the interpreter comes to.
  *
  * Arguments: a seed (only that program), a number of programs. LENGTH=long runs many more.
  */
@@ -26,7 +28,8 @@
 #define DEVICE 0xd0000000u
 #define ROM 0xf0000000u
 #define TABLES 0x20000u              /* for the ends of the address space */
-#define LARGE MIB(4)                 /* linear: the last 2 MiB that RAM begins in; behind it nothing */
+#define LARGE MIB(4)                 /* linear: the last 2 MiB that RAM begins in; behind it
+                                        nothing */
 
 static struct field *now;
 
@@ -41,8 +44,8 @@ static void device_write(struct device *device, u64 offset, u64 value, unsigned 
 {
     (void)device, (void)offset, (void)value, (void)size;
 }
-static const struct region_ops device_ops = {.name = "device", .read = device_read, .write = device_write,
-                                             .min_size = 1, .max_size = 8};
+static const struct region_ops device_ops = {
+    .name = "device", .read = device_read, .write = device_write, .min_size = 1, .max_size = 8};
 
 static void forbid(u8 *at)
 {
@@ -78,16 +81,19 @@ static struct flat *guarded_new(void)
 
 static u64 hostile_entry(struct rng *rng)
 {
-    static const u64 physical[] = {RAM_SIZE - 4096, RAM_SIZE, DEVICE, DEVICE + 4096, ROM, 0xfffff000, 1ull << 39, (1ull << 52) - 4096};
+    static const u64 physical[] = {RAM_SIZE - 4096, RAM_SIZE, DEVICE, DEVICE + 4096, ROM,
+                                   0xfffff000, 1ull << 39, (1ull << 52) - 4096};
     static const u8 rights[] = {7, 7, 7, 7, 5, 3, 1, 0};
-    u64 page = rng_below(rng, 3) ? TARGETS + rng_below(rng, TARGET_PAGES) * 4096 : physical[rng_below(rng, ARRAY_SIZE(physical))];
+    u64 page = rng_below(rng, 3) ? TARGETS + rng_below(rng, TARGET_PAGES) * 4096
+                                 : physical[rng_below(rng, ARRAY_SIZE(physical))];
     return page | rights[rng_below(rng, sizeof rights)];
 }
 
 /* The last page below LINEAR's end of a branch of the tree whose tables begin at TABLE. */
 static u64 last_page(u8 *ram, u32 table, unsigned levels, u64 entry)
 {
-    for (unsigned n = 0; n + 1 < levels; n++) st64(ram + table + n * 4096 + 511 * 8, (table + (n + 1) * 4096) | 7);
+    for (unsigned n = 0; n + 1 < levels; n++)
+        st64(ram + table + n * 4096 + 511 * 8, (table + (n + 1) * 4096) | 7);
     st64(ram + table + (levels - 1) * 4096 + 511 * 8, entry);
     return table | 7;
 }
@@ -96,15 +102,18 @@ static void lay_out(struct flat *f, u64 seed, bool code64)
 {
     struct rng rng = {seed * 3 + 1};
     u8 *ram = f->ram;
-    for (unsigned n = 0; n < TARGET_PAGES * 512; n++) st64(ram + TARGETS + n * 8, n * 0x9e3779b97f4a7c15ull);
-    for (unsigned n = 0; n < 4 * 512; n++) st64(ram + RAM_SIZE - 4 * 4096 + n * 8, n * 0x2545f4914f6cdd1dull);
+    for (unsigned n = 0; n < TARGET_PAGES * 512; n++)
+        st64(ram + TARGETS + n * 8, n * 0x9e3779b97f4a7c15ull);
+    for (unsigned n = 0; n < 4 * 512; n++)
+        st64(ram + RAM_SIZE - 4 * 4096 + n * 8, n * 0x2545f4914f6cdd1dull);
     static const u32 edges[] = {0, 0x3ff000, MIB(14)}; /* what else edge_address leads to */
     for (unsigned n = 0; n < ARRAY_SIZE(edges); n++) memset(ram + edges[n], (int)n, 4096);
     for (unsigned n = 0; n < FIELD_DATA_PAGES; n++)
         if (rng_below(&rng, 2)) st64(ram + FIELD_PAGE_TABLE + (0x100 + n) * 8, hostile_entry(&rng));
     st64(ram + 0x3000 + (LARGE >> 21) * 8, MIB(14) | 0x87);
     st64(ram + 0x3000 + ((LARGE >> 21) + 1) * 8, MIB(64) | 0x87);
-    u64 top = last_page(ram, TABLES, code64 ? 3 : 2, TARGETS | 7), low = last_page(ram, TABLES + 0x4000, 3, (TARGETS + 4096) | 7);
+    u64 top = last_page(ram, TABLES, code64 ? 3 : 2, TARGETS | 7),
+        low = last_page(ram, TABLES + 0x4000, 3, (TARGETS + 4096) | 7);
     if (code64) {
         st64(ram + 0x1000 + 511 * 8, top);
         st64(ram + 0x1000 + 255 * 8, low);
@@ -123,16 +132,20 @@ static u64 edge_address(struct rng *rng, bool code64)
     case 0: return (u32)(0 + near);                                            /* 0, and 4 GiB */
     case 1: return (u64)(FLAT_DATA + rng_below(rng, 9) * 4096 + near);
     case 2: return (u64)((i64)LARGE + near);
-    case 3: return (u64)((i64)(LARGE + (RAM_SIZE - MIB(14))) + near);          /* RAM's end in a large page */
+    /* RAM's end in a large page */
+    case 3: return (u64)((i64)(LARGE + (RAM_SIZE - MIB(14))) + near);
     case 4: return (u64)((i64)(LARGE + MIB(2)) + near);
     case 5: return (u32)(0xffffffff - rng_below(rng, 4096 + 64));
-    case 6: return (u64)((1ll << 47) + near);                                  /* the lower half's end */
-    case 7: return (u64)(-(1ll << 47) + near);                                 /* the upper half's beginning */
+    /* the lower half's end */
+    case 6: return (u64)((1ll << 47) + near);
+    /* the upper half's beginning */
+    case 7: return (u64)(-(1ll << 47) + near);
     default: return (u64)near;                                                 /* its end */
     }
 }
 
-/* Another entry for a page of the data, told to the processor: mov dword [entry], …; mov dword [entry + 4], …; invlpg. */
+/* Another entry for a page of the data, told to the processor: mov dword [entry], …; mov dword
+ * [entry + 4], …; invlpg. */
 static void change_mapping(struct rng *rng, bool code64, struct piece *p)
 {
     unsigned page = rng_below(rng, FIELD_DATA_PAGES);
@@ -154,8 +167,8 @@ static void left_memory(int signal, siginfo_t *info, void *context)
     const char *engine;
     (void)context;
     field_tell(now, &seed, &engine);
-    fprintf(stderr, "# seed %llu, %s: signal %d: an access to %p left guest memory\n", (unsigned long long)seed, engine, signal,
-            info->si_addr);
+    fprintf(stderr, "# seed %llu, %s: signal %d: an access to %p left guest memory\n",
+            (unsigned long long)seed, engine, signal, info->si_addr);
     _exit(1);
 }
 
@@ -165,7 +178,9 @@ static void watch(void)
     stack_t on = {.ss_sp = stack, .ss_size = sizeof stack};
     struct sigaction action = {.sa_sigaction = left_memory, .sa_flags = SA_SIGINFO | SA_ONSTACK};
     sigemptyset(&action.sa_mask);
-    if (sigaltstack(&on, NULL) || sigaction(SIGSEGV, &action, NULL) || sigaction(SIGBUS, &action, NULL)) abort();
+    if (sigaltstack(&on, NULL) || sigaction(SIGSEGV, &action, NULL) ||
+        sigaction(SIGBUS, &action, NULL))
+        abort();
 }
 
 static struct { u64 seed; unsigned programs; } wanted = {1, 1000};

@@ -21,9 +21,12 @@ static const struct engine {
     {"tier 1", &(const struct jit_options){.threshold = 1, .no_loops = true}, 0},
     {"tier 2", &(const struct jit_options){.threshold = 1, .hot = 2}, 0},
     {"tier 2 with random exits", &(const struct jit_options){.threshold = 1, .hot = 2}, 30},
-    {"tier 2 with failing groups", &(const struct jit_options){.threshold = 1, .hot = 1, .fail_groups = true}, 0},
-    {"all checks cold", &(const struct jit_options){.threshold = 1, .hot = 3, .force_cold = true}, 0},
-    {"little memory, no links", &(const struct jit_options){.threshold = 1, .hot = 3, .no_link = true, .tb_size = KIB(64)}, 0},
+    {"tier 2 with failing groups",
+     &(const struct jit_options){.threshold = 1, .hot = 1, .fail_groups = true}, 0},
+    {"all checks cold",
+     &(const struct jit_options){.threshold = 1, .hot = 3, .force_cold = true}, 0},
+    {"little memory, no links",
+     &(const struct jit_options){.threshold = 1, .hot = 3, .no_link = true, .tb_size = KIB(64)}, 0},
     {"little memory", &(const struct jit_options){.threshold = 1, .hot = 2, .tb_size = KIB(64)}, 0},
 };
 #define ENGINES ARRAY_SIZE(engines)
@@ -43,7 +46,8 @@ struct field {
 
 /* --- machines --- */
 
-struct field *field_new(struct flat *(*make)(void), void (*lay_out)(struct flat *flat, u64 seed, bool code64))
+struct field *field_new(struct flat *(*make)(void),
+                        void (*lay_out)(struct flat *flat, u64 seed, bool code64))
 {
     struct field *f = calloc(1, sizeof(*f));
     if (!f) abort();
@@ -62,8 +66,10 @@ struct field *field_new(struct flat *(*make)(void), void (*lay_out)(struct flat 
         flat->cpu->stress.exits = engines[n].exits;
         f->flat[n] = flat;
     }
-    f->place = (struct sequence_place){.code = FLAT_CODE, .data = FLAT_DATA, .data_size = FIELD_DATA_PAGES * 4096,
-                                       .counters = COUNTERS, .features = &f->reference->cpu->features};
+    f->place = (struct sequence_place){.code = FLAT_CODE, .data = FLAT_DATA,
+                                       .data_size = FIELD_DATA_PAGES * 4096,
+                                       .counters = COUNTERS,
+                                       .features = &f->reference->cpu->features};
     return f;
 }
 
@@ -104,7 +110,8 @@ static void enter32(struct vcpu *cpu, u8 *ram)
     cpu->idt_base = IDT32, cpu->idt_limit = 0xff;
     for (unsigned seg = ES; seg <= GS; seg++)
         flat_segment(cpu, seg, 16, SEG_P | SEG_S | SEG_WRITABLE | SEG_ACCESSED | SEG_DB | SEG_G);
-    flat_segment(cpu, CS, SELECTOR32, SEG_P | SEG_S | SEG_CODE | SEG_READABLE | SEG_ACCESSED | SEG_DB | SEG_G);
+    flat_segment(cpu, CS, SELECTOR32,
+                 SEG_P | SEG_S | SEG_CODE | SEG_READABLE | SEG_ACCESSED | SEG_DB | SEG_G);
 }
 
 static u64 step(u64 *s) { return *s = *s * 6364136223846793005ull + 1442695040888963407ull; }
@@ -185,21 +192,25 @@ static bool same_memory(struct field *f, const struct flat *b, u64 from, u64 siz
 
 #define SAME(what, member)                                                                         \
     if (a->member != b->member)                                                                    \
-    return tell(f, what, #member " %llx, not %llx", (unsigned long long)b->member, (unsigned long long)a->member)
+    return tell(f, what, #member " %llx, not %llx", (unsigned long long)b->member, \
+                (unsigned long long)a->member)
 
 static bool same_registers(struct field *f, const struct vcpu *a, const struct vcpu *b)
 {
     for (unsigned r = 0; r < 16; r++)
         if (a->regs[r] != b->regs[r])
-            return tell(f, "registers", "r%u %llx, not %llx", r, (unsigned long long)b->regs[r], (unsigned long long)a->regs[r]);
+            return tell(f, "registers", "r%u %llx, not %llx", r, (unsigned long long)b->regs[r],
+                        (unsigned long long)a->regs[r]);
     SAME("rip", rip);
     SAME("icount", icount);
     SAME("cr2", cr2);
-    if (cpu_eflags(a) != cpu_eflags(b)) return tell(f, "flags", "%x, not %x", cpu_eflags(b), cpu_eflags(a));
+    if (cpu_eflags(a) != cpu_eflags(b))
+        return tell(f, "flags", "%x, not %x", cpu_eflags(b), cpu_eflags(a));
     for (unsigned r = 0; r < 16; r++)
         for (unsigned q = 0; q < 4; q++)
             if (a->zmm[r * 8 + q] != b->zmm[r * 8 + q])
-                return tell(f, "vectors", "ymm%u.%u %016llx, not %016llx", r, q, (unsigned long long)b->zmm[r * 8 + q],
+                return tell(f, "vectors", "ymm%u.%u %016llx, not %016llx", r, q,
+                            (unsigned long long)b->zmm[r * 8 + q],
                             (unsigned long long)a->zmm[r * 8 + q]);
     SAME("mxcsr", mxcsr);
     SAME("x87", fcw);
@@ -238,7 +249,8 @@ static bool run_and_compare(struct field *f, const struct sequence *s, unsigned 
     b->budget = budget;
     y = cpu_run(b);
     if (x != y) return tell(f, "exits", "%d, not %d", y, x);
-    return same_registers(f, a, b) && same_memory(f, flat, FLAT_DATA, FIELD_DATA_PAGES * 4096, "data") &&
+    return same_registers(f, a, b) &&
+           same_memory(f, flat, FLAT_DATA, FIELD_DATA_PAGES * 4096, "data") &&
            same_memory(f, flat, FLAT_CODE, SEQUENCE_CODE, "code") &&
            same_memory(f, flat, FLAT_STACK - STACK_SIZE, 2 * STACK_SIZE, "stack");
 }
@@ -253,7 +265,8 @@ static bool still_fails(void *opaque, const struct sequence *s)
 
 static void show(struct field *f, struct sequence *s)
 {
-    fprintf(stderr, "# seed %llu, %s, %s code: %s: %s\n", (unsigned long long)f->seed, engines[f->engine].name,
+    fprintf(stderr, "# seed %llu, %s, %s code: %s: %s\n", (unsigned long long)f->seed,
+            engines[f->engine].name,
             s->code64 ? "64-bit" : f->place.code16 ? "16-bit" : "32-bit", f->what, f->detail);
     sequence_shrink(s, still_fails, f);
     for (unsigned turns = 1; turns < f->turns; turns++) { /* the fewest turns that do */
@@ -263,8 +276,8 @@ static void show(struct field *f, struct sequence *s)
         f->turns = all;
     }
     still_fails(f, s);
-    fprintf(stderr, "# the smallest that fails, %u turns, budget %lld: %s: %s\n", f->turns, (long long)f->budget, f->what,
-            f->detail);
+    fprintf(stderr, "# the smallest that fails, %u turns, budget %lld: %s: %s\n", f->turns,
+            (long long)f->budget, f->what, f->detail);
     sequence_print(s, &f->place, f->turns);
 }
 
@@ -287,7 +300,8 @@ unsigned campaign(struct field *f, u64 seed, unsigned programs, bool code64)
         f->budget = rng_below(&rng, 4) ? 20000 : 1 + rng_below(&rng, 900);
         f->turns = 1 + rng_below(&rng, 12);
         for (unsigned engine = 0; engine < ENGINES; engine++) {
-            if (!f->flat[engine] || (engine >= 3 && (n + engine) % 4)) continue; /* the rarer ones now and then */
+            /* the rarer ones now and then */
+            if (!f->flat[engine] || (engine >= 3 && (n + engine) % 4)) continue;
             struct sequence copy = s;
             unsigned turns = f->turns;
             f->engine = engine;

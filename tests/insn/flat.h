@@ -1,5 +1,6 @@
 /*
- * A bare processor in flat 64-bit mode, CPL 0, on identity-mapped RAM, for tests that run guest code.
+ * A bare processor in flat 64-bit mode, CPL 0, on identity-mapped RAM, for tests that run guest
+ * code.
  * Every exception halts at FLAT_HANDLER + 16 * vector.
  */
 #ifndef TESTS_INSN_FLAT_H
@@ -61,7 +62,8 @@ static inline void flat_reset(struct flat *f)
     cpu->idt_base = FLAT_IDT, cpu->idt_limit = 0x1ff;
     for (unsigned seg = ES; seg <= GS; seg++)
         flat_segment(cpu, seg, 16, SEG_P | SEG_S | SEG_WRITABLE | SEG_ACCESSED | SEG_DB | SEG_G);
-    flat_segment(cpu, CS, 8, SEG_P | SEG_S | SEG_CODE | SEG_READABLE | SEG_ACCESSED | SEG_L | SEG_G);
+    flat_segment(cpu, CS, 8,
+                 SEG_P | SEG_S | SEG_CODE | SEG_READABLE | SEG_ACCESSED | SEG_L | SEG_G);
     cpu->cpl = 0;
     memset(cpu->regs, 0, sizeof(cpu->regs));
     cpu->regs[RSP] = FLAT_STACK;

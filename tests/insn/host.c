@@ -35,7 +35,10 @@ static bool map(u64 at, size_t size, const void *from, int rights)
     return !mprotect(p, size, rights);
 }
 
-static void bring_back(u8 *to, u64 from, size_t size) { memcpy(to, (const void *)(uintptr_t)from, size); }
+static void bring_back(u8 *to, u64 from, size_t size)
+{
+    memcpy(to, (const void *)(uintptr_t)from, size);
+}
 
 /* The child's own INT3 is the way in; everything else the way out. */
 static void door(int signal, siginfo_t *info, void *context)
@@ -73,25 +76,31 @@ static bool forbid_calls(void)
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP),
     };
     struct sock_fprog program = {ARRAY_SIZE(code), code};
-    return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) && !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+    return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
+           !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
 }
 
 static bool child_prepare(struct host_case *c)
 {
     static u8 stack[1 << 18];
     stack_t on = {.ss_sp = stack, .ss_size = sizeof stack};
-    struct sigaction action = {.sa_sigaction = door, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
+    struct sigaction action = {.sa_sigaction = door,
+                               .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
     struct itimerval timer = {.it_value = {0, TIME_US}};
     running = c;
     sigemptyset(&action.sa_mask);
     for (unsigned i = 0; i < ARRAY_SIZE(signals); i++)
         if (sigaction(signals[i], &action, NULL)) return false;
     const int all = PROT_READ | PROT_WRITE | PROT_EXEC;
-    bool mapped = map(HOST_CODE, HOST_CODE_SIZE, c->code, all) && map(HOST_DATA, HOST_DATA_SIZE, c->data, all) &&
-                  map(HOST_STACK, HOST_STACK_SIZE, c->stack, all) && map(HOST_COUNTERS, 4096, c->counters, all) &&
+    bool mapped = map(HOST_CODE, HOST_CODE_SIZE, c->code, all) &&
+                  map(HOST_DATA, HOST_DATA_SIZE, c->data, all) &&
+                  map(HOST_STACK, HOST_STACK_SIZE, c->stack, all) &&
+                  map(HOST_COUNTERS, 4096, c->counters, all) &&
                   !mprotect((void *)(HOST_DATA + HOST_ABSENT * 4096), 4096, PROT_NONE) &&
-                  !mprotect((void *)(HOST_DATA + HOST_READ_ONLY * 4096), 4096, PROT_READ | PROT_EXEC);
-    return mapped && !sigaltstack(&on, NULL) && !setitimer(ITIMER_VIRTUAL, &timer, NULL) && forbid_calls();
+                  !mprotect((void *)(HOST_DATA + HOST_READ_ONLY * 4096), 4096,
+                            PROT_READ | PROT_EXEC);
+    return mapped && !sigaltstack(&on, NULL) && !setitimer(ITIMER_VIRTUAL, &timer, NULL) &&
+           forbid_calls();
 }
 
 void host_run(struct host_case *c)
@@ -116,7 +125,8 @@ void host_run(struct host_case *c)
 /* Works here? A program that does nothing but stop. */
 struct host_case *host_open(void)
 {
-    struct host_case *c = mmap(NULL, sizeof(*c), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct host_case *c = mmap(NULL, sizeof(*c), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+                               -1, 0);
     if (c == MAP_FAILED) return NULL;
     memset(c, 0, sizeof(*c));
     memset(c->code, 0xf4, sizeof(c->code));

@@ -1,6 +1,7 @@
 /*
- * A whole program on the host's processor, in a child that may not call the system: fixed pages of code, data
- * and stack, registers in; registers, memory and the exception that ended it out. x86-64 Linux only.
+ * A whole program on the host's processor, in a child that may not call the system: fixed pages of
+ * code, data and stack, registers in; registers, memory and the exception that ended it out. x86-64
+ * Linux only.
  */
 #ifndef TESTS_INSN_HOST_H
 #define TESTS_INSN_HOST_H
@@ -25,7 +26,8 @@ enum host_end {
 };
 
 struct host_case {
-    u8 code[HOST_CODE_SIZE], data[HOST_DATA_SIZE], stack[HOST_STACK_SIZE], counters[4096]; /* in and out */
+    /* in and out */
+    u8 code[HOST_CODE_SIZE], data[HOST_DATA_SIZE], stack[HOST_STACK_SIZE], counters[4096];
     struct native_state state; /* in and out */
     struct native_fault fault;
     enum host_end end;

@@ -47,8 +47,8 @@ void native_put(void *frame, const struct native_state *s, bool step)
     u8 *fp = (u8 *)uc->uc_mcontext.fpregs;
     for (unsigned i = 0; i < 16; i++) g[gregs_by_encoding[i]] = (greg_t)s->gpr[i];
     g[REG_RIP] = (greg_t)s->rip;
-    g[REG_EFL] =
-        (greg_t)(((u32)g[REG_EFL] & ~NATIVE_FLAGS) | (s->flags & NATIVE_FLAGS) | (step ? EFLAGS_TF : 0));
+    g[REG_EFL] = (greg_t)(((u32)g[REG_EFL] & ~NATIVE_FLAGS) | (s->flags & NATIVE_FLAGS) |
+                          (step ? EFLAGS_TF : 0));
     st16(fp, s->fcw);
     st16(fp + 2, s->fsw);
     fp[4] = s->ftw;
@@ -184,7 +184,10 @@ void native_close(void)
 bool native_open(void) { return false; }
 void native_close(void) {}
 void native_data_ready(void) {}
-void native_put(void *frame, const struct native_state *state, bool step) { (void)frame, (void)state, (void)step; }
+void native_put(void *frame, const struct native_state *state, bool step)
+{
+    (void)frame, (void)state, (void)step;
+}
 void native_get(const void *frame, struct native_state *state) { (void)frame, (void)state; }
 void native_code(const u8 *bytes, unsigned length, unsigned pos)
 {

@@ -43,7 +43,8 @@ void native_data_ready(void); /* after the data pages were filled: the last beco
 void native_code(const u8 *bytes, unsigned length, unsigned pos);
 /* LENGTH bytes at the end of the page; behind it there is nothing. */
 void native_code_end(const u8 *bytes, unsigned length);
-/* A signal's frame (ucontext_t) with STATE's registers, trapping behind the instruction when STEP; and back. */
+/* A signal's frame (ucontext_t) with STATE's registers, trapping behind the instruction when STEP;
+ * and back. */
 void native_put(void *frame, const struct native_state *state, bool step);
 void native_get(const void *frame, struct native_state *state);
 /* Runs the instruction at state->rip to its end (all of a REP), and gives back what it left. */

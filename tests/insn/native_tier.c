@@ -21,7 +21,8 @@ static void kernel_write(u8 *kernel)
     memset(kernel, 0, 0x1000);
     for (u64 i = 0; i < 32; i++) {
         u64 to = HANDLERS + 16 * i;
-        st64(kernel + IDT + i * 16, (to & 0xffff) | 8ull << 16 | 0x8e00ull << 32 | (to >> 16 & 0xffff) << 48);
+        st64(kernel + IDT + i * 16,
+             (to & 0xffff) | 8ull << 16 | 0x8e00ull << 32 | (to >> 16 & 0xffff) << 48);
         st64(kernel + IDT + i * 16 + 8, to >> 32);
     }
     st64(kernel + GDT + 8, 0x00af9b000000ffffull);
@@ -29,7 +30,8 @@ static void kernel_write(u8 *kernel)
     st16(kernel + TSS + 0x66, 0xffff); /* no I/O bitmap */
 }
 
-bool tier_open(struct tier *tier, const struct vcpu *like, const struct jit_options *options, u8 *code, u8 *kernel)
+bool tier_open(struct tier *tier, const struct vcpu *like, const struct jit_options *options,
+               u8 *code, u8 *kernel)
 {
     struct error error;
     struct vcpu *cpu = cpu_new(0, like->bus, like->log);
@@ -40,7 +42,8 @@ bool tier_open(struct tier *tier, const struct vcpu *like, const struct jit_opti
     cpu->physical_mask = like->physical_mask;
     cpu->idt_base = TIER_KERNEL + IDT, cpu->idt_limit = 0x1ff;
     cpu->gdt_base = TIER_KERNEL + GDT, cpu->gdt_limit = 0xf;
-    cpu->seg[TR] = (struct segment){.base = TIER_KERNEL + TSS, .limit = 0x67, .attr = SEG_P | 11, .selector = 0x10};
+    cpu->seg[TR] = (struct segment){
+        .base = TIER_KERNEL + TSS, .limit = 0x67, .attr = SEG_P | 11, .selector = 0x10};
     kernel_write(kernel);
     cpu_restored(cpu);
     tier->jit = jit_new(options, NULL, &error);
@@ -77,7 +80,8 @@ static void user_mode(struct vcpu *cpu)
     cpu->cpl = 3;
     cpu->seg[CS] = (struct segment){.limit = ~0u, .selector = 0x33,
                                     .attr = SEG_P | SEG_S | SEG_DPL | SEG_CODE | 3 | SEG_G | SEG_L};
-    cpu->seg[SS] = (struct segment){.limit = ~0u, .selector = 0x2b, .attr = SEG_P | SEG_S | SEG_DPL | 3 | SEG_G | SEG_DB};
+    cpu->seg[SS] = (struct segment){
+        .limit = ~0u, .selector = 0x2b, .attr = SEG_P | SEG_S | SEG_DPL | 3 | SEG_G | SEG_DB};
     cpu->activity = CPU_RUNNING;
     cpu->shadow = 0;
     cpu_update_mode(cpu);
@@ -90,7 +94,8 @@ static struct native_fault unwind(struct tier *tier)
     unsigned vector = (unsigned)(cpu->rip - HANDLERS) / 16;
     bool has_error = (vector >= 10 && vector <= 14) || vector == 8 || vector == 17;
     const u8 *frame = tier->kernel + (cpu->regs[RSP] - TIER_KERNEL);
-    struct native_fault fault = {.vector = (int)vector, .error = has_error ? ld32(frame) : 0, .address = cpu->cr2};
+    struct native_fault fault = {
+        .vector = (int)vector, .error = has_error ? ld32(frame) : 0, .address = cpu->cr2};
     if (has_error) frame += 8;
     cpu->rip = ld64(frame);
     flags_put(cpu, (u32)ld64(frame + 16));
@@ -98,7 +103,8 @@ static struct native_fault unwind(struct tier *tier)
     return fault;
 }
 
-bool tier_run(struct tier *tier, const u8 *bytes, unsigned length, unsigned pos, struct native_fault *fault)
+bool tier_run(struct tier *tier, const u8 *bytes, unsigned length, unsigned pos,
+              struct native_fault *fault)
 {
     struct vcpu *cpu = tier->cpu;
     u64 start = cpu->rip;
@@ -119,7 +125,8 @@ bool tier_run(struct tier *tier, const u8 *bytes, unsigned length, unsigned pos,
             continue;
         }
         if (result == ENGINE_FAULT) fault->vector = cpu->exception.vector; /* a trap */
-        if (result == ENGINE_RAN && cpu->rip == start && !cpu->icount) continue; /* void, or being refused */
+        /* void, or being refused */
+        if (result == ENGINE_RAN && cpu->rip == start && !cpu->icount) continue;
         if (cpu->rip - HANDLERS < 32 * 16) *fault = unwind(tier);
         return true;
     }

@@ -1,6 +1,6 @@
 /*
- * One instruction through a tier of the translator, in the address space of test_native: user code that
- * faults into a kernel which is there for nothing else.
+ * One instruction through a tier of the translator, in the address space of test_native: user code
+ * that faults into a kernel which is there for nothing else.
  */
 #ifndef TESTS_INSN_NATIVE_TIER_H
 #define TESTS_INSN_NATIVE_TIER_H
@@ -22,11 +22,14 @@ struct tier {
 };
 
 /* A processor set up as LIKE is, with a translator. False: there is none here. */
-bool tier_open(struct tier *tier, const struct vcpu *like, const struct jit_options *options, u8 *code, u8 *kernel);
+bool tier_open(struct tier *tier, const struct vcpu *like, const struct jit_options *options,
+               u8 *code, u8 *kernel);
 /*
- * Runs the instruction BYTES at NATIVE_CODE + pos, where cpu->rip is; registers are loaded. False: declined.
+ * Runs the instruction BYTES at NATIVE_CODE + pos, where cpu->rip is; registers are loaded. False:
+ * declined.
  * The registers are those behind it, or those of the fault.
  */
-bool tier_run(struct tier *tier, const u8 *bytes, unsigned length, unsigned pos, struct native_fault *fault);
+bool tier_run(struct tier *tier, const u8 *bytes, unsigned length, unsigned pos,
+              struct native_fault *fault);
 
 #endif

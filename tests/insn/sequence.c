@@ -9,18 +9,21 @@
 /* --- what is left out: leaves, waits, tells the harness's own, or is chance --- */
 // clang-format off
 static const u16 excluded[] = {
-    OP_SYSCALL, OP_SYSENTER, OP_SYSEXIT, OP_SYSRET, OP_INT, OP_INT3, OP_INT1, OP_INTO, OP_IRET, OP_CALL_FAR, OP_JMP_FAR, OP_RET_FAR,
-    OP_RSM, OP_POPF, OP_SGDT, OP_SIDT, OP_SLDT, OP_STR, OP_SMSW, OP_LAR, OP_LSL, OP_VERR, OP_VERW, OP_MOV_SEG,
-    OP_PUSH_SEG, OP_POP_SEG, OP_LDS, OP_LES, OP_LFS, OP_LGS, OP_LSS, OP_CPUID, OP_RDTSC, OP_RDTSCP, OP_RDPMC, OP_RDPID,
-    OP_VMCALL, OP_VMMCALL, OP_XGETBV, OP_RDRAND, OP_RDSEED, OP_MONITOR, OP_MWAIT, OP_CLAC, OP_STAC, OP_RDFSBASE, OP_RDGSBASE,
-    OP_WRFSBASE, OP_WRGSBASE, OP_FXSAVE, OP_FXRSTOR, OP_XSAVE, OP_XRSTOR, OP_XSAVEOPT, OP_XSAVEC, OP_XSAVES,
-    OP_XRSTORS, OP_IN, OP_OUT, OP_INS, OP_OUTS, OP_CLI, OP_STI, OP_ENTER, OP_LEAVE, OP_BOUND, OP_ARPL,
-    OP_JMP, OP_Jcc, OP_CALL, OP_RET, OP_JMP_INDIRECT, OP_CALL_INDIRECT, OP_LOOP, OP_LOOPE, OP_LOOPNE, OP_JCXZ,
-    OP_LDMXCSR, OP_FLDCW, OP_FLDENV, OP_FRSTOR, OP_FNINIT, OP_CLTS, OP_HLT, OP_UD};
+    OP_SYSCALL, OP_SYSENTER, OP_SYSEXIT, OP_SYSRET, OP_INT, OP_INT3, OP_INT1, OP_INTO, OP_IRET,
+    OP_CALL_FAR, OP_JMP_FAR, OP_RET_FAR, OP_RSM, OP_POPF, OP_SGDT, OP_SIDT, OP_SLDT, OP_STR,
+    OP_SMSW, OP_LAR, OP_LSL, OP_VERR, OP_VERW, OP_MOV_SEG, OP_PUSH_SEG, OP_POP_SEG, OP_LDS, OP_LES,
+    OP_LFS, OP_LGS, OP_LSS, OP_CPUID, OP_RDTSC, OP_RDTSCP, OP_RDPMC, OP_RDPID, OP_VMCALL,
+    OP_VMMCALL, OP_XGETBV, OP_RDRAND, OP_RDSEED, OP_MONITOR, OP_MWAIT, OP_CLAC, OP_STAC,
+    OP_RDFSBASE, OP_RDGSBASE, OP_WRFSBASE, OP_WRGSBASE, OP_FXSAVE, OP_FXRSTOR, OP_XSAVE, OP_XRSTOR,
+    OP_XSAVEOPT, OP_XSAVEC, OP_XSAVES, OP_XRSTORS, OP_IN, OP_OUT, OP_INS, OP_OUTS, OP_CLI, OP_STI,
+    OP_ENTER, OP_LEAVE, OP_BOUND, OP_ARPL, OP_JMP, OP_Jcc, OP_CALL, OP_RET, OP_JMP_INDIRECT,
+    OP_CALL_INDIRECT, OP_LOOP, OP_LOOPE, OP_LOOPNE, OP_JCXZ, OP_LDMXCSR, OP_FLDCW, OP_FLDENV,
+    OP_FRSTOR, OP_FNINIT, OP_CLTS, OP_HLT, OP_UD};
 /* Their flags are undefined and differ between engines: others are set behind them. */
-static const u16 vague[] = {OP_MUL, OP_IMUL1, OP_IMUL, OP_DIV, OP_IDIV, OP_SHLD, OP_SHRD, OP_LZCNT, OP_TZCNT, OP_BEXTR,
-    OP_BSF, OP_BSR, OP_BZHI, OP_DAA, OP_DAS, OP_AAA, OP_AAS, OP_AAM, OP_AAD, OP_SHL, OP_SHR, OP_SAR, OP_ROL, OP_ROR,
-    OP_RCL, OP_RCR};
+static const u16 vague[] = {OP_MUL, OP_IMUL1, OP_IMUL, OP_DIV, OP_IDIV, OP_SHLD, OP_SHRD, OP_LZCNT,
+                            OP_TZCNT, OP_BEXTR,
+    OP_BSF, OP_BSR, OP_BZHI, OP_DAA, OP_DAS, OP_AAA, OP_AAS, OP_AAM, OP_AAD, OP_SHL, OP_SHR, OP_SAR,
+    OP_ROL, OP_ROR, OP_RCL, OP_RCR};
 // clang-format on
 
 static bool among(const u16 *list, unsigned count, unsigned op)
@@ -89,7 +92,8 @@ static void narrow(struct encoded *code)
     }
 }
 
-/* A prefix in front that means little, or nothing: a segment, a second operand size, a REX that is void. */
+/* A prefix in front that means little, or nothing: a segment, a second operand size, a REX that is
+ * void. */
 static void decorate_with(struct encoded *code, u8 prefix)
 {
     memmove(code->bytes + 1, code->bytes, sizeof(code->bytes) - 1);
@@ -100,7 +104,8 @@ static void decorate_with(struct encoded *code, u8 prefix)
 static void decorate(struct maker *m, struct encoded *code)
 {
     static const u8 wide[] = {0x26, 0x2e, 0x36, 0x3e, 0x66, 0x67, 0x40, 0x48, 0x4f, 0x64, 0x65};
-    decorate_with(code, wide[rng_below(m->rng, sizeof wide - (m->code64 ? 0 : 5))]); /* FS and GS have bases to reckon with */
+    /* FS and GS have bases to reckon with */
+    decorate_with(code, wide[rng_below(m->rng, sizeof wide - (m->code64 ? 0 : 5))]);
 }
 
 /* A 16-bit displacement is changed where it is found. */
@@ -110,8 +115,8 @@ static bool set_displacement(struct maker *m, const struct insn *i, struct encod
     for (unsigned k = 1; k + 2 <= i->length; k++) {
         if (ld16(code->bytes + k) != (u16)i->disp) continue;
         st16(code->bytes + k, to);
-        if (decode_insn(&changed, code->bytes, 15, CODE16, 0, m->place->features) == DECODE_OK && (u16)changed.disp == to &&
-            changed.length == i->length && changed.op == i->op)
+        if (decode_insn(&changed, code->bytes, 15, CODE16, 0, m->place->features) == DECODE_OK &&
+            (u16)changed.disp == to && changed.length == i->length && changed.op == i->op)
             return true;
         st16(code->bytes + k, (u16)i->disp);
     }
@@ -119,16 +124,20 @@ static bool set_displacement(struct maker *m, const struct insn *i, struct encod
 }
 
 /* An address of 16 bits: its registers add up to a good one. */
-static bool make_address16(struct maker *m, struct piece *p, const struct insn *i, struct encoded *code, bool aligned)
+static bool make_address16(struct maker *m, struct piece *p, const struct insn *i,
+                           struct encoded *code, bool aligned)
 {
-    u16 address = (u16)some_address(m, aligned), small = (u16)(rng_below(m->rng, 4) ? rng_below(m->rng, 48) : rng_next(m->rng));
+    u16 address = (u16)some_address(m, aligned),
+        small = (u16)(rng_below(m->rng, 4) ? rng_below(m->rng, 48) : rng_next(m->rng));
     if (i->base == REG_ZERO && i->index == REG_ZERO) return set_displacement(m, i, code, address);
     unsigned first = i->base != REG_ZERO ? i->base : i->index;
     bool both = i->base != REG_ZERO && i->index != REG_ZERO;
     if (first == RSP || i->index == RSP) return false;
     m->known &= ~(1u << first);
     m->small &= ~(1u << first);
-    put_mov(m, p, first, (u16)(address - (u16)i->disp - (both ? small : 0)) | (u64)(rng_below(m->rng, 2) * 0xabc0000));
+    put_mov(m, p, first,
+            (u16)(address - (u16)i->disp - (both ? small : 0)) |
+                (u64)(rng_below(m->rng, 2) * 0xabc0000));
     if (!both) return true;
     put_mov(m, p, i->index, small);
     m->known &= ~(1u << i->index);
@@ -152,7 +161,8 @@ static bool writes_stack_pointer(const struct insn *i)
 }
 
 /* In front of INSN in P: its registers get addresses, unless they have them. */
-static bool make_addresses(struct maker *m, struct piece *p, const struct insn *i, struct encoded *code)
+static bool make_addresses(struct maker *m, struct piece *p, const struct insn *i,
+                           struct encoded *code)
 {
     bool aligned, memory = has_memory(i, &aligned);
     u32 attributes = insn_row(i->row)->attributes;
@@ -165,7 +175,9 @@ static bool make_addresses(struct maker *m, struct piece *p, const struct insn *
         return true;
     }
     if (!memory) return true;
-    if ((i->address_size == 2 && !m->code16) || i->seg >= FS || (i->op >= OP_VGATHERDPS && i->op <= OP_VPGATHERQQ)) return false;
+    if ((i->address_size == 2 && !m->code16) || i->seg >= FS ||
+        (i->op >= OP_VGATHERDPS && i->op <= OP_VPGATHERQQ))
+        return false;
     if (i->op == OP_XLAT) {
         put_mov(m, p, RBX, some_address(m, false));
         m->known |= 1u << RBX;
@@ -178,17 +190,21 @@ static bool make_addresses(struct maker *m, struct piece *p, const struct insn *
         if (code->disp_at >= 0) st32(code->bytes + code->disp_at, (u32)some_address(m, aligned));
         return code->disp_at >= 0;
     }
-    if (i->base == REG_IP_BASE) return false; /* code: PIECE_AHEAD and PIECE_BACK write that in good order */
+    /* code: PIECE_AHEAD and PIECE_BACK write that in good order */
+    if (i->base == REG_IP_BASE) return false;
     if (i->base == i->index || i->index == RSP) return false;
-    if (i->base == RSP && i->operand[0].kind == OPERAND_MEMORY) return false; /* a return address, perhaps */
-    if (i->base != REG_ZERO && i->base != RSP && (!(m->known >> i->base & 1) || !rng_below(m->rng, 6))) {
+    /* a return address, perhaps */
+    if (i->base == RSP && i->operand[0].kind == OPERAND_MEMORY) return false;
+    if (i->base != REG_ZERO && i->base != RSP &&
+        (!(m->known >> i->base & 1) || !rng_below(m->rng, 6))) {
         put_mov(m, p, i->base, some_address(m, aligned));
         m->known |= 1u << i->base;
         m->small &= ~(1u << i->base);
     }
     if (code->disp_at >= 0) {
         u32 disp = aligned ? rng_below(m->rng, 64) * 16 : rng_below(m->rng, 2048);
-        st32(code->bytes + code->disp_at, i->base == REG_ZERO ? (u32)some_address(m, aligned) : disp);
+        st32(code->bytes + code->disp_at,
+             i->base == REG_ZERO ? (u32)some_address(m, aligned) : disp);
     }
     if (i->index != REG_ZERO && !(m->small >> i->index & 1)) {
         put_mov(m, p, i->index, rng_below(m->rng, 48) & (aligned ? ~15u : ~0u));
@@ -220,7 +236,8 @@ static bool plain(struct maker *m, struct piece *p)
     struct insn i;
     /* Half of them from what programs are made of. */
     if (!(row->attributes & ATTR_HOT) && rng_below(m->rng, 2)) return false;
-    if ((row->attributes & ATTR_CPL0) || among(excluded, ARRAY_SIZE(excluded), row->op)) return false;
+    if ((row->attributes & ATTR_CPL0) || among(excluded, ARRAY_SIZE(excluded), row->op))
+        return false;
     encode_random(m->rng, e, &code);
     if (!m->code64) narrow(&code);
     if (m->code16 && !rng_below(m->rng, 3)) decorate_with(&code, 0x67);
@@ -229,7 +246,8 @@ static bool plain(struct maker *m, struct piece *p)
     if (decode_insn(&i, code.bytes, 15, size, 0, m->place->features) != DECODE_OK) return false;
     row = insn_row(i.row);
     if ((row->attributes & ATTR_CPL0) || among(excluded, ARRAY_SIZE(excluded), i.op)) return false;
-    if (writes_stack_pointer(&i) || (i.op == OP_POP && i.operand[0].kind == OPERAND_MEMORY)) return false;
+    if (writes_stack_pointer(&i) || (i.op == OP_POP && i.operand[0].kind == OPERAND_MEMORY))
+        return false;
     *p = (struct piece){.kind = PIECE_PLAIN};
     if (!make_addresses(m, p, &i, &code) || p->length + i.length > sizeof p->bytes) return false;
     if (decode_insn(&i, code.bytes, 15, size, 0, m->place->features) != DECODE_OK) return false;
@@ -243,13 +261,16 @@ static bool plain(struct maker *m, struct piece *p)
 
 static void bracket(struct sequence *s, struct maker *m, unsigned inside)
 {
-    static const u8 kinds[] = {PIECE_SKIP, PIECE_SKIP, PIECE_SKIP, PIECE_SKIP, PIECE_CALL, PIECE_CALL, PIECE_INDIRECT,
+    static const u8 kinds[] = {PIECE_SKIP, PIECE_SKIP, PIECE_SKIP, PIECE_SKIP, PIECE_CALL,
+                               PIECE_CALL, PIECE_INDIRECT,
                                PIECE_LOOP, PIECE_LOOP, PIECE_LOOP, PIECE_AHEAD, PIECE_BACK};
-    s->piece[s->count++] = (struct piece){.kind = kinds[rng_below(m->rng, sizeof kinds)], .cc = (u8)rng_below(m->rng, 16),
+    s->piece[s->count++] = (struct piece){.kind = kinds[rng_below(m->rng, sizeof kinds)],
+                                          .cc = (u8)rng_below(m->rng, 16),
                                           .n = (u8)(1 + rng_below(m->rng, 12))};
     m->known &= ~(1u << RSI); /* PIECE_INDIRECT takes it */
     m->small &= ~(1u << RSI);
-    for (unsigned r = 0; r < 4; r++) m->known &= ~(1u << r), m->small &= ~(1u << r); /* and PIECE_AHEAD these */
+    /* and PIECE_AHEAD these */
+    for (unsigned r = 0; r < 4; r++) m->known &= ~(1u << r), m->small &= ~(1u << r);
     u32 known = m->known, small = m->small;
     while (inside-- && s->count + 2 < SEQUENCE_MAX)
         if (plain(m, &s->piece[s->count])) s->count++;
@@ -270,9 +291,11 @@ static void random_flags(struct sequence *s, struct maker *m)
     put(p, bytes, n + 1);
 }
 
-void sequence_random(struct sequence *s, struct rng *rng, const struct sequence_place *place, bool code64, unsigned count)
+void sequence_random(struct sequence *s, struct rng *rng, const struct sequence_place *place,
+                     bool code64, unsigned count)
 {
-    struct maker m = {.rng = rng, .place = place, .code64 = code64, .code16 = !code64 && place->code16};
+    struct maker m = {
+        .rng = rng, .place = place, .code64 = code64, .code16 = !code64 && place->code16};
     if (count > SEQUENCE_MAX - 4) count = SEQUENCE_MAX - 4;
     s->code64 = code64;
     s->count = 0;
@@ -320,7 +343,10 @@ static void set_target(struct assembler *a, unsigned at, u32 v)
     if (a->code16) st16(a->code + at, (u16)v);
     else st32(a->code + at, v);
 }
-static void patch(struct assembler *a, unsigned at) { set_target(a, at, a->at - (at + (a->code16 ? 2 : 4))); }
+static void patch(struct assembler *a, unsigned at)
+{
+    set_target(a, at, a->at - (at + (a->code16 ? 2 : 4)));
+}
 /* Operands and addresses of 32 bits. */
 static void emit_wide(struct assembler *a) { emit(a, "\x66\x67", a->code16 ? 2 : 0); }
 
@@ -414,9 +440,11 @@ static void close_bracket(struct assembler *a)
     else patch(a, o->patch);
 }
 
-unsigned sequence_assemble(const struct sequence *s, const struct sequence_place *place, unsigned turns, u8 *code)
+unsigned sequence_assemble(const struct sequence *s, const struct sequence_place *place,
+                           unsigned turns, u8 *code)
 {
-    struct assembler a = {.code = code, .at = s->start, .code64 = s->code64, .code16 = !s->code64 && place->code16, .place = place};
+    struct assembler a = {.code = code, .at = s->start, .code64 = s->code64, .code16 = !s->code64 &&
+                          place->code16, .place = place};
     memset(code, 0xf4, SEQUENCE_CODE);
     unsigned counter = a.counters++;
     counter_set(&a, counter, turns);
@@ -439,7 +467,9 @@ void sequence_print(const struct sequence *s, const struct sequence_place *place
     cs_insn *insn;
     unsigned start = sequence_assemble(s, place, turns, code), end = SEQUENCE_CODE;
     while (end > start && code[end - 1] == 0xf4) end--;
-    if (cs_open(CS_ARCH_X86, s->code64 ? CS_MODE_64 : place->code16 ? CS_MODE_16 : CS_MODE_32, &handle) != CS_ERR_OK) return;
+    if (cs_open(CS_ARCH_X86, s->code64 ? CS_MODE_64 : place->code16 ? CS_MODE_16 : CS_MODE_32,
+                &handle) != CS_ERR_OK)
+        return;
     cs_option(handle, CS_OPT_SKIPDATA, CS_OPT_ON);
     size_t count = cs_disasm(handle, code + start, end - start, place->code + start, 0, &insn);
     for (size_t i = 0; i < count; i++) {
@@ -478,7 +508,8 @@ static void without(const struct sequence *s, unsigned from, unsigned to, struct
         const struct piece *p = &s->piece[n];
         bool in = n >= from && n < to, keep = !in;
         if (in && p->kind == PIECE_END) keep = open <= 0, open -= !keep;
-        if (in && p->kind != PIECE_END && p->kind != PIECE_PLAIN) keep = matching_end(s, n) >= to, open += !keep;
+        if (in && p->kind != PIECE_END && p->kind != PIECE_PLAIN)
+            keep = matching_end(s, n) >= to, open += !keep;
         if (keep) out->piece[out->count++] = *p;
     }
 }
@@ -492,7 +523,8 @@ static void without_bracket(const struct sequence *s, unsigned n, struct sequenc
         if (k != n && k != end) out->piece[out->count++] = s->piece[k];
 }
 
-void sequence_shrink(struct sequence *s, bool (*fails)(void *, const struct sequence *), void *opaque)
+void sequence_shrink(struct sequence *s, bool (*fails)(void *, const struct sequence *),
+                     void *opaque)
 {
     struct sequence try;
     bool smaller = true;

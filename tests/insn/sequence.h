@@ -1,7 +1,7 @@
 /*
  * Random guest programs as lists of pieces, so that a failing one can be made smaller: any row of
- * insns.def that a program may run, memory operands aimed at test pages (some of which fault), branches,
- * calls, loops as brackets around pieces. For 64-bit, 32-bit and 16-bit code.
+ * insns.def that a program may run, memory operands aimed at test pages (some of which fault),
+ * branches, calls, loops as brackets around pieces. For 64-bit, 32-bit and 16-bit code.
  */
 #ifndef TESTS_INSN_SEQUENCE_H
 #define TESTS_INSN_SEQUENCE_H
@@ -44,11 +44,15 @@ struct sequence_place {
     void (*piece)(struct rng *rng, bool code64, struct piece *p);
 };
 
-void sequence_random(struct sequence *s, struct rng *rng, const struct sequence_place *place, bool code64, unsigned count);
-/* Into SEQUENCE_CODE bytes, the rest HLT. Returns the entry's offset; the code is run over again TURNS times. */
-unsigned sequence_assemble(const struct sequence *s, const struct sequence_place *place, unsigned turns, u8 *code);
+void sequence_random(struct sequence *s, struct rng *rng, const struct sequence_place *place,
+                     bool code64, unsigned count);
+/* Into SEQUENCE_CODE bytes, the rest HLT. Returns the entry's offset; the code is run over again
+ * TURNS times. */
+unsigned sequence_assemble(const struct sequence *s, const struct sequence_place *place,
+                           unsigned turns, u8 *code);
 /* The smallest sequence found for which FAILS still holds; S becomes it. */
-void sequence_shrink(struct sequence *s, bool (*fails)(void *opaque, const struct sequence *s), void *opaque);
+void sequence_shrink(struct sequence *s, bool (*fails)(void *opaque, const struct sequence *s),
+                     void *opaque);
 void sequence_print(const struct sequence *s, const struct sequence_place *place, unsigned turns);
 
 #endif

@@ -1,6 +1,7 @@
 /*
  * Integer instructions and the interpreter: flags, precise faults, repetition, self-modifying code,
- * exact counting, the block cache's bounds. Guest code is given as bytes with its assembly beside it.
+ * exact counting, the block cache's bounds. Guest code is given as bytes with its assembly beside
+ * it.
  */
 #include "tests/insn/flat.h"
 
@@ -109,8 +110,8 @@ static void test_self_modifying(void **state)
     assert_int_equal(RUN(f, 0xc6, 0x05, 1, 0, 0, 0, 7, 0xb8, 1, 0, 0, 0), -1);
     assert_int_equal(f->cpu->regs[RAX], 7);
     /* mov ecx, 100; L: add eax, 0 (its immediate counts up); inc byte [L+1 .. its imm]; loop */
-    assert_int_equal(RUN(f, 0x31, 0xc0, 0xb9, 100, 0, 0, 0, 0x83, 0xc0, 0, 0xfe, 0x05, 0xf9, 0xff, 0xff,
-                         0xff, 0xff, 0xc9, 0x75, 0xf3),
+    assert_int_equal(RUN(f, 0x31, 0xc0, 0xb9, 100, 0, 0, 0, 0x83, 0xc0, 0, 0xfe, 0x05, 0xf9, 0xff,
+                         0xff, 0xff, 0xff, 0xc9, 0x75, 0xf3),
                      -1);
     int sum = 0; /* the immediate is signed */
     for (int i = 0; i < 100; i++) sum += i;
@@ -150,7 +151,8 @@ static void test_repeat_fault(void **state)
     struct flat *f = *state;
     u64 end = FLAT_DATA + 0x10000;
     st64(f->ram + 0x3000 + (FLAT_DATA >> 21) * 8, 0x4000 | 7); /* 4 KiB pages */
-    for (u64 i = 0; i < 512; i++) st64(f->ram + 0x4000 + i * 8, ((FLAT_DATA & ~0x1fffffull) + i * 4096) | 7);
+    for (u64 i = 0; i < 512; i++)
+        st64(f->ram + 0x4000 + i * 8, ((FLAT_DATA & ~0x1fffffull) + i * 4096) | 7);
     st64(f->ram + 0x4000 + (end >> 12 & 511) * 8, 0);
     tlb_flush_all(f->cpu);
     f->cpu->regs[RDI] = end - 4096 - 8, f->cpu->regs[RCX] = 5000, f->cpu->regs[RAX] = 0x11223344;
@@ -247,7 +249,8 @@ static void test_decimal(void **state)
     /* pusha; popa; a call and a return */
     u64 sp = f->cpu->regs[RSP];
     f->cpu->regs[RDI] = 0x12345678;
-    assert_int_equal(RUN(f, 0x60, 0x31, 0xff, 0x61, 0xe8, 1, 0, 0, 0, 0xf4, 0xff, 0xc7, 0xc3), 2000);
+    assert_int_equal(RUN(f, 0x60, 0x31, 0xff, 0x61, 0xe8, 1, 0, 0, 0, 0xf4, 0xff, 0xc7, 0xc3),
+                     2000);
     assert_int_equal(f->cpu->rip, FLAT_CODE + 10);
     assert_int_equal(f->cpu->regs[RDI], 0x12345679);
     assert_int_equal(f->cpu->regs[RSP], sp);
@@ -279,7 +282,8 @@ static void test_straddle(void **state)
 {
     struct flat *f = *state;
     u8 *code = f->ram + FLAT_CODE + 0xff9;
-    memcpy(code, (u8[]){0xff, 0xc0, 0x48, 0x81, 0xc2, 0x78, 0x56, 0x34, 0x12, 0xff, 0xc9, 0x75, 0xf3, 0xf4}, 14);
+    memcpy(code, (u8[]){0xff, 0xc0, 0x48, 0x81, 0xc2, 0x78, 0x56, 0x34, 0x12, 0xff, 0xc9, 0x75,
+                        0xf3, 0xf4}, 14);
     f->cpu->regs[RCX] = 1000;
     f->cpu->rip = FLAT_CODE + 0xff9;
     f->cpu->activity = CPU_RUNNING;

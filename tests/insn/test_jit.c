@@ -1,7 +1,7 @@
 /*
  * The translator against the interpreter: the same random programs from the same state, compared in
- * registers, flags, memory, faults and the number of instructions. Programs loop, branch, call, cross
- * pages, touch pages that fault, and write their own code.
+ * registers, flags, memory, faults and the number of instructions. Programs loop, branch, call,
+ * cross pages, touch pages that fault, and write their own code.
  */
 #include "tests/insn/flat.h"
 
@@ -70,7 +70,8 @@ static void pair_free(struct pair *p)
 /* Numbers of every kind, a stack of any depth, any mode; now and then an unmasked exception. */
 static void prepare_x87(struct vcpu *cpu, u64 s)
 {
-    static const u16 exponents[] = {0, 1, 0x3fff, 0x4000, 0x403e, 0x7ffe, 0x7fff, 0xbfff, 0xffff, 0x3f80};
+    static const u16 exponents[] = {0,      1,      0x3fff, 0x4000, 0x403e,
+                                    0x7ffe, 0x7fff, 0xbfff, 0xffff, 0x3f80};
     cpu->fcw = (u16)(0x7f | (s >> 8 & 0xf00));
     if ((cpu->fcw & 0x300) == 0x100) cpu->fcw |= 0x300;
     if ((s >> 20 & 15) == 0) cpu->fcw &= (u16)~(1u << (s >> 24 & 3));
@@ -89,8 +90,9 @@ static void prepare(struct pair *p, struct flat *f, u64 seed)
 {
     u64 s = seed * 0x9e3779b97f4a7c15ull | 1;
     memory_code_written(bus_memory(f->bus), f->ram + FLAT_CODE, sizeof(p->code));
+    struct memory *memory = bus_memory(f->bus);
     for (unsigned i = 0; i < sizeof(p->code) / 4096; i++) /* not what tests of modified code want */
-        atomic_store(&bus_memory(f->bus)->code_pages[arena_page(bus_memory(f->bus), f->ram + FLAT_CODE) + i].writes, 0);
+        atomic_store(&memory->code_pages[arena_page(memory, f->ram + FLAT_CODE) + i].writes, 0);
     flat_reset(f);
     map_data(f);
     tlb_flush_all(f->cpu);
@@ -105,7 +107,8 @@ static void prepare(struct pair *p, struct flat *f, u64 seed)
         f->cpu->regs[r] = r & 1 ? s : s >> 33;
         for (unsigned q = 0; q < 4; q++) {
             s = s * 6364136223846793005ull + 1442695040888963407ull;
-            f->cpu->zmm[r * 8 + q] = p->simd && (s & 3) == 0 ? 0x4000000000000000ull + (s >> 14) : s;
+            f->cpu->zmm[r * 8 + q] = p->simd && (s & 3) == 0 ? 0x4000000000000000ull + (s >> 14)
+                                     : s;
         }
     }
     f->cpu->regs[RSP] = FLAT_STACK;
@@ -131,7 +134,10 @@ static unsigned some_reg(struct pair *p)
     static const u8 free_regs[] = {RAX, RCX, RDX, RDI, RBP, R8, R10, R11, R14};
     return free_regs[below(p, sizeof(free_regs))];
 }
-static unsigned any_reg(struct pair *p) { return below(p, 8) ? some_reg(p) : pointers[below(p, 4)]; }
+static unsigned any_reg(struct pair *p)
+{
+    return below(p, 8) ? some_reg(p) : pointers[below(p, 4)];
+}
 
 static struct x64_rm some_memory(struct pair *p)
 {
@@ -147,7 +153,10 @@ static struct x64_rm some_rm(struct pair *p)
     return below(p, 3) ? some_memory(p) : x64_reg(any_reg(p));
 }
 
-static void define_flags(struct pair *p) { x64_alu(&p->e, X64_CMP, 8, some_reg(p), x64_reg(some_reg(p))); }
+static void define_flags(struct pair *p)
+{
+    x64_alu(&p->e, X64_CMP, 8, some_reg(p), x64_reg(some_reg(p)));
+}
 
 static void gen_alu(struct pair *p)
 {
@@ -302,7 +311,8 @@ static void gen_other(struct pair *p)
         x64_u8(e, 0x9c);
         x64_u8(e, 0x58);
         break;
-    default: x64_op(e, 0, true, false, X64_ONE, 0xff, 6, &rm), x64_u8(e, 0x59); /* push rm, pop rcx */
+    /* push rm, pop rcx */
+    default: x64_op(e, 0, true, false, X64_ONE, 0xff, 6, &rm), x64_u8(e, 0x59);
     }
 }
 
@@ -323,7 +333,8 @@ static void gen_bmi(struct pair *p)
     case 3: x64_vex(e, X64_NP, wide, false, X64_0F38, 0xf2, reg, some_reg(p), &rm); break;
     case 4: x64_vex(e, X64_NP, wide, false, X64_0F38, 0xf3, 1 + below(p, 3), reg, &rm); break;
     case 5: x64_vex(e, X64_NP, wide, false, X64_0F38, 0xf5, reg, some_reg(p), &rm); break;
-    case 6: x64_vex(e, X64_F2 + below(p, 2) * 0, wide, false, X64_0F38, below(p, 2) ? 0xf5 : 0xf6, reg, some_reg(p), &rm); break;
+    case 6: x64_vex(e, X64_F2 + below(p, 2) * 0, wide, false, X64_0F38, below(p, 2) ? 0xf5 : 0xf6,
+                    reg, some_reg(p), &rm); break;
     default: x64_vex(e, X64_F2, wide, false, X64_0F3A, 0xf0, reg, 0, &rm), x64_u8(e, below(p, 64));
     }
     define_flags(p);
@@ -378,8 +389,10 @@ static void gen_rare(struct pair *p)
         x64_u8(e, 0x68), x64_u32(e, (u32)rnd(p) & 0x8d5);
         x64_u8(e, 0x9d);
         break;
-    case 0: x64_op(e, 0, below(p, 2), 0, X64_0F, 0xbc + below(p, 2), some_reg(p), &rm); define_flags(p); break;
-    case 1: x64_u8(e, 0x0f), x64_u8(e, 0x31); x64_u8(e, 0x31), x64_u8(e, 0xc0); break; /* rdtsc; xor eax, eax */
+    case 0: x64_op(e, 0, below(p, 2), 0, X64_0F, 0xbc + below(p, 2), some_reg(p),
+                   &rm); define_flags(p); break;
+    /* rdtsc; xor eax, eax */
+    case 1: x64_u8(e, 0x0f), x64_u8(e, 0x31); x64_u8(e, 0x31), x64_u8(e, 0xc0); break;
     default: gen_string(p);
     }
 }
@@ -387,17 +400,19 @@ static void gen_rare(struct pair *p)
 static void gen_avx(struct pair *p)
 {
     static const struct { u8 pp, map, op, two; } table[] = {
-        {X64_66, X64_0F, 0x74, 0}, {X64_66, X64_0F, 0xda, 0}, {X64_66, X64_0F, 0xeb, 0}, {X64_66, X64_0F, 0xef, 0},
-        {X64_66, X64_0F, 0xdb, 0}, {X64_66, X64_0F, 0xf8, 0}, {X64_66, X64_0F, 0x6f, 1}, {X64_F3, X64_0F, 0x6f, 1},
-        {X64_F3, X64_0F, 0x7f, 1}, {X64_66, X64_0F, 0x7f, 1}, {X64_66, X64_0F, 0x60, 0}, {X64_66, X64_0F38, 0x00, 0},
-        {X64_66, X64_0F38, 0x3a, 0}, {X64_66, X64_0F38, 0x78, 1}, {X64_66, X64_0F38, 0x58, 1}, {X64_66, X64_0F38, 0x17, 1},
-        {X64_66, X64_0F38, 0x20, 1}, {X64_66, X64_0F38, 0x36, 0}, {X64_NP, X64_0F, 0x58, 0}, {X64_66, X64_0F, 0x59, 0}};
+        {X64_66, X64_0F, 0x74, 0}, {X64_66, X64_0F, 0xda, 0}, {X64_66, X64_0F, 0xeb, 0},
+        {X64_66, X64_0F, 0xef, 0}, {X64_66, X64_0F, 0xdb, 0}, {X64_66, X64_0F, 0xf8, 0},
+        {X64_66, X64_0F, 0x6f, 1}, {X64_F3, X64_0F, 0x6f, 1}, {X64_F3, X64_0F, 0x7f, 1},
+        {X64_66, X64_0F, 0x7f, 1}, {X64_66, X64_0F, 0x60, 0}, {X64_66, X64_0F38, 0x00, 0},
+        {X64_66, X64_0F38, 0x3a, 0}, {X64_66, X64_0F38, 0x78, 1}, {X64_66, X64_0F38, 0x58, 1},
+        {X64_66, X64_0F38, 0x17, 1}, {X64_66, X64_0F38, 0x20, 1}, {X64_66, X64_0F38, 0x36, 0},
+        {X64_NP, X64_0F, 0x58, 0}, {X64_66, X64_0F, 0x59, 0}};
     struct x64 *e = &p->e;
     struct x64_rm rm = below(p, 2) ? some_memory(p) : x64_reg(below(p, 16));
     unsigned k = below(p, ARRAY_SIZE(table) + 4);
     if (k < ARRAY_SIZE(table)) {
-        x64_vex(e, table[k].pp, 0, below(p, 3) > 0 || table[k].op == 0x36, table[k].map, table[k].op, below(p, 16),
-                table[k].two ? 0 : below(p, 16), &rm);
+        x64_vex(e, table[k].pp, 0, below(p, 3) > 0 || table[k].op == 0x36, table[k].map,
+                table[k].op, below(p, 16), table[k].two ? 0 : below(p, 16), &rm);
         return;
     }
     struct x64_rm gr = x64_reg(some_reg(p)), v = x64_reg(below(p, 16));
@@ -410,19 +425,22 @@ static void gen_avx(struct pair *p)
 static void gen_simd(struct pair *p)
 {
     static const struct { u8 pp, map, op, store; } table[] = {
-        {X64_NP, X64_0F, 0x58, 0}, {X64_66, X64_0F, 0x58, 0}, {X64_F3, X64_0F, 0x58, 0}, {X64_F2, X64_0F, 0x58, 0},
-        {X64_F2, X64_0F, 0x59, 0}, {X64_F2, X64_0F, 0x5c, 0}, {X64_F2, X64_0F, 0x5e, 0}, {X64_F2, X64_0F, 0x51, 0},
-        {X64_F2, X64_0F, 0x5d, 0}, {X64_F2, X64_0F, 0x5f, 0}, {X64_F3, X64_0F, 0x5a, 0}, {X64_F2, X64_0F, 0x5a, 0},
-        {X64_NP, X64_0F, 0x5a, 0}, {X64_66, X64_0F, 0x5a, 0}, {X64_NP, X64_0F, 0x5b, 0}, {X64_F3, X64_0F, 0x5b, 0},
-        {X64_66, X64_0F, 0xfe, 0}, {X64_66, X64_0F, 0xef, 0}, {X64_66, X64_0F, 0xd4, 0}, {X64_66, X64_0F, 0x60, 0},
-        {X64_66, X64_0F, 0x62, 0}, {X64_66, X64_0F, 0x6c, 0}, {X64_66, X64_0F, 0x74, 0}, {X64_66, X64_0F, 0xda, 0},
-        {X64_NP, X64_0F, 0x28, 0}, {X64_NP, X64_0F, 0x10, 0}, {X64_NP, X64_0F, 0x11, 1}, {X64_NP, X64_0F, 0x29, 1},
-        {X64_F3, X64_0F, 0x6f, 0}, {X64_F3, X64_0F, 0x7f, 1}, {X64_66, X64_0F, 0xd6, 1}, {X64_F3, X64_0F, 0x7e, 0},
-        {X64_F2, X64_0F, 0x10, 0}, {X64_F2, X64_0F, 0x11, 1}, {X64_F3, X64_0F, 0x10, 0}, {X64_F3, X64_0F, 0x11, 1},
-        {X64_66, X64_0F38, 0x00, 0}, {X64_66, X64_0F38, 0x1c, 0}, {X64_66, X64_0F38, 0x20, 0}, {X64_66, X64_0F38, 0x31, 0},
-        {X64_66, X64_0F38, 0x40, 0}, {X64_66, X64_0F38, 0xdc, 0}, {X64_F2, X64_0F, 0x12, 0}, {X64_F3, X64_0F, 0x16, 0},
-        {X64_66, X64_0F, 0x2e, 2}, {X64_NP, X64_0F, 0x2f, 2}, {X64_66, X64_0F38, 0x17, 2},
-        {X64_66, X64_0F, 0x71, 0}};
+        {X64_NP, X64_0F, 0x58, 0}, {X64_66, X64_0F, 0x58, 0}, {X64_F3, X64_0F, 0x58, 0},
+        {X64_F2, X64_0F, 0x58, 0}, {X64_F2, X64_0F, 0x59, 0}, {X64_F2, X64_0F, 0x5c, 0},
+        {X64_F2, X64_0F, 0x5e, 0}, {X64_F2, X64_0F, 0x51, 0}, {X64_F2, X64_0F, 0x5d, 0},
+        {X64_F2, X64_0F, 0x5f, 0}, {X64_F3, X64_0F, 0x5a, 0}, {X64_F2, X64_0F, 0x5a, 0},
+        {X64_NP, X64_0F, 0x5a, 0}, {X64_66, X64_0F, 0x5a, 0}, {X64_NP, X64_0F, 0x5b, 0},
+        {X64_F3, X64_0F, 0x5b, 0}, {X64_66, X64_0F, 0xfe, 0}, {X64_66, X64_0F, 0xef, 0},
+        {X64_66, X64_0F, 0xd4, 0}, {X64_66, X64_0F, 0x60, 0}, {X64_66, X64_0F, 0x62, 0},
+        {X64_66, X64_0F, 0x6c, 0}, {X64_66, X64_0F, 0x74, 0}, {X64_66, X64_0F, 0xda, 0},
+        {X64_NP, X64_0F, 0x28, 0}, {X64_NP, X64_0F, 0x10, 0}, {X64_NP, X64_0F, 0x11, 1},
+        {X64_NP, X64_0F, 0x29, 1}, {X64_F3, X64_0F, 0x6f, 0}, {X64_F3, X64_0F, 0x7f, 1},
+        {X64_66, X64_0F, 0xd6, 1}, {X64_F3, X64_0F, 0x7e, 0}, {X64_F2, X64_0F, 0x10, 0},
+        {X64_F2, X64_0F, 0x11, 1}, {X64_F3, X64_0F, 0x10, 0}, {X64_F3, X64_0F, 0x11, 1},
+        {X64_66, X64_0F38, 0x00, 0}, {X64_66, X64_0F38, 0x1c, 0}, {X64_66, X64_0F38, 0x20, 0},
+        {X64_66, X64_0F38, 0x31, 0}, {X64_66, X64_0F38, 0x40, 0}, {X64_66, X64_0F38, 0xdc, 0},
+        {X64_F2, X64_0F, 0x12, 0}, {X64_F3, X64_0F, 0x16, 0}, {X64_66, X64_0F, 0x2e, 2},
+        {X64_NP, X64_0F, 0x2f, 2}, {X64_66, X64_0F38, 0x17, 2}, {X64_66, X64_0F, 0x71, 0}};
     struct x64 *e = &p->e;
     unsigned k = below(p, ARRAY_SIZE(table) + 8), reg = below(p, 16);
     struct x64_rm rm = below(p, 2) ? some_memory(p) : x64_reg(below(p, 16));
@@ -430,7 +448,8 @@ static void gen_simd(struct pair *p)
     if (k + 1 < ARRAY_SIZE(table)) {
         if (vex && table[k].store != 2 && table[k].pp < X64_F3 && table[k].op != 0xd6)
             x64_vex(e, table[k].pp, 0, 0, table[k].map, table[k].op, reg,
-                    table[k].store || table[k].op == 0x28 || table[k].op == 0x10 || table[k].op == 0x5a ||
+                    table[k].store || table[k].op == 0x28 || table[k].op == 0x10 ||
+                    table[k].op == 0x5a ||
                     table[k].op == 0x5b || table[k].op == 0x1c || table[k].op == 0x20 ||
                     table[k].op == 0x31 ? 0 : below(p, 16), &rm);
         else x64_op(e, table[k].pp, 0, 0, table[k].map, table[k].op, reg, &rm);
@@ -444,7 +463,8 @@ static void gen_simd(struct pair *p)
     case 1: x64_op(e, X64_F2, wide, 0, X64_0F, 0x2c + below(p, 2), some_reg(p), &rm); break;
     case 2: x64_op(e, X64_66, wide, 0, X64_0F, 0x6e, reg, &gr); break;
     case 3: x64_op(e, X64_66, wide, 0, X64_0F, 0x7e, reg, &gr); break;
-    case 4: rm = x64_reg(below(p, 16)); x64_op(e, X64_66, 0, 0, X64_0F, 0xd7, some_reg(p), &rm); break;
+    case 4: rm = x64_reg(below(p, 16)); x64_op(e, X64_66, 0, 0, X64_0F, 0xd7, some_reg(p),
+                                               &rm); break;
     case 5: x64_op(e, X64_66, 0, 0, X64_0F, 0x70, reg, &rm); x64_u8(e, below(p, 256)); break;
     case 6: x64_vex(e, X64_66, 0, 1, X64_0F, 0xfe, reg, below(p, 16), &rm); break;
     default: x64_vex(e, X64_66, wide, 1, X64_0F38, 0xb8, reg, below(p, 16), &rm);
@@ -466,11 +486,13 @@ static void gen_control(struct pair *p)
 static bool x87_defined(unsigned opcode, unsigned modrm)
 {
     static const struct { u8 opcode, first, last; } undefined[] = {
-        {0xd9, 0xd1, 0xd7}, {0xd9, 0xe2, 0xe3}, {0xd9, 0xe6, 0xe7}, {0xd9, 0xef, 0xef}, {0xda, 0xe0, 0xe8},
-        {0xda, 0xea, 0xff}, {0xdb, 0xe5, 0xe7}, {0xdb, 0xf8, 0xff}, {0xdd, 0xf0, 0xff}, {0xde, 0xd8, 0xd8},
-        {0xde, 0xda, 0xdf}, {0xdf, 0xe1, 0xe7}, {0xdf, 0xf8, 0xff}};
+        {0xd9, 0xd1, 0xd7}, {0xd9, 0xe2, 0xe3}, {0xd9, 0xe6, 0xe7}, {0xd9, 0xef, 0xef},
+        {0xda, 0xe0, 0xe8}, {0xda, 0xea, 0xff}, {0xdb, 0xe5, 0xe7}, {0xdb, 0xf8, 0xff},
+        {0xdd, 0xf0, 0xff}, {0xde, 0xd8, 0xd8}, {0xde, 0xda, 0xdf}, {0xdf, 0xe1, 0xe7},
+        {0xdf, 0xf8, 0xff}};
     for (unsigned n = 0; n < ARRAY_SIZE(undefined); n++)
-        if (opcode == undefined[n].opcode && modrm >= undefined[n].first && modrm <= undefined[n].last)
+        if (opcode == undefined[n].opcode && modrm >= undefined[n].first &&
+            modrm <= undefined[n].last)
             return false;
     return true;
 }
@@ -502,11 +524,13 @@ static void gen_x87(struct pair *p)
 static void gen_mmx(struct pair *p)
 {
     static const u8 plain[] = {
-        0x60, 0x61, 0x62, 0x63, 0x64, 0x67, 0x68, 0x6a, 0x6b, 0x6f, 0x74, 0x76, 0xd1, 0xd2, 0xd3, 0xd4, 0xd5,
-        0xd8, 0xda, 0xdb, 0xdf, 0xe0, 0xe4, 0xe5, 0xe8, 0xeb, 0xef, 0xf1, 0xf3, 0xf4, 0xf5, 0xf6, 0xf8, 0xfb, 0xfe};
+        0x60, 0x61, 0x62, 0x63, 0x64, 0x67, 0x68, 0x6a, 0x6b, 0x6f, 0x74, 0x76, 0xd1, 0xd2, 0xd3,
+        0xd4, 0xd5, 0xd8, 0xda, 0xdb, 0xdf, 0xe0, 0xe4, 0xe5, 0xe8, 0xeb, 0xef, 0xf1, 0xf3, 0xf4,
+        0xf5, 0xf6, 0xf8, 0xfb, 0xfe};
     struct x64 *e = &p->e;
     unsigned reg = below(p, 8), k = below(p, 40);
-    struct x64_rm rm = below(p, 2) ? some_memory(p) : x64_reg(below(p, 8)), mm = x64_reg(below(p, 8));
+    struct x64_rm rm = below(p, 2) ? some_memory(p) : x64_reg(below(p, 8)),
+                  mm = x64_reg(below(p, 8));
     struct x64_rm gr = below(p, 2) ? some_memory(p) : x64_reg(some_reg(p));
     switch (k) {
     case 0: x64_u8(e, 0x0f), x64_u8(e, 0x77); break;
@@ -514,14 +538,17 @@ static void gen_mmx(struct pair *p)
     case 2: x64_op(e, 0, below(p, 2), 0, X64_0F, 0x7e, reg, &gr); break;
     case 3: x64_op(e, 0, 0, 0, X64_0F, 0x7f, reg, &rm); break;
     case 4: x64_op(e, 0, 0, 0, X64_0F, 0x70, reg, &rm), x64_u8(e, below(p, 256)); break;
-    case 5: x64_op(e, 0, 0, 0, X64_0F, 0x71 + below(p, 3), 2 + below(p, 2) * 4, &mm), x64_u8(e, below(p, 70)); break;
+    case 5: x64_op(e, 0, 0, 0, X64_0F, 0x71 + below(p, 3), 2 + below(p, 2) * 4, &mm),
+        x64_u8(e, below(p, 70)); break;
     case 6: x64_op(e, 0, 0, 0, X64_0F, 0xd7, some_reg(p), &mm); break;
     case 7: x64_op(e, 0, 0, 0, X64_0F, 0xc5, some_reg(p), &mm), x64_u8(e, below(p, 8)); break;
-    case 8: gr = x64_reg(some_reg(p)), x64_op(e, 0, 0, 0, X64_0F, 0xc4, reg, &gr), x64_u8(e, below(p, 8)); break;
+    case 8: gr = x64_reg(some_reg(p)), x64_op(e, 0, 0, 0, X64_0F, 0xc4, reg, &gr),
+        x64_u8(e, below(p, 8)); break;
     case 9: x64_op(e, X64_F2, 0, 0, X64_0F, 0xd6, reg, &mm); break;
     case 10: x64_op(e, X64_F3, 0, 0, X64_0F, 0xd6, below(p, 16), &mm); break;
     case 11: x64_op(e, below(p, 2), 0, 0, X64_0F, 0x2a, below(p, 16), &mm); break;
-    case 12: rm = x64_reg(below(p, 16)), x64_op(e, below(p, 2), 0, 0, X64_0F, 0x2c + below(p, 2), reg, &rm); break;
+    case 12: rm = x64_reg(below(p, 16)), x64_op(e, below(p, 2), 0, 0, X64_0F, 0x2c + below(p, 2),
+                                                reg, &rm); break;
     case 13: rm = some_memory(p), x64_op(e, 0, 0, 0, X64_0F, 0xe7, reg, &rm); break;
     case 14: x64_op(e, 0, 0, 0, X64_0F38, below(p, 12), reg, &rm); break;
     case 15: x64_op(e, 0, 0, 0, X64_0F3A, 0x0f, reg, &rm), x64_u8(e, below(p, 18)); break;
@@ -640,8 +667,10 @@ static bool same(struct pair *p, const char **what)
     SAME(a->mxcsr == b->mxcsr, "mxcsr");
     SAME(a->fcw == b->fcw && a->fsw == b->fsw && a->ftw == b->ftw, "x87 words");
     for (unsigned r = 0; r < 8; r++)
-        SAME(a->fpu_mantissa[r] == b->fpu_mantissa[r] && a->fpu_exponent[r] == b->fpu_exponent[r], "x87 registers");
-    SAME(a->fip == b->fip && a->fcs == b->fcs && a->fdp == b->fdp && a->fds == b->fds && a->fop == b->fop,
+        SAME(a->fpu_mantissa[r] == b->fpu_mantissa[r] && a->fpu_exponent[r] == b->fpu_exponent[r],
+             "x87 registers");
+    SAME(a->fip == b->fip && a->fcs == b->fcs && a->fdp == b->fdp && a->fds == b->fds &&
+             a->fop == b->fop,
          "x87 pointers");
     SAME(!memcmp(p->a->ram + FLAT_DATA, p->b->ram + FLAT_DATA, DATA_PAGES * 4096), "data");
     SAME(!memcmp(p->a->ram + FLAT_STACK - 8192, p->b->ram + FLAT_STACK - 8192, 8192), "stack");
@@ -664,8 +693,8 @@ static void show(struct pair *p, u64 seed, const char *what)
                     (unsigned long long)b->regs[r]);
     for (unsigned r = 0; r < 128; r++)
         if (a->zmm[r] != b->zmm[r])
-            fprintf(stderr, "# zmm%u.%u %016llx %016llx\n", r / 8, r % 8, (unsigned long long)a->zmm[r],
-                    (unsigned long long)b->zmm[r]);
+            fprintf(stderr, "# zmm%u.%u %016llx %016llx\n", r / 8, r % 8,
+                    (unsigned long long)a->zmm[r], (unsigned long long)b->zmm[r]);
     for (unsigned i = 0; i < DATA_PAGES * 512; i++)
         if (ld64(p->a->ram + FLAT_DATA + i * 8) != ld64(p->b->ram + FLAT_DATA + i * 8))
             fprintf(stderr, "# data+%x %016llx %016llx\n", i * 8,
@@ -680,10 +709,12 @@ static void show_x87(struct pair *p)
 {
     struct vcpu *c[2] = {p->a->cpu, p->b->cpu};
     for (unsigned n = 0; n < 2; n++) {
-        fprintf(stderr, "# fcw %x fsw %x ftw %x fop %x fip %llx fdp %llx %x %x\n#", c[n]->fcw, c[n]->fsw, c[n]->ftw,
-                c[n]->fop, (unsigned long long)c[n]->fip, (unsigned long long)c[n]->fdp, c[n]->fcs, c[n]->fds);
+        fprintf(stderr, "# fcw %x fsw %x ftw %x fop %x fip %llx fdp %llx %x %x\n#", c[n]->fcw,
+                c[n]->fsw, c[n]->ftw, c[n]->fop, (unsigned long long)c[n]->fip,
+                (unsigned long long)c[n]->fdp, c[n]->fcs, c[n]->fds);
         for (unsigned r = 0; r < 8; r++)
-            fprintf(stderr, " %04x:%016llx", c[n]->fpu_exponent[r], (unsigned long long)c[n]->fpu_mantissa[r]);
+            fprintf(stderr, " %04x:%016llx", c[n]->fpu_exponent[r],
+                    (unsigned long long)c[n]->fpu_mantissa[r]);
         fprintf(stderr, "\n");
     }
 }
@@ -707,8 +738,8 @@ static void locate(struct pair *p, u64 seed)
         /* enough that blocks are entered, then to the point one by one */
         exit = run(p->b, n);
         if (!same(p, &what)) {
-            fprintf(stderr, "# first after %lld instructions, before it rip %llx (%s)\n", (long long)n,
-                    (unsigned long long)last, what);
+            fprintf(stderr, "# first after %lld instructions, before it rip %llx (%s)\n",
+                    (long long)n, (unsigned long long)last, what);
             return;
         }
         last = p->a->cpu->rip;
@@ -731,7 +762,8 @@ static void compare(struct pair *p, u64 seed, i64 budget)
 }
 
 enum { INTEGER, VECTORS, X87 };
-static struct jit_stats campaign(const struct jit_options *options, unsigned kind, unsigned programs, u64 seed)
+static struct jit_stats campaign(const struct jit_options *options, unsigned kind,
+                                 unsigned programs, u64 seed)
 {
     struct jit_stats sum = {0}, *s = &sum;
     struct pair *p = pair_new(options);
@@ -752,13 +784,17 @@ static struct jit_stats campaign(const struct jit_options *options, unsigned kin
         if (one && !getenv("JIT_ON")) break;
     }
     jit_statistics(p->jit, s);
-    fprintf(stderr, "# %llu blocks, %llu instructions, %llu bytes; %llu accesses %llu helpers %llu ends "
+    fprintf(stderr,
+            "# %llu blocks, %llu instructions, %llu bytes; %llu accesses %llu helpers %llu ends "
             "%llu links %llu lookups %llu vectors %llu entries %llu refused %llu evictions; loops %llu %llu insns %llu bytes\n",
-            (unsigned long long)s->blocks, (unsigned long long)s->insns, (unsigned long long)s->host_bytes,
-            (unsigned long long)s->accesses, (unsigned long long)s->helpers, (unsigned long long)s->ends,
-            (unsigned long long)s->links, (unsigned long long)s->lookups, (unsigned long long)s->vectors,
-            (unsigned long long)s->entries, (unsigned long long)s->refused, (unsigned long long)s->evictions,
-            (unsigned long long)s->loop_units, (unsigned long long)s->loop_insns, (unsigned long long)s->loop_bytes);
+            (unsigned long long)s->blocks, (unsigned long long)s->insns,
+            (unsigned long long)s->host_bytes, (unsigned long long)s->accesses,
+            (unsigned long long)s->helpers, (unsigned long long)s->ends,
+            (unsigned long long)s->links, (unsigned long long)s->lookups,
+            (unsigned long long)s->vectors, (unsigned long long)s->entries,
+            (unsigned long long)s->refused, (unsigned long long)s->evictions,
+            (unsigned long long)s->loop_units, (unsigned long long)s->loop_insns,
+            (unsigned long long)s->loop_bytes);
     pair_free(p);
     return sum;
 }
@@ -776,17 +812,20 @@ static void test_vectors(void **state)
 static void test_loops(void **state)
 {
     (void)state;
-    campaign(&(struct jit_options){.threshold = 1, .hot = 1, .all_loops = true}, INTEGER, 3000, 1000);
+    campaign(&(struct jit_options){.threshold = 1, .hot = 1, .all_loops = true}, INTEGER, 3000,
+             1000);
 }
 static void test_loops_vectors(void **state)
 {
     (void)state;
-    campaign(&(struct jit_options){.threshold = 1, .hot = 2, .all_loops = true}, VECTORS, 2000, 15000);
+    campaign(&(struct jit_options){.threshold = 1, .hot = 2, .all_loops = true}, VECTORS, 2000,
+             15000);
 }
 static void test_loops_groups_fail(void **state)
 {
     (void)state;
-    campaign(&(struct jit_options){.threshold = 1, .hot = 1, .all_loops = true, .fail_groups = true}, VECTORS, 1000, 20000);
+    campaign(&(struct jit_options){.threshold = 1, .hot = 1, .all_loops = true,
+                                   .fail_groups = true}, VECTORS, 1000, 20000);
 }
 static void test_loops_x87(void **state)
 {
@@ -811,14 +850,16 @@ static void test_x87_cold(void **state)
 static void test_unlinked_small(void **state)
 {
     (void)state;
-    campaign(&(struct jit_options){.threshold = 3, .no_link = true, .tb_size = KIB(256)}, VECTORS, 500, 10000);
+    campaign(&(struct jit_options){.threshold = 3, .no_link = true, .tb_size = KIB(256)}, VECTORS,
+             500, 10000);
 }
 
 /* Code that is linked to, redirected and in the jump cache goes all the time. */
 static void test_evictions(void **state)
 {
     (void)state;
-    struct jit_stats s = campaign(&(struct jit_options){.threshold = 1, .hot = 2, .all_loops = true, .tb_size = KIB(64)},
+    struct jit_stats s = campaign(&(struct jit_options){.threshold = 1, .hot = 2, .all_loops = true,
+                                                        .tb_size = KIB(64)},
                                   INTEGER, 2000, 40000);
     assert_true(!s.blocks || (s.evictions > 100 && s.unlinked > 10));
 }
@@ -860,7 +901,8 @@ static void straddle_program(struct pair *p, bool write)
 {
     const u64 first = FLAT_DATA + 0x6000, second = FLAT_DATA + 0x7000;
     struct x64 *e = &p->e;
-    struct x64_rm pte = x64_mem(H_NONE, PAGE_TABLE + 0x107 * 8), page = x64_mem(H_NONE, (i64)second);
+    struct x64_rm pte = x64_mem(H_NONE, PAGE_TABLE + 0x107 * 8),
+                  page = x64_mem(H_NONE, (i64)second);
     struct x64_rm rdx = x64_reg(RDX), counter = x64_reg(R15);
     memset(p->code, 0xf4, sizeof(p->code));
     *e = (struct x64){p->code, p->code + sizeof(p->code)};
@@ -900,9 +942,10 @@ int main(void)
         cmocka_unit_test(test_loops),
         cmocka_unit_test(test_loops_vectors), cmocka_unit_test(test_loops_x87),
         cmocka_unit_test(test_loops_groups_fail),
-        cmocka_unit_test(test_cold),         cmocka_unit_test(test_unlinked_small), cmocka_unit_test(test_evictions),
-        cmocka_unit_test(test_self_modifying), cmocka_unit_test(test_x87),
-        cmocka_unit_test(test_x87_cold),     cmocka_unit_test(test_straddling),
+        cmocka_unit_test(test_cold),         cmocka_unit_test(test_unlinked_small),
+        cmocka_unit_test(test_evictions), cmocka_unit_test(test_self_modifying),
+        cmocka_unit_test(test_x87), cmocka_unit_test(test_x87_cold),
+        cmocka_unit_test(test_straddling),
     };
     if (getenv("JIT_TEST")) cmocka_set_test_filter(getenv("JIT_TEST"));
     return cmocka_run_group_tests_name("jit", tests, NULL, NULL);

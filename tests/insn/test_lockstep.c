@@ -82,7 +82,8 @@ static void test_agrees(void **state)
     }
     run(&b, loop, sizeof loop);
     assert_int_equal(b.failures, 0);
-    for (unsigned i = 0; i < 20; i++) assert_int_equal(ld64(b.f->ram + FLAT_DATA + i * 8), 0x12345678);
+    for (unsigned i = 0; i < 20; i++)
+        assert_int_equal(ld64(b.f->ram + FLAT_DATA + i * 8), 0x12345678);
     assert_int_equal(ld64(b.f->ram + FLAT_DATA + 160), 0);
     char line[200];
     lockstep_print(b.f->cpu->jit, line, sizeof line);
@@ -141,7 +142,8 @@ static void test_wrong_store(void **state)
 /* Time and ports are the interpreter's, once. */
 static void test_outside(void **state)
 {
-    static const u8 code[] = {0xbf, 0x05, 0x00, 0x00, 0x00, 0x0f, 0x31, 0xe6, 0x80, 0x0f, 0xa2, 0xff, 0xcf, 0x75, 0xf6};
+    static const u8 code[] = {0xbf, 0x05, 0x00, 0x00, 0x00, 0x0f, 0x31, 0xe6,
+                              0x80, 0x0f, 0xa2, 0xff, 0xcf, 0x75, 0xf6};
     struct bench b;
     (void)state;
     if (!bench_open(&b)) {
@@ -157,8 +159,8 @@ static void test_outside(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_agrees), cmocka_unit_test(test_wrong_register), cmocka_unit_test(test_wrong_store),
-        cmocka_unit_test(test_outside),
+        cmocka_unit_test(test_agrees), cmocka_unit_test(test_wrong_register),
+        cmocka_unit_test(test_wrong_store), cmocka_unit_test(test_outside),
     };
     return cmocka_run_group_tests_name("lockstep", tests, NULL, NULL);
 }

@@ -3,8 +3,8 @@
  * run in 64-bit mode, random encodings, corner-value states, memory operands on real pages of a
  * paged address space (also across pages, read-only, absent and non-canonical). Compared:
  * registers, defined flags, vector and x87 state, memory, faults. Each is run by every engine: the
- * semantics functions, the interpreter's handlers, the translator's tiers. Then validity and length of
- * random bytes.
+ * semantics functions, the interpreter's handlers, the translator's tiers. Then validity and length
+ * of random bytes.
  *
  * LENGTH=long runs 50 times as many. Arguments: an operation's name (only that; empty: all), a
  * count of rounds, a seed.
@@ -82,7 +82,8 @@ static const struct { u16 op; const char *why; } excluded[] = {
     {OP_FXSAVE, "saves the harness's x87 pointers"}, {OP_FXRSTOR, "image"},
     {OP_XSAVE, "image"}, {OP_XRSTOR, "image"}, {OP_XSAVEOPT, "image"}, {OP_XSAVEC, "image"},
     {OP_XSAVES, "CPL 0"}, {OP_XRSTORS, "CPL 0"},
-    {OP_FNSTENV, "saves the harness's x87 pointers"}, {OP_FNSAVE, "saves the harness's x87 pointers"},
+    {OP_FNSTENV, "saves the harness's x87 pointers"},
+    {OP_FNSAVE, "saves the harness's x87 pointers"},
 };
 // clang-format on
 /* Results are approximations that differ between makers: relative error is what the manual
@@ -186,7 +187,8 @@ static void open_tiers(struct bench *b)
 {
     for (unsigned i = 0; i < ENGINES; i++) {
         if (!engines[i].options) continue;
-        b->absent[i] = !tier_open(&b->tiers[i], b->cpu, engines[i].options, b->ram + GUEST_CODE, b->ram + GUEST_KERNEL);
+        b->absent[i] = !tier_open(&b->tiers[i], b->cpu, engines[i].options, b->ram + GUEST_CODE,
+                                  b->ram + GUEST_KERNEL);
         if (b->absent[i]) printf("# no %s in this build or on this host\n", engines[i].name);
     }
 }
@@ -786,7 +788,8 @@ static void show_differences(struct bench *b, const struct native_state *in,
     }
 }
 
-static void show(struct bench *b, const struct insn *insn, const struct encoded *code, const char *engine,
+static void show(struct bench *b, const struct insn *insn, const struct encoded *code,
+                 const char *engine,
                  const char *what, const struct native_state *in, const struct native_state *h,
                  const struct native_state *o, const struct native_fault *hf,
                  const struct native_fault *of)
@@ -842,8 +845,9 @@ static void show(struct bench *b, const struct insn *insn, const struct encoded 
 
 /* --- one run --- */
 
-static bool run_on(struct bench *b, unsigned engine, const struct insn *insn, const struct encoded *code,
-                   const struct native_state *in, struct native_state *out, struct native_fault *fault)
+static bool run_on(struct bench *b, unsigned engine, const struct insn *insn,
+                   const struct encoded *code, const struct native_state *in,
+                   struct native_state *out, struct native_fault *fault)
 {
     struct tier *tier = &b->tiers[engine];
     struct vcpu *cpu = tier->cpu ? tier->cpu : b->cpu;
@@ -858,8 +862,9 @@ static bool run_on(struct bench *b, unsigned engine, const struct insn *insn, co
     return true;
 }
 
-static void compare_on(struct bench *b, unsigned engine, const struct insn *insn, const struct encoded *code,
-                       const struct native_state *in, const struct native_state *host, const struct native_fault *hf)
+static void compare_on(struct bench *b, unsigned engine, const struct insn *insn,
+                       const struct encoded *code, const struct native_state *in,
+                       const struct native_state *host, const struct native_fault *hf)
 {
     struct native_state ours;
     struct native_fault of;
@@ -917,7 +922,8 @@ static unsigned test_semantics(struct bench *b, unsigned rounds, const char *onl
     }
     printf("# %u operations run, %u differ\n", ops, failed);
     for (unsigned i = 0; i < ENGINES; i++)
-        if (b->tiers[i].declined) printf("# %s left %u to the interpreter\n", engines[i].name, b->tiers[i].declined);
+        if (b->tiers[i].declined)
+            printf("# %s left %u to the interpreter\n", engines[i].name, b->tiers[i].declined);
     return failed;
 }
 

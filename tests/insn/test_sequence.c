@@ -1,8 +1,9 @@
 /*
- * Random sequences of every instruction a program may run, 64-bit, 32-bit (flat and not) and 16-bit code, on every engine: see
- * campaign.h. And the shrinker itself.
+ * Random sequences of every instruction a program may run, 64-bit, 32-bit (flat and not) and 16-bit
+ * code, on every engine: see campaign.h. And the shrinker itself.
  *
- * Arguments: a seed (only that program: all engines), a number of programs. LENGTH=long runs many more.
+ * Arguments: a seed (only that program: all engines), a number of programs. LENGTH=long runs many
+ * more.
  */
 #include "tests/insn/campaign.h"
 
@@ -40,11 +41,13 @@ static unsigned seed_bits(u64 seed, unsigned from, unsigned below)
 static void segment(struct vcpu *cpu, unsigned seg, u64 base, u32 limit, u32 more)
 {
     u32 kind = seg == CS ? SEG_CODE | SEG_READABLE : SEG_WRITABLE;
-    cpu->seg[seg] = (struct segment){.base = base, .limit = limit, .selector = seg == CS ? 0x18 : 16,
+    cpu->seg[seg] = (struct segment){.base = base, .limit = limit,
+                                     .selector = seg == CS ? 0x18 : 16,
                                      .attr = (SEG_P | SEG_S | SEG_ACCESSED | kind) ^ more};
 }
 
-/* All begin at BASE; now and then one ends within the data, or can't be written, or grows downwards. */
+/* All begin at BASE; now and then one ends within the data, or can't be written, or grows
+ * downwards. */
 static void based32(struct flat *flat, u64 seed, bool code64)
 {
     struct vcpu *cpu = flat->cpu;
@@ -55,8 +58,10 @@ static void based32(struct flat *flat, u64 seed, bool code64)
     switch (seed_bits(seed, 30, 8)) {
     case 0: segment(cpu, odd, BASE, data + seed_bits(seed, 33, 0x4000), SEG_DB); break;
     case 1: if (odd != SS) segment(cpu, odd, BASE, 0x3fffff, SEG_DB | SEG_WRITABLE); break;
-    case 2: segment(cpu, odd, BASE, seed_bits(seed, 33, 2) ? data + 0x800 : 0x1000, SEG_DB | SEG_EXPAND_DOWN); break;
-    case 3: segment(cpu, CS, BASE, FLAT_CODE - BASE + 0xfff + seed_bits(seed, 33, 0x800), SEG_DB); break;
+    case 2: segment(cpu, odd, BASE, seed_bits(seed, 33, 2) ? data + 0x800 : 0x1000,
+                    SEG_DB | SEG_EXPAND_DOWN); break;
+    case 3: segment(cpu, CS, BASE, FLAT_CODE - BASE + 0xfff + seed_bits(seed, 33, 0x800),
+                    SEG_DB); break;
     default: break;
     }
     cpu->rip -= BASE;
@@ -88,9 +93,11 @@ static void map16(u8 *ram, u64 base)
     u8 *entry = ram + TABLE16 + (base >> 12) * 8;
     for (unsigned n = 0; n < 4; n++) st64(entry + n * 8, (FLAT_CODE + n * 0x1000) | 7);
     st64(entry + (COUNTERS16 >> 12) * 8, 0x2f0000 | 7);
-    for (unsigned n = 0; n < 3; n++) st64(entry + ((STACK16 >> 12) - 2 + n) * 8, (FLAT_STACK - 0x2000 + n * 0x1000) | 7);
+    for (unsigned n = 0; n < 3; n++)
+        st64(entry + ((STACK16 >> 12) - 2 + n) * 8, (FLAT_STACK - 0x2000 + n * 0x1000) | 7);
     for (unsigned n = 0; n < FIELD_DATA_PAGES; n++)
-        st64(entry + ((DATA16 >> 12) + n) * 8, (FLAT_DATA + n * 0x1000) | (n == 4 ? 0 : n == 5 ? 5 : 7));
+        st64(entry + ((DATA16 >> 12) + n) * 8,
+             (FLAT_DATA + n * 0x1000) | (n == 4 ? 0 : n == 5 ? 5 : 7));
 }
 
 static void code16(struct flat *flat, u64 seed, bool code64)
@@ -118,14 +125,19 @@ static void piece16(struct rng *rng, bool code64, struct piece *p)
 {
     // clang-format off
     static const struct { u8 length, bytes[16]; } pieces[] = {
-        {7, {0xb9, 0x05, 0x00, 0x40, 0x90, 0xe2, 0xfc}},             /* mov cx, 5; l: inc ax; nop; loop l */
-        {6, {0xb1, 0x00, 0xe3, 0x01, 0x40, 0x42}},                   /* mov cl, 0; jcxz +1; inc ax; inc dx */
+        /* mov cx, 5; l: inc ax; nop; loop l */
+        {7, {0xb9, 0x05, 0x00, 0x40, 0x90, 0xe2, 0xfc}},
+        /* mov cl, 0; jcxz +1; inc ax; inc dx */
+        {6, {0xb1, 0x00, 0xe3, 0x01, 0x40, 0x42}},
         {4, {0x31, 0xc9, 0xe3, 0x00}},                               /* xor cx, cx; jcxz +0 */
-        {10, {0x66, 0xb9, 0x03, 0x00, 0x00, 0x00, 0x41, 0x67, 0xe2, 0xfd}}, /* mov ecx, 3; inc cx; l: loop l by ecx */
+        /* mov ecx, 3; inc cx; l: loop l by ecx */
+        {10, {0x66, 0xb9, 0x03, 0x00, 0x00, 0x00, 0x41, 0x67, 0xe2, 0xfd}},
         {4, {0x8c, 0xd8, 0x8c, 0xc3}},                               /* mov ax, ds; mov bx, es */
-        {2, {0x1e, 0x58}}, {2, {0x0e, 0x5a}},                        /* push ds; pop ax; push cs; pop dx */
+        /* push ds; pop ax; push cs; pop dx */
+        {2, {0x1e, 0x58}}, {2, {0x0e, 0x5a}},
         {4, {0xc8, 0x08, 0x00, 0x00}}, {1, {0xc9}},                  /* enter 8, 0; leave */
-        {3, {0x8d, 0x42, 0x11}}, {4, {0x66, 0x8d, 0x40, 0x22}},      /* lea ax, [bp + si + 11h]; lea eax, [bx + si + 22h] */
+        /* lea ax, [bp + si + 11h]; lea eax, [bx + si + 22h] */
+        {3, {0x8d, 0x42, 0x11}}, {4, {0x66, 0x8d, 0x40, 0x22}},
     };
     // clang-format on
     unsigned n = rng_below(rng, ARRAY_SIZE(pieces));
@@ -136,7 +148,8 @@ static void piece16(struct rng *rng, bool code64, struct piece *p)
     if (pieces[n].bytes[0] == 0xc8) p->bytes[p->length++] = 0xc9;
 }
 
-static void campaign16(void (*lay_out)(struct flat *, u64, bool), void (*piece)(struct rng *, bool, struct piece *))
+static void campaign16(void (*lay_out)(struct flat *, u64, bool),
+                       void (*piece)(struct rng *, bool, struct piece *))
 {
     struct field *f = field_new(flat_new, lay_out);
     struct sequence_place *place = field_place(f);
@@ -167,8 +180,11 @@ static void vm86(struct flat *flat, u64 seed, bool code64)
     memset(flat->ram + BASE86 - 0x1000, 0, 0x1000); /* what other selectors reach besides */
     memset(flat->ram + BASE86 + 0x10000, 0, 0x1000);
     for (unsigned seg = ES; seg <= GS; seg++)
-        cpu->seg[seg] = (struct segment){.base = BASE86, .limit = 0xffff, .selector = BASE86 >> 4,
-                                         .attr = SEG_P | SEG_DPL | SEG_S | SEG_WRITABLE | SEG_ACCESSED};
+        cpu->seg[seg] =
+            (struct segment){.base = BASE86,
+                             .limit = 0xffff,
+                             .selector = BASE86 >> 4,
+                             .attr = SEG_P | SEG_DPL | SEG_S | SEG_WRITABLE | SEG_ACCESSED};
     cpu->seg[TR] = (struct segment){.base = TSS, .limit = 0x67, .attr = SEG_P | 11};
     st32(flat->ram + TSS + 4, 0xd000);
     st32(flat->ram + TSS + 8, 16);
@@ -181,15 +197,18 @@ static void vm86(struct flat *flat, u64 seed, bool code64)
 static void piece86(struct rng *rng, bool code64, struct piece *p)
 {
     static const u16 selectors[] = {0x2000, 0x2000, 0x2001, 0x1ff7, 0x2100};
-    static const u8 ways[][4] = {{0x8e, 0xd8}, {0x8e, 0xc0}, {0x50, 0x1f}, {0x50, 0x07}, {0x50, 0x0f, 0xa1}};
+    static const u8 ways[][4] = {
+        {0x8e, 0xd8}, {0x8e, 0xc0}, {0x50, 0x1f}, {0x50, 0x07}, {0x50, 0x0f, 0xa1}};
     const u8 *way = ways[rng_below(rng, ARRAY_SIZE(ways))];
-    bool ds = way[1] == 0xd8 || way[1] == 0x1f; /* by DS code is changed, which must be that which is meant */
+    bool ds = way[1] == 0xd8 || way[1] == 0x1f; /* by DS code is changed, which must be that which
+                                                   is meant */
     u16 selector = ds ? 0x2000 : selectors[rng_below(rng, ARRAY_SIZE(selectors))];
     if (!rng_below(rng, 3)) {
         piece16(rng, code64, p);
         return;
     }
-    *p = (struct piece){.kind = PIECE_PLAIN, .bytes = {0xb8, (u8)selector, (u8)(selector >> 8)}}; /* mov ax, selector */
+    /* mov ax, selector */
+    *p = (struct piece){.kind = PIECE_PLAIN, .bytes = {0xb8, (u8)selector, (u8)(selector >> 8)}};
     p->length = 3;
     while (*way) p->bytes[p->length++] = *way++; /* mov ds or es, ax; push ax; pop ds, es or fs */
 }
@@ -207,7 +226,8 @@ static bool has_bswap(void *opaque, const struct sequence *s)
     ++*asked;
     for (unsigned n = 0; n < s->count; n++)
         for (unsigned k = 0; k + 1 < s->piece[n].length; k++)
-            if (s->piece[n].bytes[k] == 0x0f && (s->piece[n].bytes[k + 1] & 0xf8) == 0xc8) return true;
+            if (s->piece[n].bytes[k] == 0x0f && (s->piece[n].bytes[k + 1] & 0xf8) == 0xc8)
+                return true;
     return false;
 }
 

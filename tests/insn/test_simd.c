@@ -180,7 +180,8 @@ struct host_case {
 #define VEX_IMM_FORMS(X, n)                                                                        \
     X(VPERM2F128, "perm2f128", n) X(VPERM2I128, "perm2i128", n) X(VPBLENDD, "pblendd", n)
 #define VEX_UNARY_IMM_FORMS(X, n)                                                                  \
-    X(VPERMQ, "permq", n) X(VPERMPD, "permpd", n) X(VPERMILPS, "permilps", n) X(VPERMILPD, "permilpd", n)
+    X(VPERMQ, "permq", n) X(VPERMPD, "permpd", n) X(VPERMILPS, "permilps", n) \
+    X(VPERMILPD, "permilpd", n)
 #define BLENDV_FORMS(X) X(BLENDVPS, "blendvps") X(BLENDVPD, "blendvpd") X(PBLENDVB, "pblendvb")
 #define VEX_FORMS(X)                                                                               \
     X(VPSLLVD, "vpsllvd") X(VPSLLVQ, "vpsllvq") X(VPSRLVD, "vpsrlvd") X(VPSRLVQ, "vpsrlvq")        \
@@ -385,7 +386,8 @@ struct string_result { u64 index, implicit_index, flags, implicit_flags, mask[2]
     STRING_CASE(0x##h##4) STRING_CASE(0x##h##5) STRING_CASE(0x##h##6) STRING_CASE(0x##h##7)                \
     STRING_CASE(0x##h##8) STRING_CASE(0x##h##9) STRING_CASE(0x##h##a) STRING_CASE(0x##h##b)                \
     STRING_CASE(0x##h##c) STRING_CASE(0x##h##d) STRING_CASE(0x##h##e) STRING_CASE(0x##h##f)
-static void host_string(struct string_result *r, const void *x, const void *y, u64 la, u64 lb, unsigned imm)
+static void host_string(struct string_result *r, const void *x, const void *y, u64 la, u64 lb,
+                        unsigned imm)
 {
     switch (imm) {
     STRING_8(0) STRING_8(1) STRING_8(2) STRING_8(3) STRING_8(4) STRING_8(5) STRING_8(6) STRING_8(7)
@@ -586,7 +588,8 @@ static void test_availability(void **state)
         /* clang-format off */
         {"\x0f\x58\xc1", 3, VECTOR_UD, VECTOR_NM, VECTOR_UD, 99, 99},                 /* ADDPS */
         {"\xc5\xf0\x58\xc2", 4, 99, VECTOR_NM, 99, VECTOR_UD, 99},                    /* VADDPS */
-        {"\x0f\xfc\xc1", 3, VECTOR_UD, VECTOR_NM, 99, 99, VECTOR_MF},                  /* PADDB mm */
+        /* PADDB mm */
+        {"\x0f\xfc\xc1", 3, VECTOR_UD, VECTOR_NM, 99, 99, VECTOR_MF},
         {"\xd8\xc1", 2, VECTOR_NM, VECTOR_NM, 99, 99, VECTOR_MF},                       /* FADD */
         {"\xdb\xe3", 2, VECTOR_NM, VECTOR_NM, 99, 99, 99},                              /* FNINIT */
         {"\x9b", 1, 99, 99, 99, 99, VECTOR_MF},                                         /* FWAIT */

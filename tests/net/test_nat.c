@@ -316,7 +316,8 @@ static void test_forward(void **state)
 
     (void)state;
     close(fd);
-    snprintf(options, sizeof options, "user,id=n0,hostfwd=tcp:127.0.0.1:%u-:7", ntohs(address.sin_port));
+    snprintf(options, sizeof options, "user,id=n0,hostfwd=tcp:127.0.0.1:%u-:7",
+             ntohs(address.sin_port));
     begin(&g, options);
     fd = socket(AF_INET, SOCK_STREAM, 0);
     assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
@@ -341,7 +342,8 @@ static void test_forward_taken(void **state)
 
     (void)state;
     begin_bare(&g);
-    snprintf(options, sizeof options, "user,id=n0,hostfwd=tcp:127.0.0.1:%u-:22", ntohs(address.sin_port));
+    snprintf(options, sizeof options, "user,id=n0,hostfwd=tcp:127.0.0.1:%u-:22",
+             ntohs(address.sin_port));
     assert_null(net_set_netdev(&g.set, options, &error));
     snprintf(expected, sizeof expected, "hostfwd port %u on 127.0.0.1: Address already in use",
              ntohs(address.sin_port));
@@ -415,8 +417,8 @@ static void test_nic(void **state)
     begin_bare(&g);
     assert_true(net_set_nic(&g.set, "none", &nic, &error));
     assert_true(nic.none);
-    assert_true(net_set_nic(&g.set, "user,model=virtio-net-pci,mac=52:54:00:00:00:AA,restrict=on", &nic,
-                            &error));
+    assert_true(net_set_nic(&g.set, "user,model=virtio-net-pci,mac=52:54:00:00:00:AA,restrict=on",
+                            &nic, &error));
     assert_false(nic.none);
     assert_string_equal(nic.model, "virtio-net-pci");
     assert_int_equal(nic.mac[5], 0xaa);

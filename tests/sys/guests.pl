@@ -4,8 +4,9 @@
 # processors.
 #
 # A guest is one C file whose first line says how it is run: /* guest: bits=64 smp=1,2,4 */ with
-# "quick=1,2" for the numbers of processors when not everything is wanted (0: none), and "engines=jit,interp" for both. They are compiled here, with
-# $X86_CC, the native compiler of an x86 host, or x86_64-linux-gnu-gcc.
+# "quick=1,2" for the numbers of processors when not everything is wanted (0: none), and
+# "engines=jit,interp" for both. They are compiled here, with $X86_CC, the native compiler of an x86
+# host, or x86_64-linux-gnu-gcc.
 use strict;
 use warnings;
 no warnings 'qw'; # compiler options have commas
@@ -41,7 +42,8 @@ sub compile {
     my @command = ($cc, @mode, qw(-std=gnu11 -O2 -g -Wall -Wextra -ffreestanding -fno-pic -fno-pie -no-pie
         -fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none -fno-strict-aliasing
         -mgeneral-regs-only -nostdlib -static), "-I$source", @inputs, "-Wl,-T,$source/guest.ld",
-        qw(-Wl,--build-id=none -Wl,-z,max-page-size=4096 -Wl,-z,norelro -Wl,-z,noexecstack), '-o', $elf);
+        qw(-Wl,--build-id=none -Wl,-z,max-page-size=4096 -Wl,-z,norelro -Wl,-z,noexecstack), '-o',
+        $elf);
     my $said = `@command 2>&1`;
     if ($?) {
         report(0, "$topic: compiles");
@@ -54,9 +56,11 @@ sub compile {
 sub run_guest {
     my ($topic, $elf, $smp, $engine) = @_;
     my $name = join ', ', $topic, $smp > 1 ? "$smp processors" : (), $engine || ();
-    my @command = ($emulator, '-cpu', 'max,+monitor', '-m', '128', '-smp', $smp, '-kernel', $elf, '-display', 'none',
+    my @command = ($emulator, '-cpu', 'max,+monitor', '-m', '128', '-smp', $smp, '-kernel', $elf,
+        '-display', 'none',
         '-monitor', 'none', '-serial', 'stdio', '-no-reboot',
-        '-device', 'isa-debug-exit,iobase=0xf4,iosize=0x4', $engine ? ('-accel', $engine) : (), split ' ', $ENV{EMULATOR_ARGS} || '');
+        '-device', 'isa-debug-exit,iobase=0xf4,iosize=0x4', $engine ? ('-accel', $engine) : (),
+        split ' ', $ENV{EMULATOR_ARGS} || '');
     my $pid = open my $out, '-|';
     die "fork: $!" unless defined $pid;
     if (!$pid) {
@@ -93,11 +97,13 @@ if (!$cc) {
     exit 0;
 }
 make_path($build);
-my @topics = @ARGV ? @ARGV : sort map { m{([^/]+)\.c$} && $1 ne 'lib' ? $1 : () } glob "$source/*.c";
+my @topics = @ARGV ? @ARGV : sort map { m{([^/]+)\.c$}
+    && $1 ne 'lib' ? $1 : () } glob "$source/*.c";
 for my $topic (@topics) {
     open my $file, '<', "$source/$topic.c" or die "$source/$topic.c: $!";
     my $head = <$file>;
-    my ($bits) = $head =~ /guest: bits=(32|64)/ or die "$topic.c: the first line does not say how to run it";
+    my ($bits) = $head =~ /guest: bits=(32|64)/
+        or die "$topic.c: the first line does not say how to run it";
     my ($all) = $head =~ /smp=([\d,]+)/;
     my ($quick) = $head =~ /quick=([\d,]+)/;
     my $elf = compile($cc, $topic, $bits) or next;

@@ -1,6 +1,7 @@
 #!/usr/bin/perl
-# The bare-metal guests and the firmware with the translator under stress: switches that make its rare paths common. Quick: some guests, all
-# switches at once; long: every guest under each, and boots of GRUB and the cloud kernel.
+# The bare-metal guests and the firmware with the translator under stress: switches that make its
+# rare paths common. Quick: some guests, all switches at once; long: every guest under each, and
+# boots of GRUB and the cloud kernel.
 # usage: stress.pl [SWITCHES…], a switch as behind -accel jit,
 use strict;
 use warnings;
@@ -12,7 +13,8 @@ use Test::More;
 
 plan skip_all => 'no translator for this host' unless grep { $_ eq 'jit' } Guest::engines();
 my $long = ($ENV{LENGTH} || 'quick') ne 'quick';
-my @alone = qw(hot=5,threshold=1 tlb-entries=4 random-exits=20 tb-size=64K threshold=1 force-cold=on no-link=on no-vectors=on fail-groups=on lockstep=1);
+my @alone = ('hot=5,threshold=1', qw(tlb-entries=4 random-exits=20 tb-size=64K threshold=1 force-cold=on no-link=on
+    no-vectors=on fail-groups=on lockstep=1));
 my $mild = 'tlb-entries=8,random-exits=100,threshold=1';
 my @switches = @ARGV ? @ARGV : $long ? (@alone, $mild) : ($mild, 'lockstep=20');
 my @topics = $long ? () : qw(paging exceptions smc realmode);
@@ -36,9 +38,11 @@ sub guests {
 
 sub boot {
     my ($switch, $kernel, $initrd, $cpus) = @_;
-    my $g = Guest->start(args => ['-accel', "jit,$switch", '-m', '512', '-smp', $cpus, '-kernel', $kernel, '-initrd', $initrd,
+    my $g = Guest->start(args => ['-accel', "jit,$switch", '-m', '512', '-smp', $cpus, '-kernel',
+        $kernel, '-initrd', $initrd,
         '-nic', 'none', '-append', 'console=ttyS0 quiet']);
-    ok($g->expect(qr/lyrebird:[^\n]*# /, 600), "$switch, -smp $cpus: the cloud kernel's shell") or diag $g->tail;
+    ok($g->expect(qr/lyrebird:[^\n]*# /, 600), "$switch, -smp $cpus: the cloud kernel's shell")
+        or diag $g->tail;
     # Sums that a wrong byte anywhere would change.
     my $sum = $g->shell('for i in 1 2 3; do dd if=/bin/busybox bs=4k 2>/dev/null | gzip | gunzip | md5sum; done | sort -u | wc -l', 300);
     is($sum, 1, "$switch, -smp $cpus: three times the same sum") or diag $g->tail;
@@ -52,9 +56,11 @@ sub boot {
 # 16-bit and 32-bit code in turns, until nothing is found to start; long: GRUB from a floppy.
 sub firmware {
     my ($switch, @disk) = @_;
-    my $g = Guest->start(args => ['-accel', "jit,$switch", '-m', '32', '-nic', 'none', @disk], monitor => 1, no_serial => 1);
+    my $g = Guest->start(args => ['-accel', "jit,$switch", '-m', '32', '-nic', 'none', @disk],
+        monitor => 1, no_serial => 1);
     my $last = @disk ? qr/highlighted entry will be executed/ : qr/No bootable device/;
-    ok($g->screen($last, 600), "$switch: SeaBIOS" . (@disk ? ' and GRUB' : '')) or diag $g->{screen};
+    ok($g->screen($last, 600), "$switch: SeaBIOS" . (@disk ? ' and GRUB' : ''))
+        or diag $g->{screen};
     $g->monitor('quit');
     is($g->wait_exit(20), 0, "$switch: no difference found") if $switch =~ /lockstep/;
     $g->stop;
@@ -67,7 +73,8 @@ if ($long) {
     SKIP: {
         skip 'the distribution\'s kernel cannot be fetched here', 1 unless $kernel;
         for my $switch (@switches) {
-            boot($switch =~ s/lockstep=1\b/lockstep=50/r, $kernel, $initrd, $_) for $switch =~ /lockstep/ ? 1 : (1, 2);
+            boot($switch =~ s/lockstep=1\b/lockstep=50/r, $kernel, $initrd, $_)
+                for $switch =~ /lockstep/ ? 1 : (1, 2);
         }
     }
 }

@@ -30,7 +30,8 @@
 #define HANDLER 0x9000u /* + 16 * vector: HLT */
 #define USER_STACK 0x28000u
 
-enum { CS0 = 0x08, DS0 = 0x10, CS3 = 0x1b, DS3 = 0x23, TSS_SEL = 0x28, GATE_SEL = 0x38, TSS2_SEL = 0x40,
+enum { CS0 = 0x08, DS0 = 0x10, CS3 = 0x1b, DS3 = 0x23, TSS_SEL = 0x28, GATE_SEL = 0x38,
+       TSS2_SEL = 0x40,
        CS32 = 0x48, DS_RO = 0x50, CS16 = 0x58, DS_DOWN = 0x60 };
 
 struct guest {
@@ -471,8 +472,8 @@ static void call_gate_to_inner(void **state)
     struct guest *g = *state;
     start32(g, 3);
     /* 32-bit gate, DPL 3, one parameter, to CS0:CODE+32 */
-    st64(g->ram + GDT + GATE_SEL, ((CODE + 32) & 0xffff) | (u64)CS0 << 16 | 1ull << 32 | 0xecull << 40 |
-                                      (u64)((CODE + 32) >> 16) << 48);
+    st64(g->ram + GDT + GATE_SEL, ((CODE + 32) & 0xffff) | (u64)CS0 << 16 | 1ull << 32 |
+                                      0xecull << 40 | (u64)((CODE + 32) >> 16) << 48);
     static const u8 code[] = {0x68, 0x78, 0x56, 0x34, 0x12, 0x9a, 0, 0, 0, 0, GATE_SEL | 3, 0, 0x90,
                               [32] = 0xca, 4, 0}; /* push; lcall; … retf 4 */
     run(g, code, sizeof(code), 2);
@@ -747,7 +748,8 @@ static void kvm_by_model(void **state)
     assert_true(cpu_set_model(g->cpu, "max", &error));
 }
 
-/* The clock for counters that are no round number of ns; turned off by INIT and reset, as its address is. */
+/* The clock for counters that are no round number of ns; turned off by INIT and reset, as its
+ * address is. */
 static void kvm_clock(void **state)
 {
     static const struct { u64 frequency; u32 mul; u8 shift; } rate[] = {
@@ -838,9 +840,10 @@ static void mode_switch_to_long(void **state)
     g->cpu->cr3 = PML4;
     /* mov eax,cr4; or al,20h; mov cr4,eax; mov ecx,c0000080; mov eax,101h; xor edx,edx; wrmsr;
      * mov eax,cr0; or eax,80000000h; mov cr0,eax; jmp far 8:next; nop */
-    static const u8 code[] = {0x0f, 0x20, 0xe0, 0x0c, 0x20, 0x0f, 0x22, 0xe0, 0xb9, 0x80, 0, 0, 0xc0,
-                              0xb8, 1, 1, 0, 0, 0x31, 0xd2, 0x0f, 0x30, 0x0f, 0x20, 0xc0, 0x0d, 0, 0,
-                              0, 0x80, 0x0f, 0x22, 0xc0, 0xea, 0x28, 0, 1, 0, 8, 0, 0x48, 0xff, 0xc0};
+    static const u8 code[] = {0x0f, 0x20, 0xe0, 0x0c, 0x20, 0x0f, 0x22, 0xe0, 0xb9, 0x80, 0, 0,
+                              0xc0, 0xb8, 1, 1, 0, 0, 0x31, 0xd2, 0x0f, 0x30, 0x0f, 0x20, 0xc0,
+                              0x0d, 0, 0, 0, 0x80, 0x0f, 0x22, 0xc0, 0xea, 0x28, 0, 1, 0, 8, 0,
+                              0x48, 0xff, 0xc0};
     run(g, code, sizeof(code), 12);
     assert_int_equal(g->cpu->code_size, CODE64);
     assert_true(g->cpu->efer & EFER_LMA);
@@ -854,13 +857,13 @@ int main(void)
         cmocka_unit_test(crossing_write_is_precise), cmocka_unit_test(flushes),
         cmocka_unit_test(code_pages_take_the_slow_path), cmocka_unit_test(page_fault_64),
         cmocka_unit_test(non_canonical), cmocka_unit_test(double_and_triple_fault),
-        cmocka_unit_test(ist_and_iret), cmocka_unit_test(system_calls), cmocka_unit_test(privilege_32),
-        cmocka_unit_test(segment_limits), cmocka_unit_test(call_gate_to_inner),
-        cmocka_unit_test(task_call_and_return), cmocka_unit_test(virtual_8086),
-        cmocka_unit_test(real_mode_interrupt), cmocka_unit_test(nmis), cmocka_unit_test(breakpoints),
-        cmocka_unit_test(alignment_check), cmocka_unit_test(smm_round_trip), cmocka_unit_test(models),
-        cmocka_unit_test(kvm_by_model), cmocka_unit_test(kvm_clock), cmocka_unit_test(msrs),
-        cmocka_unit_test(x2apic_by_feature),
+        cmocka_unit_test(ist_and_iret), cmocka_unit_test(system_calls),
+        cmocka_unit_test(privilege_32), cmocka_unit_test(segment_limits),
+        cmocka_unit_test(call_gate_to_inner), cmocka_unit_test(task_call_and_return),
+        cmocka_unit_test(virtual_8086), cmocka_unit_test(real_mode_interrupt),
+        cmocka_unit_test(nmis), cmocka_unit_test(breakpoints), cmocka_unit_test(alignment_check),
+        cmocka_unit_test(smm_round_trip), cmocka_unit_test(models), cmocka_unit_test(kvm_by_model),
+        cmocka_unit_test(kvm_clock), cmocka_unit_test(msrs), cmocka_unit_test(x2apic_by_feature),
         cmocka_unit_test(mode_switch_to_long),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

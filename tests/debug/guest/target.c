@@ -1,4 +1,5 @@
-/* Something to debug: two processors that go round, with every kind of event a debugger can stop for. */
+/* Something to debug: two processors that go round, with every kind of event a debugger can stop
+ * for. */
 #include "guest.h"
 
 volatile u64 rounds[2], mailbox, quiet, ticks, nothing = 1;
@@ -33,7 +34,8 @@ static void tick(struct frame *frame)
 /* A comparison with memory in a loop that is worth the translator's while. */
 void __attribute__((noinline)) wait_for(volatile u64 *what, u64 value, u64 most)
 {
-    asm volatile("1: dec %2; js 2f; cmp %1, (%0); jne 1b; 2:" ::"r"(what), "r"(value), "r"(most) : "memory", "cc");
+    asm volatile("1: dec %2; js 2f; cmp %1, (%0); jne 1b; 2:" ::"r"(what), "r"(value), "r"(most)
+                 : "memory", "cc");
 }
 
 static void second(void *arg)

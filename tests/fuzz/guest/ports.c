@@ -1,11 +1,13 @@
 /*
- * A guest that writes garbage to every register it can find: ports, PCI configuration, BARs, the fixed
- * memory-mapped chips. Its only aim is to keep an emulator busy with nonsense; it asks nothing.
+ * A guest that writes garbage to every register it can find: ports, PCI configuration, BARs, the
+ * fixed memory-mapped chips. Its only aim is to keep an emulator busy with nonsense; it asks
+ * nothing.
  *
- * Multiboot, 32-bit, no paging, at 2 MiB: there the A20 gate does not matter. The command line gives
- * seed=N; each reset starts another sequence of the same seed, counted in CMOS byte 60h. A byte to port
- * E9h now and then says that it is still going. Left out: what ends the run at once (PM1 control, CF9h,
- * the reset lines of the keyboard controller and port 92h, B2h, INIT by the APICs).
+ * Multiboot, 32-bit, no paging, at 2 MiB: there the A20 gate does not matter. The command line
+ * gives seed=N; each reset starts another sequence of the same seed, counted in CMOS byte 60h. A
+ * byte to port E9h now and then says that it is still going. Left out: what ends the run at once
+ * (PM1 control, CF9h, the reset lines of the keyboard controller and port 92h, B2h, INIT by the
+ * APICs).
  */
 typedef unsigned char u8;
 typedef unsigned short u16;
@@ -39,9 +41,24 @@ u8 stack[16384];
 static inline void outb(u16 port, u8 v) { __asm__ volatile("outb %0, %1" ::"a"(v), "d"(port)); }
 static inline void outw(u16 port, u16 v) { __asm__ volatile("outw %0, %1" ::"a"(v), "d"(port)); }
 static inline void outl(u16 port, u32 v) { __asm__ volatile("outl %0, %1" ::"a"(v), "d"(port)); }
-static inline u8 inb(u16 port) { u8 v; __asm__ volatile("inb %1, %0" : "=a"(v) : "d"(port)); return v; }
-static inline u16 inw(u16 port) { u16 v; __asm__ volatile("inw %1, %0" : "=a"(v) : "d"(port)); return v; }
-static inline u32 inl(u16 port) { u32 v; __asm__ volatile("inl %1, %0" : "=a"(v) : "d"(port)); return v; }
+static inline u8 inb(u16 port)
+{
+    u8 v;
+    __asm__ volatile("inb %1, %0" : "=a"(v) : "d"(port));
+    return v;
+}
+static inline u16 inw(u16 port)
+{
+    u16 v;
+    __asm__ volatile("inw %1, %0" : "=a"(v) : "d"(port));
+    return v;
+}
+static inline u32 inl(u16 port)
+{
+    u32 v;
+    __asm__ volatile("inl %1, %0" : "=a"(v) : "d"(port));
+    return v;
+}
 
 /* --- random numbers: xorshift, and values that mean something to chips --- */
 
@@ -78,7 +95,10 @@ static u32 bar_count;
 static u16 functions[32]; /* bus 0 */
 static u32 function_count;
 
-static void config_select(u32 devfn, u32 reg) { outl(0xcf8, 0x80000000u | devfn << 8 | (reg & 0xfc)); }
+static void config_select(u32 devfn, u32 reg)
+{
+    outl(0xcf8, 0x80000000u | devfn << 8 | (reg & 0xfc));
+}
 static u32 config_read(u32 devfn, u32 reg) { config_select(devfn, reg); return inl(0xcfc); }
 static void config_write(u32 devfn, u32 reg, u32 v) { config_select(devfn, reg); outl(0xcfc, v); }
 
@@ -112,18 +132,19 @@ static void place_bars(void)
 }
 
 static const u16 ports[] = {
-    0x00, 0x02, 0x03, 0x04, 0x05, 0x08, 0x0a, 0x0b, 0x0c, 0x0d, 0x0f, 0x81, 0x82, 0x83, 0x87, 0xc0, 0xc4, 0xd0, 0xd4,
-    0xd6, 0xd8, 0x20, 0x21, 0xa0, 0xa1, 0x4d0, 0x4d1, 0x40, 0x41, 0x42, 0x43, 0x61, 0x60, 0x64, 0x92, 0x80, 0x170,
-    0x171, 0x172, 0x173, 0x174, 0x175, 0x176, 0x177, 0x376, 0x1f0, 0x1f1, 0x1f2, 0x1f3, 0x1f4, 0x1f5, 0x1f6, 0x1f7,
-    0x3f6, 0x2f8, 0x2fb, 0x378, 0x379, 0x37a, 0x3b4, 0x3b5, 0x3ba, 0x3c0, 0x3c1, 0x3c2, 0x3c4, 0x3c5, 0x3c6, 0x3c7,
-    0x3c8, 0x3c9, 0x3ce, 0x3cf, 0x3d4, 0x3d5, 0x3da, 0x3f2, 0x3f4, 0x3f5, 0x3f7, 0x3f8, 0x3f9, 0x3fa, 0x3fb, 0x3fc,
-    0x3fd, 0x3ff, 0x1ce, 0x1cf, 0x1d0, 0x505, 0x510, 0x511, 0x514, 0x518, 0x600, 0x602, 0x608, 0xafe0, 0xae00,
-    0xcf8, 0xcfc, 0xcfe, 0x700, 0x702, 0x703, 0x704,
+    0x00, 0x02, 0x03, 0x04, 0x05, 0x08, 0x0a, 0x0b, 0x0c, 0x0d, 0x0f, 0x81, 0x82, 0x83, 0x87, 0xc0,
+    0xc4, 0xd0, 0xd4, 0xd6, 0xd8, 0x20, 0x21, 0xa0, 0xa1, 0x4d0, 0x4d1, 0x40, 0x41, 0x42, 0x43,
+    0x61, 0x60, 0x64, 0x92, 0x80, 0x170, 0x171, 0x172, 0x173, 0x174, 0x175, 0x176, 0x177, 0x376,
+    0x1f0, 0x1f1, 0x1f2, 0x1f3, 0x1f4, 0x1f5, 0x1f6, 0x1f7, 0x3f6, 0x2f8, 0x2fb, 0x378, 0x379,
+    0x37a, 0x3b4, 0x3b5, 0x3ba, 0x3c0, 0x3c1, 0x3c2, 0x3c4, 0x3c5, 0x3c6, 0x3c7, 0x3c8, 0x3c9,
+    0x3ce, 0x3cf, 0x3d4, 0x3d5, 0x3da, 0x3f2, 0x3f4, 0x3f5, 0x3f7, 0x3f8, 0x3f9, 0x3fa, 0x3fb,
+    0x3fc, 0x3fd, 0x3ff, 0x1ce, 0x1cf, 0x1d0, 0x505, 0x510, 0x511, 0x514, 0x518, 0x600, 0x602,
+    0x608, 0xafe0, 0xae00, 0xcf8, 0xcfc, 0xcfe, 0x700, 0x702, 0x703, 0x704,
 };
 static const struct bar fixed[] = {
-    {0xa0000, 0x20000, 0}, {0xb8000, 0x1000, 0}, {0xc0000, 0x40000, 0}, {0xfec00000, 0x100, 0},
-    {0xfee00000, 0x400, 0}, {0xfed00000, 0x400, 0}, {0xfffc0000, 0x40000, 0}, {0xd0000000, 0x10000000, 0},
-    {0xfd000000, 0x2000000, 0},
+    {0xa0000, 0x20000, 0},    {0xb8000, 0x1000, 0},        {0xc0000, 0x40000, 0},
+    {0xfec00000, 0x100, 0},   {0xfee00000, 0x400, 0},      {0xfed00000, 0x400, 0},
+    {0xfffc0000, 0x40000, 0}, {0xd0000000, 0x10000000, 0}, {0xfd000000, 0x2000000, 0},
 };
 
 /* --- the blows --- */
@@ -165,14 +186,20 @@ static void strike_string(u16 port)
     switch (next() & 3) {
     case 0: __asm__ volatile("rep insb" : "+D"(at), "+c"(n) : "d"(port) : "memory"); break;
     case 1: __asm__ volatile("rep insw" : "+D"(at), "+c"(n) : "d"(port) : "memory"); break;
-    case 2: if (!forbidden(port, 4, 1)) __asm__ volatile("rep outsw" : "+S"(at), "+c"(n) : "d"(port) : "memory"); break;
-    default: if (!forbidden(port, 4, 1)) __asm__ volatile("rep outsl" : "+S"(at), "+c"(n) : "d"(port) : "memory");
+    case 2:
+        if (!forbidden(port, 4, 1))
+            __asm__ volatile("rep outsw" : "+S"(at), "+c"(n) : "d"(port) : "memory");
+        break;
+    default:
+        if (!forbidden(port, 4, 1))
+            __asm__ volatile("rep outsl" : "+S"(at), "+c"(n) : "d"(port) : "memory");
     }
 }
 
 static void strike_memory(u32 base, u32 size)
 {
-    u32 offset = next() % size, v = value(), n = next() % 70, from = RAM_PLAY + next() % (RAM_PLAY_SIZE - 4096);
+    u32 offset = next() % size, v = value(), n = next() % 70,
+        from = RAM_PLAY + next() % (RAM_PLAY_SIZE - 4096);
     if (next() >> 29) offset &= ~3u;
     else if (next() >> 31) offset %= 0x400;
     u32 at = base + offset;
@@ -188,7 +215,8 @@ static void strike_memory(u32 base, u32 size)
     case 11: __asm__ volatile("lock xaddl %0, (%1)" : "+r"(v) : "r"(at) : "memory"); break;
     case 12: __asm__ volatile("xchgb %b0, (%1)" : "+q"(v) : "r"(at) : "memory"); break;
     case 13:
-        if (base != 0xfee00000) __asm__ volatile("rep movsb" : "+S"(from), "+D"(at), "+c"(n)::"memory");
+        if (base != 0xfee00000)
+            __asm__ volatile("rep movsb" : "+S"(from), "+D"(at), "+c"(n)::"memory");
         break;
     case 14: __asm__ volatile("rep movsl" : "+S"(at), "+D"(from), "+c"(n)::"memory"); break;
     default: __asm__ volatile("fldl (%1); fstpl (%0)" ::"r"(from), "r"(at) : "memory"); break;
@@ -198,9 +226,11 @@ static void strike_memory(u32 base, u32 size)
 static void strike_config(void)
 {
     u32 devfn = functions[below(function_count)], reg = next() & 0xff, v = value();
-    /* BARs and the command register are left alone for most of the time, or nothing would answer. */
+    /* BARs and the command register are left alone for most of the time, or nothing would
+     * answer. */
     if ((reg & 0xfc) == 4 || (reg >= 0x10 && reg < 0x34 && next() >> 29)) return;
-    if (devfn == 0x0b && reg >= 0x40 && reg < 0x44) return; /* PM base: its control register would wander */
+    /* PM base: its control register would wander */
+    if (devfn == 0x0b && reg >= 0x40 && reg < 0x44) return;
     config_select(devfn, reg);
     switch (next() & 3) {
     case 0: outb((u16)(0xcfc + (reg & 3)), (u8)v); break;
@@ -213,7 +243,8 @@ static void strike_config(void)
 /* A disk command with a plausible task file. */
 static void strike_ide(void)
 {
-    static const u8 commands[] = {0x20, 0x24, 0x25, 0x29, 0x30, 0x34, 0x35, 0x39, 0xc4, 0xc5, 0xc6, 0xc8, 0xca, 0xe7,
+    static const u8 commands[] = {0x20, 0x24, 0x25, 0x29, 0x30, 0x34, 0x35, 0x39, 0xc4, 0xc5, 0xc6,
+                                  0xc8, 0xca, 0xe7,
         0xec, 0xa1, 0xa0, 0xef, 0x91, 0x06, 0x40, 0xf8, 0xf9, 0xb0, 0xe0, 0x08, 0x90, 0x00};
     u16 base = next() & 1 ? 0x1f0 : 0x170;
     outb(base + 6, (u8)(0xa0 | next() % 0x60));
@@ -233,7 +264,10 @@ static void strike_pair(void)
     case 0: outw(0x3c4, (u16)(next() % 8 | value() << 8)); break;
     case 1: outw(0x3ce, (u16)(next() % 12 | value() << 8)); break;
     case 2: outw(0x3d4, (u16)(next() % 32 | value() << 8)); break;
-    case 3: outw(0x1ce, (u16)(next() % 12)); outw(0x1cf, (u16)(r & 1 ? value() : next() % 2000)); break;
+    case 3:
+        outw(0x1ce, (u16)(next() % 12));
+        outw(0x1cf, (u16)(r & 1 ? value() : next() % 2000));
+        break;
     case 4: inb(0x3da); outb(0x3c0, (u8)(next() % 64)); outb(0x3c0, (u8)value()); break;
     case 5:
         r = next() & 0x7f;
@@ -310,19 +344,22 @@ static u32 seed_of(const char *text)
     u32 seed = 0;
     for (; text && *text; text++)
         if (text[0] == 's' && text[1] == 'e' && text[2] == 'e' && text[3] == 'd' && text[4] == '=')
-            for (text += 5; *text >= '0' && *text <= '9'; text++) seed = seed * 10 + (u32)(*text - '0');
+            for (text += 5; *text >= '0' && *text <= '9'; text++)
+                seed = seed * 10 + (u32)(*text - '0');
     return seed;
 }
 
 static void load_tables(void)
 {
-    struct __attribute__((packed)) { u16 limit; u32 base; } g = {sizeof gdt - 1, (u32)gdt}, i = {sizeof idt - 1, (u32)idt};
+    struct __attribute__((packed)) { u16 limit; u32 base; } g = {sizeof gdt - 1, (u32)gdt},
+        i = {sizeof idt - 1, (u32)idt};
     for (u32 n = 0; n < 256; n++) {
         u32 to = n == 2 ? (u32)nmi : (u32)again;
         idt[n] = (struct gate){(u16)to, 8, 0x8e00, (u16)(to >> 16)};
     }
     __asm__ volatile("lgdt %0; ljmp $8, $1f; 1:" ::"m"(g));
-    __asm__ volatile("movl %0, %%ds; movl %0, %%es; movl %0, %%ss; movl %0, %%fs; movl %0, %%gs" ::"r"(16));
+    __asm__ volatile(
+        "movl %0, %%ds; movl %0, %%es; movl %0, %%ss; movl %0, %%fs; movl %0, %%gs" ::"r"(16));
     __asm__ volatile("lidt %0; fninit" ::"m"(i));
 }
 

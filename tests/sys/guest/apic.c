@@ -56,7 +56,8 @@ static void registers(void)
     is(apic_read(0x3e0), 0xb, "divide configuration");
     apic_write(0xf0, 0xff);
     apic_write(0x320, 0x31);
-    is(apic_read(0x320) & 0x10000, 0x10000, "LVT entries are masked while the APIC is disabled by software");
+    is(apic_read(0x320) & 0x10000, 0x10000,
+       "LVT entries are masked while the APIC is disabled by software");
     apic_enable();
 }
 
@@ -108,7 +109,8 @@ static void self(void)
     apic_write(0x300, 0x40000 | 0x0f);
     apic_write(0x280, 0);
     errors = apic_read(0x280);
-    ok(errors & 0x20 || errors & 0x40, "vector below 16: send or receive illegal vector (%x)", errors);
+    ok(errors & 0x20 || errors & 0x40, "vector below 16: send or receive illegal vector (%x)",
+       errors);
     apic_write(0x280, 0);
 }
 
@@ -292,7 +294,8 @@ static void x2apic(void)
     traps("EOI", NONE, 0, write_eoi, 0, 0);
     is(rdmsr(0x813), 0, "ISR after EOI");
     traps("reserved register: #GP", GP, 0, read_reserved, 0, 0);
-    traps("back to xAPIC without disabling: #GP", GP, 0, write_base, (word)(rdmsr(0x1b) & ~0x400ull), 0);
+    traps("back to xAPIC without disabling: #GP", GP, 0, write_base,
+          (word)(rdmsr(0x1b) & ~0x400ull), 0);
     wrmsr(0x1b, rdmsr(0x1b) & ~0xc00ull);
     wrmsr(0x1b, rdmsr(0x1b) | 0x800);
     apic_enable();

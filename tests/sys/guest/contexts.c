@@ -1,8 +1,9 @@
 /* guest: bits=64 smp=1 */
 /*
- * Code and data in several address spaces: what a processor may keep of them across CR3 writes, and what
- * INVLPG, INVPCID and flushing CR3 writes must make it forget, paging-structure caches included. Code is
- * run often enough to be translated. SDM vol. 3 ch. 4.10.
+ * Code and data in several address spaces: what a processor may keep of them across CR3 writes, and
+ * what INVLPG, INVPCID and flushing CR3 writes must make it forget, paging-structure caches
+ * included.
+ * Code is run often enough to be translated. SDM vol. 3 ch. 4.10.
  */
 #include "guest.h"
 
@@ -30,13 +31,17 @@ static unsigned seen(void)
         unsigned supervisor = (unsigned)trap.result;
         run_user((const void *)V, 0, 0);
         unsigned user = (unsigned)trap.result;
-        if (trap.vector != NONE || data != supervisor || data != user || (i && data != value)) return 0;
+        if (trap.vector != NONE || data != supervisor || data != user || (i && data != value))
+            return 0;
         value = data;
     }
     return value;
 }
 
-static void context(unsigned n, u64 keep) { asm volatile("mov %0, %%cr3" ::"r"(tables[n] | n | keep) : "memory"); }
+static void context(unsigned n, u64 keep)
+{
+    asm volatile("mov %0, %%cr3" ::"r"(tables[n] | n | keep) : "memory");
+}
 
 static void invpcid(unsigned type, unsigned pcid)
 {
@@ -49,7 +54,8 @@ static void invpcid(unsigned type, unsigned pcid)
 static void prepare(void)
 {
     u8 *room = alloc_pages(16);
-    for (unsigned n = 1; n < ARRAY_SIZE(code); n++) { /* not side by side: neighbours could be one page */
+    /* not side by side: neighbours could be one page */
+    for (unsigned n = 1; n < ARRAY_SIZE(code); n++) {
         code[n] = room + n * 3 * 4096;
         code[n][0] = 0xb8; /* mov $n, %eax; ret */
         *(u32 *)(code[n] + 1) = n;

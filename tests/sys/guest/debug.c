@@ -90,7 +90,8 @@ static void watch(void)
     write_dr0(at + 8);
     write_dr6(0);
     traps("REP STOSD over a watched address", DB, 0, rep_store, at, 0);
-    ok(trap.ip == (word)rep_store_at || trap.ip == (word)rep_store_at + 2, "stops at or behind the instruction");
+    ok(trap.ip == (word)rep_store_at || trap.ip == (word)rep_store_at + 2,
+       "stops at or behind the instruction");
     ok(trap.cx <= 5, "after the iteration that wrote (%llu left)", trap.cx);
     write_dr0(at);
     write_dr6(0);
@@ -105,7 +106,8 @@ static void watch(void)
     data[0] = KERNEL_DS;
     write_dr7(0x400 | L0 | RW0(READWRITE, LEN4));
     write_dr6(0);
-    traps_at("MOV SS from watched memory: #DB after the next instruction", DB, 0, ss_data_at + 1, ss_data, at, 0);
+    traps_at("MOV SS from watched memory: #DB after the next instruction", DB, 0, ss_data_at + 1,
+             ss_data, at, 0);
     write_dr7(0x400);
 }
 
@@ -149,7 +151,8 @@ static void registers(void)
     write_dr6(0);
     write_dr0((word)ss_shadow_at + 2);
     write_dr7(0x400 | L0);
-    if (is_intel()) traps("code breakpoint behind MOV SS is suppressed (Intel)", NONE, 0, ss_shadow, 0, 0);
+    if (is_intel())
+        traps("code breakpoint behind MOV SS is suppressed (Intel)", NONE, 0, ss_shadow, 0, 0);
     else traps("code breakpoint behind MOV SS is not suppressed (AMD)", DB, 0, ss_shadow, 0, 0);
     write_dr7(0x400);
     write_dr6(0);

@@ -70,7 +70,8 @@ static void simple(void)
 {
     traps("a snippet that does nothing returns", NONE, 0, nothing, 0, 0);
     traps_user("and at CPL 3", NONE, 0, nothing, 0, 0);
-    extern const u8 divide_at[], breakpoint_at[], breakpoint2_at[], icebp_at[], undefined_at[], int21_at[];
+    extern const u8 divide_at[], breakpoint_at[], breakpoint2_at[], icebp_at[], undefined_at[],
+        int21_at[];
     traps_at("DIV by zero: #DE at the instruction", DE, 0, divide_at, divide, 0, 0);
     traps("DIV overflow: #DE", DE, 0, divide_overflow, 0, 0);
     traps("IDIV of the least number by -1: #DE", DE, 0, idiv_least, 0, 0);
@@ -132,7 +133,8 @@ static void gates(void)
     tss.ist[2] -= 5;
     run(int20, 0, 0);
     is(trap.vector, 0x20, "gate with an IST stack");
-    is(trap.handler_sp, ((tss.ist[2]) & ~15ull) - 48, "IST stack is aligned to 16, frame of 5 + error");
+    is(trap.handler_sp, ((tss.ist[2]) & ~15ull) - 48,
+       "IST stack is aligned to 16, frame of 5 + error");
     tss.ist[2] += 5;
     restore_gate(0x20);
     set_gate(UD, stubs + UD * 16, KERNEL_CS, 0x0e, 0);
@@ -159,15 +161,17 @@ static void double_faults(void)
     map(WINDOW, 0, 1);
     traps("#PF whose gate is absent: #DF(0)", DF, 0, read_at, WINDOW, 0);
     restore_gate(PF);
-    traps("push on a non-canonical stack: #SS(0), delivered to the same stack: #DF", DF, 0, bad_stack,
-          0x800000000000, 0);
-    traps("#UD on an unmapped stack: its #PF is delivered there too: #DF", DF, 0, bad_stack_ud, WINDOW + 64, 0);
+    traps("push on a non-canonical stack: #SS(0), delivered to the same stack: #DF", DF, 0,
+          bad_stack, 0x800000000000, 0);
+    traps("#UD on an unmapped stack: its #PF is delivered there too: #DF", DF, 0, bad_stack_ud,
+          WINDOW + 64, 0);
     is(trap.cr2, WINDOW + 56, "CR2 is the first push");
     set_gate(UD, stubs + UD * 16, KERNEL_CS, 0x8e, 3);
     traps("#UD on an unmapped stack with IST", UD, 0, bad_stack_ud, WINDOW + 64, 0);
     restore_gate(UD);
     set_gate(PF, stubs + PF * 16, KERNEL_CS, 0x8e, 3);
-    traps("#UD without IST: #PF with IST (benign, then a page fault)", PF, 2, bad_stack_ud, WINDOW + 64, 0);
+    traps("#UD without IST: #PF with IST (benign, then a page fault)", PF, 2, bad_stack_ud,
+          WINDOW + 64, 0);
     restore_gate(PF);
 }
 
@@ -269,12 +273,16 @@ static void iret(void)
     is(trap.error, 0, "its error code");
     is((u64)iret_to(target, KERNEL_DS, 2, sp, KERNEL_DS), GP, "IRETQ: CS is data: #GP");
     is(trap.error, KERNEL_DS, "#GP(CS selector)");
-    is((u64)iret_to(target, GDT_ENTRIES * 8 + 8, 2, sp, KERNEL_DS), GP, "IRETQ: CS beyond the GDT: #GP");
+    is((u64)iret_to(target, GDT_ENTRIES * 8 + 8, 2, sp, KERNEL_DS), GP,
+       "IRETQ: CS beyond the GDT: #GP");
     is(trap.error, GDT_ENTRIES * 8 + 8, "#GP(CS selector)");
-    is((u64)iret_to(target, USER_CS & ~3, 2, sp, USER_DS), GP, "IRETQ: non-conforming CS with DPL > RPL: #GP");
-    is((u64)iret_to(0x800000000000, KERNEL_CS, 2, sp, KERNEL_DS), GP, "IRETQ to a non-canonical RIP: #GP(0)");
+    is((u64)iret_to(target, USER_CS & ~3, 2, sp, USER_DS), GP,
+       "IRETQ: non-conforming CS with DPL > RPL: #GP");
+    is((u64)iret_to(0x800000000000, KERNEL_CS, 2, sp, KERNEL_DS), GP,
+       "IRETQ to a non-canonical RIP: #GP(0)");
     is(trap.error, 0, "its error code");
-    is((u64)iret_to((word)iret_target32, USER_CS32, 2, sp, USER_DS), (u64)NONE, "IRETQ to a 32-bit segment");
+    is((u64)iret_to((word)iret_target32, USER_CS32, 2, sp, USER_DS), (u64)NONE,
+       "IRETQ to a 32-bit segment");
     is(trap.result, 0x12345678, "32-bit code ran");
     gdt[FREE_SELECTOR / 8] = descriptor(0, 0xfffff, D_CODE | D_L | D_DB | D_G);
     is((u64)iret_to(target, FREE_SELECTOR, 2, sp, KERNEL_DS), GP, "IRETQ: CS with L and D: #GP");
@@ -314,7 +322,8 @@ SNIPPET(step_popf_clear, "pushfq\n pop %rax\n push %rax\n or $0x100, %eax\n push
                          AT(step_popf_clear) "popfq\n nop");
 static void single_step(void)
 {
-    extern const u8 step_one_at[], step_ss_at[], step_rep_at[], step_fault_at[], step_popf_clear_at[];
+    extern const u8 step_one_at[], step_ss_at[], step_rep_at[], step_fault_at[],
+        step_popf_clear_at[];
     write_dr6(0);
     traps_at("TF: #DB behind the instruction after POPF", DB, 0, step_one_at + 1, step_one, 0, 0);
     is(trap.dr6 & 0xe00f, 0x4000, "DR6.BS");
@@ -329,7 +338,8 @@ static void single_step(void)
     is(trap.cx, 2, "one iteration is done");
     traps_at("a fault comes instead of the step", UD, 0, step_fault_at, step_fault, 0, 0);
     write_dr6(0);
-    traps_at("POPF that clears TF is still stepped", DB, 0, step_popf_clear_at + 1, step_popf_clear, 0, 0);
+    traps_at("POPF that clears TF is still stepped", DB, 0, step_popf_clear_at + 1, step_popf_clear,
+             0, 0);
     write_dr6(0);
 }
 

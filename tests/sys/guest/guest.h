@@ -95,7 +95,8 @@ extern word user_flags, user_sp;
 bool traps(const char *name, int vector, u64 error, const void *fn, word a, word b);
 bool traps_user(const char *name, int vector, u64 error, const void *fn, word a, word b);
 /* Also where: the address behind the trap must be AT. */
-bool traps_at(const char *name, int vector, u64 error, const void *at, const void *fn, word a, word b);
+bool traps_at(const char *name, int vector, u64 error, const void *at, const void *fn, word a,
+              word b);
 
 /* A piece of code in assembler, called with its arguments as a C function gets them (64-bit: RDI,
  * RSI; 32-bit: EAX, EDX). NAME_at marks the instruction of interest, if the text has the label. */
@@ -146,14 +147,20 @@ void load_tss(void); /* fresh, not busy */
     static inline word name(void) { word v; asm volatile("mov %%" reg ", %0" : "=r"(v)); return v; }
 #define REG_WRITE(name, reg)                                                                       \
     static inline void name(word v) { asm volatile("mov %0, %%" reg ::"r"(v) : "memory"); }
-REG_READ(read_cr0, "cr0") REG_READ(read_cr2, "cr2") REG_READ(read_cr3, "cr3") REG_READ(read_cr4, "cr4")
+REG_READ(read_cr0, "cr0") REG_READ(read_cr2, "cr2") REG_READ(read_cr3, "cr3")
+REG_READ(read_cr4, "cr4")
 REG_WRITE(write_cr0, "cr0") REG_WRITE(write_cr2, "cr2") REG_WRITE(write_cr3, "cr3")
 REG_WRITE(write_cr4, "cr4")
 REG_READ(read_dr6, "dr6") REG_READ(read_dr7, "dr7") REG_READ(read_dr0, "dr0")
 REG_WRITE(write_dr0, "dr0") REG_WRITE(write_dr1, "dr1") REG_WRITE(write_dr2, "dr2")
 REG_WRITE(write_dr3, "dr3") REG_WRITE(write_dr6, "dr6") REG_WRITE(write_dr7, "dr7")
 static inline void outb(u16 port, u8 v) { asm volatile("outb %0, %1" ::"a"(v), "Nd"(port)); }
-static inline u8 inb(u16 port) { u8 v; asm volatile("inb %1, %0" : "=a"(v) : "Nd"(port)); return v; }
+static inline u8 inb(u16 port)
+{
+    u8 v;
+    asm volatile("inb %1, %0" : "=a"(v) : "Nd"(port));
+    return v;
+}
 static inline u64 rdmsr(u32 n)
 {
     u32 a, d;

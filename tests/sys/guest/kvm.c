@@ -5,7 +5,8 @@
  */
 #include "guest.h"
 
-enum { WALL_CLOCK = 0x4b564d00, SYSTEM_TIME = 0x4b564d01, OLD_WALL_CLOCK = 0x11, OLD_SYSTEM_TIME = 0x12 };
+enum { WALL_CLOCK = 0x4b564d00, SYSTEM_TIME = 0x4b564d01, OLD_WALL_CLOCK = 0x11,
+       OLD_SYSTEM_TIME = 0x12 };
 enum { TSC_ADJUST = 0x3b, STABLE = 1 };
 #define KHZ 1000000ull        /* of the counter */
 #define RAM_END 0x8000000ull /* of guests.pl's -m */
@@ -127,7 +128,8 @@ static void wall(u32 msr)
 /* What is no memory is not written, and nobody is hurt. */
 static void bad_addresses(void)
 {
-    static const u64 bad[] = {~0ull, 1ull << 63 | 1, 0xfee00001, 0xfec00001, 0xfffffff1, 0xffff0001, 0x4000000001,
+    static const u64 bad[] = {~0ull, 1ull << 63 | 1, 0xfee00001, 0xfec00001, 0xfffffff1, 0xffff0001,
+                              0x4000000001,
         RAM_END + 1, RAM_END - 8 + 1, RAM_END - 4 + 1, 0xe0000001, 0xfffffffffffff001};
     const volatile u64 *last = (u64 *)(RAM_END - 8);
     u64 was = *last;
@@ -147,8 +149,8 @@ static void bad_addresses(void)
 }
 
 /*
- * The structure lands on code that has run: MOV EAX, imm32 in the version's last byte and the padding, which is
- * cleared, RET in the counter's first.
+ * The structure lands on code that has run: MOV EAX, imm32 in the version's last byte and the
+ * padding, which is cleared, RET in the counter's first.
  */
 static void on_code(void)
 {
@@ -207,7 +209,8 @@ static void together(void)
     wrmsr(TSC_ADJUST, 1ull << 33);
     is(mine->flags, 0, "one counter is moved: not stable");
     ok(comes(other, 0), "the other hears of it");
-    is(ns_at(other, tsc), ns_at(mine, tsc + (1ull << 33)), "the clocks still agree, each by its own counter");
+    is(ns_at(other, tsc), ns_at(mine, tsc + (1ull << 33)),
+       "the clocks still agree, each by its own counter");
     wrmsr(TSC_ADJUST, 0);
     is(mine->flags, STABLE, "it is put back: stable");
     ok(comes(other, STABLE), "the other hears of it");

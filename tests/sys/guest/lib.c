@@ -288,8 +288,8 @@ void trap_entry(struct frame *f)
         trap_leave(f);
         return;
     }
-    note("unexpected vector %u error %lx at %lx:%lx flags %lx cr2 %lx sp %lx", vector, f->error, f->cs,
-         f->ip, f->flags, read_cr2(), (word)f);
+    note("unexpected vector %u error %lx at %lx:%lx flags %lx cr2 %lx sp %lx", vector, f->error,
+         f->cs, f->ip, f->flags, read_cr2(), (word)f);
     ok(false, "no unexpected exception");
     finish();
 }
@@ -316,8 +316,8 @@ static bool judge(const char *name, int vector, u64 error, const void *at)
     if (good && at) good = trap.ip == (word)at;
     ok(good, "%s", name);
     if (good) return true;
-    note("got vector %d error %llx at %llx cr2 %llx, expected vector %d error %llx at %lx", trap.vector,
-         trap.error, trap.ip, trap.cr2, vector, error, (word)at);
+    note("got vector %d error %llx at %llx cr2 %llx, expected vector %d error %llx at %lx",
+         trap.vector, trap.error, trap.ip, trap.cr2, vector, error, (word)at);
     return false;
 }
 bool traps(const char *name, int vector, u64 error, const void *fn, word a, word b)
@@ -330,7 +330,8 @@ bool traps_user(const char *name, int vector, u64 error, const void *fn, word a,
     run_user(fn, a, b);
     return judge(name, vector, error, NULL);
 }
-bool traps_at(const char *name, int vector, u64 error, const void *at, const void *fn, word a, word b)
+bool traps_at(const char *name, int vector, u64 error, const void *at, const void *fn, word a,
+              word b)
 {
     run(fn, a, b);
     return judge(name, vector, error, at);
@@ -354,7 +355,8 @@ u64 *entry(u64 address, unsigned level)
     for (unsigned at = 4;; at--) {
         u64 *e = &table[address >> (12 + 9 * (at - 1)) & 511];
         if (at == level) return e;
-        if (!(*e & PTE_P) || (*e & PTE_PS)) *e = (word)alloc_pages(1) | PTE_P | PTE_W | PTE_U | PTE_A;
+        if (!(*e & PTE_P) || (*e & PTE_PS))
+            *e = (word)alloc_pages(1) | PTE_P | PTE_W | PTE_U | PTE_A;
         table = (u64 *)(*e & 0xffffffffff000);
     }
 }

@@ -1,8 +1,9 @@
 /* guest: bits=64 smp=2,4 quick=0 engines=jit,interp */
 /*
- * Memory ordering between processors as x86-TSO has it (SDM vol. 3 8.2.3), in hot loops over arrays: each
- * processor runs its part for many slots without waiting for the others, so that translated loops with
- * shared address checks are what is tested. Outcomes that TSO forbids fail; those it allows are told.
+ * Memory ordering between processors as x86-TSO has it (SDM vol. 3 8.2.3), in hot loops over
+ * arrays: each processor runs its part for many slots without waiting for the others, so that
+ * translated loops with shared address checks are what is tested. Outcomes that TSO forbids fail;
+ * those it allows are told.
  */
 #include "guest.h"
 

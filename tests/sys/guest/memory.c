@@ -1,5 +1,6 @@
 /* guest: bits=64 smp=1 */
-/* What instructions that fault half-way have done: registers, memory, restart. SDM vol. 1, 2, 3 ch. 6. */
+/* What instructions that fault half-way have done: registers, memory, restart. SDM vol. 1, 2, 3 ch.
+ * 6. */
 #include "guest.h"
 
 SNIPPET(rep_movsb, "mov $64, %ecx\n" AT(rep_movsb) "rep movsb");
@@ -70,7 +71,8 @@ static void strings(void)
     static u8 buffer[128];
     extern const u8 rep_movsb_at[];
     prepare();
-    traps_at("REP MOVSB into an absent page", PF, 2, rep_movsb_at, rep_movsb, V + 4096 - 40, (word)buffer);
+    traps_at("REP MOVSB into an absent page", PF, 2, rep_movsb_at, rep_movsb, V + 4096 - 40,
+             (word)buffer);
     is(trap.cr2, V + 4096, "CR2");
     is(trap.cx, 24, "RCX is what is left");
     is(trap.di, V + 4096, "RDI");
@@ -81,7 +83,8 @@ static void strings(void)
     traps("REP MOVSB from an absent page", PF, 0, rep_movsb, (word)buffer, V + 4096 - 40);
     is(trap.cx, 24, "RCX is what is left");
     is(trap.si, V + 4096, "RSI");
-    traps("REP MOVSQ into an absent page, an element over the border", PF, 2, rep_movsq, V + 4096 - 20, (word)buffer);
+    traps("REP MOVSQ into an absent page, an element over the border", PF, 2, rep_movsq,
+          V + 4096 - 20, (word)buffer);
     is(trap.cr2, V + 4096, "CR2");
     is(trap.cx, 6, "RCX");
     is(trap.di, V + 4096 - 4, "RDI is the element's start");
@@ -116,11 +119,14 @@ static void strings(void)
     for (unsigned i = 0; i < 64; i++) buffer[i] = (u8)(i * 3);
     traps("REP MOVSB is taken up again", NONE, 0, rep_movsb, V + 4096 - 40, (word)buffer);
     is(faults, 1, "after one fault");
-    ok(!memcmp(first + 4096 - 40, buffer, 40) && !memcmp(second, buffer + 40, 24), "and copies all");
+    ok(!memcmp(first + 4096 - 40, buffer, 40) && !memcmp(second, buffer + 40, 24),
+       "and copies all");
     is(second[24], 0xee, "and no more");
     prepare(), faults = 0;
-    traps("REP MOVSQ over the border is taken up again", NONE, 0, rep_movsq, V + 4096 - 20, (word)buffer);
-    ok(!memcmp(first + 4096 - 20, buffer, 20) && !memcmp(second, buffer + 20, 44), "and copies all");
+    traps("REP MOVSQ over the border is taken up again", NONE, 0, rep_movsq, V + 4096 - 20,
+          (word)buffer);
+    ok(!memcmp(first + 4096 - 20, buffer, 20) && !memcmp(second, buffer + 20, 44),
+       "and copies all");
     prepare(), faults = 0;
     run(push_mem, V + 4096 + 8, (word)buffer);
     is(faults, 1, "PUSH is taken up again");
@@ -250,7 +256,8 @@ static void others(void)
     traps("MOV AL, moffs64", NONE, 0, moffs, 0, 0);
     is(trap.result & 0xff, first[8], "reads a 64-bit address");
     traps("read non-canonical: #GP(0)", GP, 0, cmov_mem, 0x7fffffffffff, 0);
-    traps("read at the last canonical bytes of the low half: #PF", PF, 0, cmov_mem, 0x7ffffffffffc, 0);
+    traps("read at the last canonical bytes of the low half: #PF", PF, 0, cmov_mem, 0x7ffffffffffc,
+          0);
     traps("read over the end of the address space wraps to 0", PF, 0, cmov_mem, (word)-2, 0);
     is(trap.cr2, (word)-2, "CR2 is the first part");
 }

@@ -1,5 +1,6 @@
 /* guest: bits=64 smp=1 */
-/* Four-level paging: rights, reserved bits, accessed and dirty, stale translations. SDM vol. 3 ch. 4. */
+/* Four-level paging: rights, reserved bits, accessed and dirty, stale translations. SDM vol. 3 ch.
+ * 4. */
 #include "guest.h"
 
 SNIPPET(read_at, "mov (%rdi), %eax");
@@ -255,7 +256,8 @@ static void stale(void)
     *e = (u64)(word)other | PTE_P | PTE_W | PTE_G;
     write_cr3(read_cr3());
     run(read_at, V, 0);
-    note("a global translation %s a CR3 reload (either is right)", trap.result == 1 ? "survives" : "goes with");
+    note("a global translation %s a CR3 reload (either is right)",
+         trap.result == 1 ? "survives" : "goes with");
     write_cr4(cr4);
     run(read_at, V, 0);
     is(trap.result, 2, "clearing CR4.PGE drops global translations");
@@ -385,9 +387,9 @@ static void smep_smap(void)
 }
 
 /*
- * An implicit supervisor access (here: of the GDT, for a segment register) faults on a user page even
- * with AC set. The handler's own CS comes from the GDT too, so the descriptor sits in a page behind
- * the first.
+ * An implicit supervisor access (here: of the GDT, for a segment register) faults on a user page
+ * even with AC set. The handler's own CS comes from the GDT too, so the descriptor sits in a page
+ * behind the first.
  */
 SNIPPET(load_es, "mov %edi, %eax\n mov %eax, %es\n xor %eax, %eax");
 SNIPPET(stac_load_es, "stac\n mov %edi, %eax\n mov %eax, %es\n clac\n xor %eax, %eax");

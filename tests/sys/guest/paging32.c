@@ -1,5 +1,6 @@
 /* guest: bits=32 smp=1 */
-/* 32-bit paging (4 KiB, 4 MiB, PSE-36) and PAE paging outside long mode. SDM vol. 3 sections 4.3, 4.4. */
+/* 32-bit paging (4 KiB, 4 MiB, PSE-36) and PAE paging outside long mode. SDM vol. 3 sections 4.3,
+ * 4.4. */
 #include "guest.h"
 
 SNIPPET(read_at, "mov (%eax), %eax");
@@ -127,7 +128,8 @@ static void pae(void)
     write_cr0(read_cr0() & 0x7fffffff);
     pdpt[2] |= 1ull << 5;
     write_cr3((word)pdpt);
-    traps("PAE: enabling paging with a reserved bit in a PDPTE: #GP(0)", GP, 0, set_cr0, read_cr0() | 1u << 31, 0);
+    traps("PAE: enabling paging with a reserved bit in a PDPTE: #GP(0)", GP, 0, set_cr0,
+          read_cr0() | 1u << 31, 0);
     write_cr4(read_cr4() & ~0x20ul);
 }
 

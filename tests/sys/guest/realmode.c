@@ -1,7 +1,8 @@
 /* guest: bits=32 smp=1 */
 /*
  * Real-address mode: limits, wrap-around, interrupts by the vector table, "unreal" segments, A20.
- * SDM vol. 3 chapter 20. The 16-bit code below is copied to 0800:0000 and called one routine at a time.
+ * SDM vol. 3 chapter 20. The 16-bit code below is copied to 0800:0000 and called one routine at a
+ * time.
  */
 #include "guest.h"
 
@@ -110,7 +111,8 @@ static u16 real(const u8 *routine, bool unreal)
         ((u32 *)(void *)ivt)[i] = 0x08000000u | (u16)(OFFSET(real_vectors) + (i & 31) * 8);
     memcpy((void *)BASE, real_blob, (size_t)(real_blob_end - real_blob));
     gdt[FREE_SELECTOR / 8] = descriptor(BASE, 0xffff, D_CODE);
-    gdt[FREE_SELECTOR / 8 + 1] = unreal ? descriptor(0, 0xfffff, D_DATA | D_G) : descriptor(0, 0xffff, D_DATA);
+    gdt[FREE_SELECTOR / 8 + 1] = unreal ? descriptor(0, 0xfffff, D_DATA | D_G)
+                                 : descriptor(0, 0xffff, D_DATA);
     real_idt = (struct table_pointer){sizeof idt - 1, (word)idt};
     real_call(OFFSET(routine));
     memcpy(ivt, saved_ivt, 1024);
@@ -197,7 +199,8 @@ static void rest(void)
     is(r->cx & 0xffff, 8, "and makes room");
 }
 
-/* Real mode keeps the limits that protected mode has loaded, through loads of segment registers too. */
+/* Real mode keeps the limits that protected mode has loaded, through loads of segment registers
+ * too. */
 static void unreal(void)
 {
     volatile u32 *high = (volatile u32 *)0x120000;

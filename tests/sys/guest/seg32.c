@@ -1,5 +1,6 @@
 /* guest: bits=32 smp=1 */
-/* Protection in 32-bit mode: limits, rights, gates with parameters, far transfers, exceptions. SDM 3 ch. 5. */
+/* Protection in 32-bit mode: limits, rights, gates with parameters, far transfers, exceptions. SDM
+ * 3 ch. 5. */
 #include "guest.h"
 
 #define FREE FREE_SELECTOR
@@ -47,7 +48,8 @@ static void limits(void)
     traps("expand-down: at the limit: #GP(0)", GP, 0, es_read1, 0x7ff, 0);
     traps("expand-down: above it", NONE, 0, es_read1, 0x800, 0);
     traps("expand-down: a doubleword from the limit: #GP(0)", GP, 0, es_read4, 0x7ff, 0);
-    traps("expand-down: a doubleword below 4 GiB, over the end: #GP(0)", GP, 0, es_read4, 0xfffffffd, 0);
+    traps("expand-down: a doubleword below 4 GiB, over the end: #GP(0)", GP, 0, es_read4,
+          0xfffffffd, 0);
     *slot = descriptor(base, 0x7ff, D_DOWN);
     traps("expand-down with B clear: up to FFFFh", NONE, 0, es_read1, 0x1000, 0);
     traps("expand-down with B clear: not 10000h", GP, 0, es_read1, 0x10000, 0);
@@ -119,7 +121,8 @@ SNIPPET(iret_frame, "pushl 16(%eax)\n pushl 12(%eax)\n pushl 8(%eax)\n pushl 4(%
 static void gate(const void *to, u16 selector, u8 type, u8 params)
 {
     u32 at = (u32)(word)to;
-    *slot = (at & 0xffff) | (u32)selector << 16 | (u64)(params | type << 8 | (at & 0xffff0000)) << 32;
+    *slot =
+        (at & 0xffff) | (u32)selector << 16 | (u64)(params | type << 8 | (at & 0xffff0000)) << 32;
 }
 
 static void gates(void)
@@ -230,7 +233,8 @@ static void exceptions(void)
     set_gate(BP, stubs + BP * 16, KERNEL_CS, 0x8e, 0);
     traps_user("INT3 with a gate of DPL 0 at CPL 3: #GP", GP, BP * 8 + 2, int3_insn, 0, 0);
     restore_gate(BP);
-    static struct { u32 offset; u16 selector; } __attribute__((packed)) pointer = {0x1234, KERNEL_DS};
+    static struct { u32 offset; u16 selector; } __attribute__((packed)) pointer = {
+        0x1234, KERNEL_DS};
     run(les_insn, (word)&pointer, 0);
     is(trap.result, 0x1234, "LES");
     pointer.selector = GDT_ENTRIES * 8;

@@ -1,5 +1,6 @@
 /* guest: bits=64 smp=1 */
-/* Segments in long mode: selectors, gates, far transfers, system calls, bases. SDM vol. 3 ch. 3, 5. */
+/* Segments in long mode: selectors, gates, far transfers, system calls, bases. SDM vol. 3 ch. 3,
+ * 5. */
 #include "guest.h"
 
 SNIPPET(load_ds, "mov %edi, %ds");
@@ -143,9 +144,11 @@ static void canonical(void)
     traps("non-canonical by RSP: #SS(0)", SS, 0, read_rsp, bad, 0);
     restore_gate(SS);
     run(read_ss_rdi, bad, 0);
-    ok(trap.vector == GP || trap.vector == SS, "SS prefix with RDI: #SS or, the prefix being ignored, #GP");
+    ok(trap.vector == GP || trap.vector == SS,
+       "SS prefix with RDI: #SS or, the prefix being ignored, #GP");
     run(read_ds_rbp, bad, 0);
-    ok(trap.vector == GP || trap.vector == SS, "DS prefix is ignored in 64-bit mode (#SS on Intel, #GP seen too)");
+    ok(trap.vector == GP || trap.vector == SS,
+       "DS prefix is ignored in 64-bit mode (#SS on Intel, #GP seen too)");
     traps("JMP to a non-canonical address: #GP at the JMP", GP, 0, jump_rdi, bad, 0);
     is(trap.ip, (word)jump_rdi, "RIP");
     traps("CALL to a non-canonical address: #GP at the CALL", GP, 0, call_rdi, bad, 0);
@@ -174,11 +177,13 @@ static void bases(void)
     run(load_fs, FREE, 0);
     is(rdmsr(0xc0000100), (word)words, "loading FS sets its 32-bit base");
     run(load_fs, 0, 0);
-    ok(rdmsr(0xc0000100) == 0 || rdmsr(0xc0000100) == (word)words, "loading a null FS clears the base or leaves it (AMD)");
+    ok(rdmsr(0xc0000100) == 0 || rdmsr(0xc0000100) == (word)words,
+       "loading a null FS clears the base or leaves it (AMD)");
     *slot = descriptor(0x1000, 0, D_DATA);
     run(load_ds, FREE, 0);
     u64 v;
-    asm volatile("mov %1, %%ds\n mov %2, %0\n mov %3, %%ds" : "=&r"(v) : "r"(FREE), "m"(words[3]), "r"(KERNEL_DS));
+    asm volatile("mov %1, %%ds\n mov %2, %0\n mov %3, %%ds" : "=&r"(v) : "r"(FREE), "m"(words[3]),
+                 "r"(KERNEL_DS));
     is(v, 44, "DS base and limit don't count in 64-bit mode");
     wrmsr(0xc0000101, 0x1111), wrmsr(0xc0000102, 0x2222);
     asm volatile("swapgs");
@@ -201,7 +206,8 @@ static void bases(void)
 
 static void call_gate(u64 target, u16 selector, u8 type)
 {
-    slot[0] = (target & 0xffff) | (u64)selector << 16 | (u64)type << 40 | (target >> 16 & 0xffff) << 48;
+    slot[0] =
+        (target & 0xffff) | (u64)selector << 16 | (u64)type << 40 | (target >> 16 & 0xffff) << 48;
     slot[1] = target >> 32;
 }
 
@@ -292,10 +298,12 @@ static void compat(void)
     extern const u8 compat_limit_at[], compat_ss_at[];
     word sp = (word)alloc_pages(1) + 4096;
     slot[0] = descriptor(0x100000, 0xfff, D_DATA | D_DPL3 | D_DB);
-    traps("compatibility mode: read beyond a limit: #GP(0)", GP, 0, compat_enter, (word)compat_limit, sp);
+    traps("compatibility mode: read beyond a limit: #GP(0)", GP, 0, compat_enter,
+          (word)compat_limit, sp);
     is(trap.ip, (word)compat_limit_at, "at the instruction");
     traps("compatibility mode: AAA, PUSH ES", NONE, 0, compat_enter, (word)compat_wrap, sp);
-    traps("compatibility mode: stack beyond a limit: #SS(0)", SS, 0, compat_enter, (word)compat_ss, sp);
+    traps("compatibility mode: stack beyond a limit: #SS(0)", SS, 0, compat_enter, (word)compat_ss,
+          sp);
     is(trap.ip, (word)compat_ss_at, "at the instruction");
 }
 

@@ -1,7 +1,8 @@
 /* guest: bits=64 smp=1,2,4 quick=0 engines=jit,interp */
 /*
- * Programs that know their result, on all processors at once: what any wrong flag, address or byte in
- * between would change. Known from number theory, from FIPS 180-4 and from ISO 3309; or two ways to one end.
+ * Programs that know their result, on all processors at once: what any wrong flag, address or byte
+ * in between would change. Known from number theory, from FIPS 180-4 and from ISO 3309; or two ways
+ * to one end.
  */
 #include "guest.h"
 
@@ -53,7 +54,8 @@ static u32 root(u32 p, bool cube)
     while (high - low > 1) {
         u64 mid = (low + high) / 2;
         unsigned __int128 square = (unsigned __int128)mid * mid;
-        bool above = cube ? (square >> 32) * mid + (((unsigned __int128)(u32)square * mid) >> 32) >= (unsigned __int128)p << 64
+        bool above = cube ? (square >> 32) * mid + (((unsigned __int128)(u32)square * mid) >> 32) >=
+                                (unsigned __int128)p << 64
                           : square >= (unsigned __int128)p << 64;
         if (above) high = mid;
         else low = mid;
@@ -65,16 +67,20 @@ static void sha_block(u32 *h, const u32 *k, const u8 *p)
 {
     u32 w[64], v[8];
     for (unsigned i = 0; i < 16; i++)
-        w[i] = (u32)p[i * 4] << 24 | (u32)p[i * 4 + 1] << 16 | (u32)p[i * 4 + 2] << 8 | p[i * 4 + 3];
+        w[i] =
+            (u32)p[i * 4] << 24 | (u32)p[i * 4 + 1] << 16 | (u32)p[i * 4 + 2] << 8 | p[i * 4 + 3];
     for (unsigned i = 16; i < 64; i++) {
         u32 a = w[i - 15], b = w[i - 2];
-        w[i] = w[i - 16] + w[i - 7] + (rotate(a, 7) ^ rotate(a, 18) ^ a >> 3) + (rotate(b, 17) ^ rotate(b, 19) ^ b >> 10);
+        w[i] = w[i - 16] + w[i - 7] + (rotate(a, 7) ^ rotate(a, 18) ^ a >> 3) +
+               (rotate(b, 17) ^ rotate(b, 19) ^ b >> 10);
     }
     memcpy(v, h, sizeof v);
     for (unsigned i = 0; i < 64; i++) {
         u32 e = v[4], a = v[0];
-        u32 t = v[7] + (rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)) + ((e & v[5]) ^ (~e & v[6])) + k[i] + w[i];
-        u32 u = (rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22)) + ((a & v[1]) ^ (a & v[2]) ^ (v[1] & v[2]));
+        u32 t = v[7] + (rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)) + ((e & v[5]) ^ (~e & v[6])) +
+                k[i] + w[i];
+        u32 u = (rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22)) +
+                ((a & v[1]) ^ (a & v[2]) ^ (v[1] & v[2]));
         for (unsigned n = 7; n; n--) v[n] = v[n - 1];
         v[4] += t;
         v[0] = t + u;
@@ -167,8 +173,10 @@ static void lucas_step(u32 *v, unsigned p)
     }
     wide[p >> 5] &= (1u << (p & 31)) - 1;
     for (unsigned i = (p >> 5) + 1; i < LIMBS; i++) wide[i] = 0;
-    for (unsigned i = 0; i < LIMBS; i++, carry >>= 32) v[i] = (u32)(carry += (u64)wide[i] + high[i]);
-    for (unsigned fold = 0; fold < 2; fold++) { /* what is above bit P comes in below; - 2 is + (2^P - 3) */
+    for (unsigned i = 0; i < LIMBS; i++, carry >>= 32)
+        v[i] = (u32)(carry += (u64)wide[i] + high[i]);
+    /* what is above bit P comes in below; - 2 is + (2^P - 3) */
+    for (unsigned fold = 0; fold < 2; fold++) {
         u32 more = v[p >> 5] >> (p & 31);
         v[p >> 5] &= (1u << (p & 31)) - 1;
         carry = more;
@@ -198,7 +206,8 @@ static u64 exponents(struct room *r)
     static const u16 candidates[] = {61, 67, 89, 101, 107, 109, 127, 257, 521, 523, 607, 613, 1279};
     u64 found = 0;
     (void)r;
-    for (unsigned n = 0; n < ARRAY_SIZE(candidates); n++) found |= (u64)mersenne(candidates[n]) << n;
+    for (unsigned n = 0; n < ARRAY_SIZE(candidates); n++)
+        found |= (u64)mersenne(candidates[n]) << n;
     return found;
 }
 
@@ -213,9 +222,15 @@ static u32 queens(u32 n, u32 columns, u32 left, u32 right)
     }
     return count;
 }
-static u64 boards(struct room *r) { return (void)r, queens(8, 0, 0, 0) + 1000 * queens(9, 0, 0, 0); }
+static u64 boards(struct room *r)
+{
+    return (void)r, queens(8, 0, 0, 0) + 1000 * queens(9, 0, 0, 0);
+}
 
-static __attribute__((noinline)) u32 fibonacci(u32 n) { return n < 2 ? n : fibonacci(n - 1) + fibonacci(n - 2); }
+static __attribute__((noinline)) u32 fibonacci(u32 n)
+{
+    return n < 2 ? n : fibonacci(n - 1) + fibonacci(n - 2);
+}
 static u64 calls(struct room *r) { return (void)r, fibonacci(25); }
 
 static void sift(u32 *a, u32 root_at, u32 n)
@@ -264,7 +279,11 @@ static u64 sorts(struct room *r)
 }
 
 /* --- running --- */
-static const struct program { const char *name; u64 (*run)(struct room *); u64 result; } programs[] = {
+static const struct program {
+    const char *name;
+    u64 (*run)(struct room *);
+    u64 result;
+} programs[] = {
     {"CRC-32, two ways", checksum, 0xcbf43926},
     {"SHA-256 of a million letters", sha256, 0xcdc76e5c9914fb92},
     {"primes below a million", primes, 78498},

@@ -1,8 +1,8 @@
 /* guest: bits=64 smp=1,2 */
 /*
- * Self- and cross-modifying code. SDM vol. 3 section 9.1.3; x86 processors see a store to code at the
- * latest behind the next branch, and all in use see it at the next instruction of the same linear
- * address; a store by another linear address needs a serialising instruction.
+ * Self- and cross-modifying code. SDM vol. 3 section 9.1.3; x86 processors see a store to code at
+ * the latest behind the next branch, and all in use see it at the next instruction of the same
+ * linear address; a store by another linear address needs a serialising instruction.
  */
 #include "guest.h"
 
@@ -14,7 +14,8 @@ static void put_code(u8 *at, const char *bytes, unsigned n) { memcpy(at, bytes, 
 static u32 call(const void *at, u32 v)
 {
     u32 r;
-    asm volatile("call *%1" : "=a"(r) : "r"(at), "D"(v), "a"(0) : "rcx", "rdx", "rsi", "r8", "r9", "memory");
+    asm volatile("call *%1" : "=a"(r) : "r"(at), "D"(v), "a"(0) : "rcx", "rdx", "rsi", "r8", "r9",
+                 "memory");
     return r;
 }
 #define RET_IMM "\xb8\x01\x00\x00\x00\xc3" /* mov $1, %eax; ret */
@@ -72,7 +73,8 @@ static void same_block(void)
     run(rep_code, 0, 0);
     is(trap.result, 0x77, "REP MOVSB over the next instructions");
     run(rep_self, 0, 0);
-    ok(trap.vector == NONE && trap.result <= 3, "REP STOSB over itself ends (%llu left)", trap.result);
+    ok(trap.vector == NONE && trap.result <= 3, "REP STOSB over itself ends (%llu left)",
+       trap.result);
     run(xchg_code, 0, 0);
     is(trap.result, 0x33, "XCHG with the next instruction");
     run(cmpxchg_code, 0, 0);
@@ -153,8 +155,8 @@ static void cross(void)
     is(wrong, 0, "code written by another processor, 1000 times");
 }
 
-/* nop; inc %eax; jmp back to the nop, until the other processor has written a ret over it: nothing else
- * ends the loop. How often it turns is the host's affair. */
+/* nop; inc %eax; jmp back to the nop, until the other processor has written a ret over it: nothing
+ * else ends the loop. How often it turns is the host's affair. */
 static void opener(void *arg)
 {
     (void)arg;

@@ -43,7 +43,8 @@ static void count(void *arg)
         asm volatile("lock incl %0" : "+m"(shared.inc));
         u32 old = shared.cmpxchg, got;
         for (;;) {
-            asm volatile("lock cmpxchgl %2, %1" : "=a"(got), "+m"(shared.cmpxchg) : "r"(old + 1), "0"(old) : "memory");
+            asm volatile("lock cmpxchgl %2, %1" : "=a"(got), "+m"(shared.cmpxchg) : "r"(old + 1),
+                         "0"(old) : "memory");
             if (got == old) break;
             old = got;
         }
@@ -102,7 +103,8 @@ static void neighbours(void)
     bool all = true;
     for (unsigned i = 0; i < cpus; i++) all &= shared.bits[i] == (u8)ROUNDS;
     ok(all, "bytes of one word counted by different processors");
-    is(shared.plain_adc, (1u << cpus) - 1, "bits of one word set and reset by different processors");
+    is(shared.plain_adc, (1u << cpus) - 1,
+       "bits of one word set and reset by different processors");
 }
 
 /* --- litmus tests: processors 0 and 1 --- */
@@ -127,7 +129,8 @@ static void litmus_run(unsigned me)
         together(me, 3 * i);
         part[me]();
         together(me, 3 * i + 1);
-        if (!me) outcome[(l.r[0] & 1) | (l.r[1] & 1) << 1 | (l.r[2] & 1) << 2 | (l.r[3] & 1) << 3]++;
+        if (!me)
+            outcome[(l.r[0] & 1) | (l.r[1] & 1) << 1 | (l.r[2] & 1) << 2 | (l.r[3] & 1) << 3]++;
         together(me, 3 * i + 2);
     }
 }

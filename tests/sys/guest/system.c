@@ -107,7 +107,8 @@ static void msrs(void)
         traps("MC0_STATUS takes 0", NONE, 0, wrmsr_insn, 0x401, 0);
         traps("MC0_STATUS takes nothing else: #GP", GP, 0, wrmsr_insn, 0x401, 1);
     }
-    if (!(cpuid(1, 0).c >> 3 & 1)) traps("MONITOR without the feature: #UD", UD, 0, monitor_insn, (word)stubs, 0);
+    if (!(cpuid(1, 0).c >> 3 & 1))
+        traps("MONITOR without the feature: #UD", UD, 0, monitor_insn, (word)stubs, 0);
 }
 
 static u8 area[4096] ALIGNED(64);

@@ -1,5 +1,6 @@
 /* guest: bits=32 smp=1 */
-/* Hardware task switching: JMP, CALL, IRET, task gates, as handlers, and what goes wrong. SDM 3 ch. 7. */
+/* Hardware task switching: JMP, CALL, IRET, task gates, as handlers, and what goes wrong. SDM 3 ch.
+ * 7. */
 #include "guest.h"
 
 #define FREE FREE_SELECTOR      /* TSS of the second task */
@@ -170,7 +171,8 @@ static void failures(void)
         {"null SS: #TS(0)", offsetof(struct tss, ss), 0, TS, 0},
         {"code as SS: #TS(SS)", offsetof(struct tss, ss), KERNEL_CS, TS, KERNEL_CS},
         {"absent DS: #NP(DS)", offsetof(struct tss, ds), SPARE, NP, SPARE},
-        {"DS beyond the GDT: #TS(DS)", offsetof(struct tss, ds), GDT_ENTRIES * 8, TS, GDT_ENTRIES * 8},
+        {"DS beyond the GDT: #TS(DS)", offsetof(struct tss, ds), GDT_ENTRIES * 8, TS,
+         GDT_ENTRIES * 8},
         {"LDT that is none: #TS(LDT)", offsetof(struct tss, ldt), KERNEL_DS, TS, KERNEL_DS}};
     gdt[SPARE / 8] = descriptor(0, 0xfffff, (D_DATA | D_DB | D_G) & ~0x80u);
     for (unsigned i = 0; i < ARRAY_SIZE(list); i++) {
@@ -224,7 +226,8 @@ static void other_modes(void)
     u8 *low = (u8 *)0x20000;
     memcpy(low, "\xb8\x34\x12\xf4", 4); /* mov $0x1234, %ax; hlt */
     set_second(NULL);
-    second.ip = 0, second.cs = 0x2000, second.flags = 0x20002, second.ss = 0x3000, second.sp = 0x1000;
+    second.ip = 0, second.cs = 0x2000, second.flags = 0x20002, second.ss = 0x3000,
+    second.sp = 0x1000;
     second.ds = second.es = 0x4000;
     second.sp0 = tss.sp0 - 4096;
     run(call_task, (word)&far, 0);

@@ -17,7 +17,10 @@ static int vm(const char *bytes, unsigned n, u32 flags, u32 ax, u32 bx)
     return run(frame_enter, (word)&f, 0);
 }
 #define VM(bytes, flags, ax, bx) vm(bytes "\xf4", sizeof bytes, flags, ax, bx)
-static bool at_hlt(unsigned offset) { return trap.vector == GP && trap.error == 0 && trap.ip == 0x100 + offset; }
+static bool at_hlt(unsigned offset)
+{
+    return trap.vector == GP && trap.error == 0 && trap.ip == 0x100 + offset;
+}
 #define IOPL3 0x3000
 #define IOPL0 0x0000
 
@@ -75,7 +78,8 @@ static void iopl(void)
         memcpy(bytes, list[i].bytes, list[i].n);
         bytes[list[i].n] = (char)0xf4;
         vm(bytes, list[i].n + 1u, IOPL0, 0, 0);
-        ok(trap.vector == GP && trap.error == 0 && trap.ip == 0x100, "%s with IOPL 0: #GP(0)", list[i].name);
+        ok(trap.vector == GP && trap.error == 0 && trap.ip == 0x100, "%s with IOPL 0: #GP(0)",
+           list[i].name);
     }
     VM("\xfa", IOPL3 | 0x200, 0, 0);
     ok(at_hlt(1), "CLI with IOPL 3");
@@ -84,7 +88,8 @@ static void iopl(void)
     is(trap.ax & 0xf002, 0x3002, "PUSHF with IOPL 3");
     *(u16 *)(stack + 0x1000) = 0x0ad7;
     VM("\x9d", IOPL3, 0, 0);
-    is(trap.flags & 0x23ad7, 0x23ad7 & ~0x100 & 0x23ed7 & 0x23ad7, "POPF sets flags, not IOPL or VM");
+    is(trap.flags & 0x23ad7, 0x23ad7 & ~0x100 & 0x23ed7 & 0x23ad7,
+       "POPF sets flags, not IOPL or VM");
     set_gate(0x21, stubs + 0x21 * 16, KERNEL_CS, 0xee, 0);
     VM("\xcd\x21", IOPL3, 0, 0);
     ok(trap.vector == 0x21 && trap.ip == 0x102, "INT n with IOPL 3 goes through the IDT");
@@ -93,7 +98,8 @@ static void iopl(void)
     ok(trap.vector == GP && trap.error == 0x21 * 8 + 2, "its gate of DPL 0: #GP(n*8+2)");
     VM("\xcc", IOPL0, 0, 0);
     ok(trap.vector == BP && trap.ip == 0x101, "INT3 does not mind IOPL");
-    *(u16 *)(stack + 0x1000) = 0x110, *(u16 *)(stack + 0x1002) = SEGMENT, *(u16 *)(stack + 0x1004) = 0x3002;
+    *(u16 *)(stack + 0x1000) = 0x110, *(u16 *)(stack + 0x1002) = SEGMENT,
+    *(u16 *)(stack + 0x1004) = 0x3002;
     code[0x110] = 0xf4;
     VM("\xcf", IOPL3, 0, 0);
     ok(trap.vector == GP && trap.ip == 0x110, "IRET with IOPL 3");
@@ -140,7 +146,8 @@ static void vme(void)
     tss.io_map = offsetof(struct tss, bitmap) + 32;
     tss.bitmap[0x21 / 8] &= (u8)~(1 << (0x21 & 7));
     u32 *vector;
-    asm("" : "=r"(vector) : "0"(0x21 * 4)); /* low memory, which the compiler takes for a null object */
+    asm("" : "=r"(vector) : "0"(0x21 * 4)); /* low memory, which the compiler takes for a null
+                                               object */
     u32 old = *vector;
     *vector = (u32)SEGMENT << 16 | 0x180;
     code[0x180] = 0xf4;
