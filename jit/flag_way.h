@@ -44,17 +44,21 @@ static inline void flag_way_take(struct vcpu *cpu, const struct jit_state *s)
     }
 }
 
+/* state->flags as EFLAGS has them, and back; these are the flags then. */
+static inline u32 flags_unpack(const struct jit_state *s) { return (s->flags >> 8 & 0xd5) | (s->flags & 1u) << 11; }
+
+static inline void flags_pack(struct jit_state *s, u32 eflags)
+{
+    s->flags = (u16)((eflags & 0xd5) << 8 | 2 << 8 | (eflags >> 11 & 1));
+    s->flag_way = WAY_FLAGS;
+}
+
 static inline void flags_from_native(struct vcpu *cpu, const struct jit_state *s)
 {
     if (s->flag_way) flag_way_take(cpu, s);
-    else flags_put(cpu, (s->flags >> 8 & 0xd5) | (s->flags & 1u) << 11);
+    else flags_put(cpu, flags_unpack(s));
 }
 
-static inline void flags_to_native(const struct vcpu *cpu, struct jit_state *s)
-{
-    u32 f = flags_get(cpu);
-    s->flags = (u16)((f & 0xd5) << 8 | 2 << 8 | (f >> 11 & 1));
-    s->flag_way = WAY_FLAGS;
-}
+static inline void flags_to_native(const struct vcpu *cpu, struct jit_state *s) { flags_pack(s, flags_get(cpu)); }
 
 #endif

@@ -102,8 +102,8 @@ enum site_kind {
     SITE_RUNS = SITE_LIGHT,
     SITE_LINK,     /* direct branch within the page, counted: look up, then link */
     SITE_PLAIN,    /* a shared check failed, counted: on with a unit that has none, link */
-    SITE_CROSS,    /* the same, of a direct branch, which may be linked */
     SITE_LOOKUP,   /* branch done and counted, rip stored: look up */
+    SITE_CROSS,    /* the same, of a direct branch, which may be linked */
     SITE_VECTORS,  /* vector registers are wanted in the host's */
     SITE_X87,      /* the x87's are */
     SITE_FLAGS,    /* state->flags is wanted */

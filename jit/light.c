@@ -23,12 +23,11 @@ const u8 *jit_light(struct vcpu *cpu, u32 number)
     struct jit_cpu *j = cpu->jit;
     const struct jsite *site = &j->sites[number];
     struct jit_state *s = j->state;
-    u32 flags = (s->flags >> 8 & 0xd5) | (s->flags & 1u) << 11;
+    u32 flags = flags_unpack(s);
     if (s->flag_way) flag_way_take(cpu, s), flags = flags_get(cpu);
     s->slow_site = number;
     if (unlikely(!run(cpu, &j->insns[site->insn], &flags))) return NULL;
-    s->flags = (u16)((flags & 0xd5) << 8 | 2 << 8 | (flags >> 11 & 1));
-    s->flag_way = WAY_FLAGS;
+    flags_pack(s, flags);
     cpu->icount += site->index + 1u;
     tlb_boundary(cpu);
     j->stats.lights++;

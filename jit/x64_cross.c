@@ -34,12 +34,7 @@ static void cold_way(struct lower *l, i64 target, u32 site)
     x64_mov_store(e, 8, AT_CPU(rip), H_R10);
     x64_alu_imm(e, X64_SUB, 4, AT_STATE(passes[site % HEAT_SLOTS]), 1);
     u8 *own = x64_jcc(e, CC_LE);
-    probe_slot(e, H_R10, JUMP_HASH, 14, 0);
-    x64_alu(e, X64_XOR, 8, H_R10, AT_STATE(jump_sign));
-    x64_alu(e, X64_CMP, 8, H_R10, AT_JUMP(key));
-    u8 *good = x64_jcc(e, CC_E);
-    x64_call_to(e, l->j->code.rw + (l->j->second - l->j->code.rx));
-    u8 *second = x64_jcc(e, CC_E);
+    u8 *good = probe_first(e, CC_E), *second = probe_second(l, e);
     x64_patch(own, e->p);
     call_c(l, e, site);
     x64_patch(good, e->p);

@@ -130,18 +130,27 @@ void probe_slot(struct x64 *e, unsigned reg, u32 hash, unsigned bits, u32 first)
 }
 _Static_assert(sizeof(struct jump) == 32 && JUMP_SLOTS == 1 << 14 && JUMP_SECOND == 1 << 12, "probe's hashes");
 
-/* Looks r10 up; leaves for SITE when it isn't there. r9 is the slot behind it. */
-static void probe(struct lower *l, u32 site)
+u8 *probe_first(struct x64 *e, unsigned cc)
 {
-    struct x64 *e = &l->hot, *cold = &l->cold;
     probe_slot(e, H_R10, JUMP_HASH, 14, 0);
     x64_alu(e, X64_XOR, 8, H_R10, AT_STATE(jump_sign));
     x64_alu(e, X64_CMP, 8, H_R10, AT_JUMP(key));
-    x64_patch(x64_jcc(e, CC_NE), cold->p);
-    x64_call_to(cold, l->j->code.rw + (l->j->second - l->j->code.rx));
-    x64_patch(x64_jcc(cold, CC_E), e->p);
+    return x64_jcc(e, cc);
+}
+
+u8 *probe_second(struct lower *l, struct x64 *e)
+{
+    x64_call_to(e, l->j->code.rw + (l->j->second - l->j->code.rx));
+    return x64_jcc(e, CC_E);
+}
+
+/* Looks r10 up; leaves for SITE when it isn't there. r9 is the slot behind it. */
+static void probe(struct lower *l, u32 site)
+{
+    x64_patch(probe_first(&l->hot, CC_NE), l->cold.p);
+    x64_patch(probe_second(l, &l->cold), l->hot.p);
     flags_cold(l);
-    call_c(l, cold, site);
+    call_c(l, &l->cold, site);
 }
 
 /* Called: r9 = the second slot of the key r10, and E when it is good. */
@@ -218,11 +227,6 @@ i64 branch_target(const struct uop *u)
 {
     const struct insn *i = u->insn;
     return (i64)i->pos + i->length + (u->op == UOP_FALL ? 0 : (i64)i->imm);
-}
-
-static void move_stack(struct lower *l, i64 by)
-{
-    x64_lea(&l->hot, stack_width(l), H_R11, x64_mem(H_R11, by));
 }
 
 static void emit_next_ip(struct lower *l, unsigned reg, const struct insn *i)

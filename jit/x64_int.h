@@ -105,6 +105,7 @@ static inline unsigned stack_width(const struct lower *l) { return l->t->code_si
 /* x64_mem.c */
 struct address address_of(const struct insn *insn);
 struct address stack_at(const struct lower *l, i64 disp);
+void move_stack(struct lower *l, i64 by); /* leaves RFLAGS alone */
 /* The check in front of an access; returns how the operand is reached, in terms of r10 and registers at
  * home. r9 is free behind it. Leaves through SITE when the TLB does not allow it. */
 struct x64_rm mem_check(struct lower *l, const struct address *a, unsigned size, unsigned align,
@@ -143,6 +144,10 @@ void cross_lower(struct lower *l, const struct uop *u, i64 target);
 /* x64_exit.c */
 /* r9 = REG's slot of 2^BITS in the jump cache, from the slot FIRST on. */
 void probe_slot(struct x64 *e, unsigned reg, u32 hash, unsigned bits, u32 first);
+/* Looks r10 up in the jump cache's first slot for it, r9; its place in the jump taken on CC. Then in the second:
+ * in the jump taken when it is there. r10 is the key behind the first. */
+u8 *probe_first(struct x64 *e, unsigned cc);
+u8 *probe_second(struct lower *l, struct x64 *e);
 void jump_there(struct lower *l, struct x64 *e, unsigned count);
 u32 site_new(struct lower *l, enum site_kind kind, const struct uop *u);
 bool site_unused(struct lower *l, u32 site); /* true: it is no more */

@@ -163,11 +163,6 @@ static void bare_lower(struct lower *l, const struct uop *u)
 
 /* --- stack --- */
 
-static void move_stack(struct lower *l, i64 by)
-{
-    x64_lea(&l->hot, stack_width(l), H_R11, x64_mem(H_R11, by));
-}
-
 static void push_lower(struct lower *l, const struct uop *u)
 {
     struct x64 *e = &l->hot;

@@ -22,6 +22,8 @@ struct address stack_at(const struct lower *l, i64 disp)
     return (struct address){RSP, REG_ZERO, 0, SS, (u8)stack_width(l), disp};
 }
 
+void move_stack(struct lower *l, i64 by) { x64_lea(&l->hot, stack_width(l), H_R11, x64_mem(H_R11, by)); }
+
 static bool at_home(unsigned reg) { return reg < 16 && home(reg) != H_NONE; }
 
 void emit_ea(struct lower *l, const struct address *a, unsigned to, unsigned size)
