@@ -3,10 +3,10 @@
  * Specification: Intel SDM vol. 3 ch. 9.1 (locked atomic operations), vol. 2.
  *
  * An operand that lies in one page of RAM is changed by a host atomic. One that does not (page
- * crossing, device, or unaligned on a host that can't) is changed under the group's split lock, which
- * is atomic against other such operations only. Ordinary loads and stores are ordered where they are
- * made (guest_ld64 and its like in machine/types.h); here is what orders a store before a later load:
- * every locked operation, the fences, and what serializes (cpu_serialize).
+ * crossing, device, or unaligned on a host that can't) is changed under the group's split lock,
+ * which is atomic against other such operations only. Ordinary loads and stores are ordered where
+ * they are made (guest_ld64 and its like in machine/types.h); here is what orders a store before a
+ * later load: every locked operation, the fences, and what serializes (cpu_serialize).
  */
 #include "cpu/atomic.h"
 
@@ -27,8 +27,9 @@ static void split_lock(struct vcpu *cpu, bool lock)
 }
 
 /*
- * On both sides of a locked operation. The host's own does it on x86 and its like; AArch64's, an acquire and a
- * release, lets a load that acquires by LDAPR or by a fence pass the store, and is passed by a store behind a fence.
+ * On both sides of a locked operation. The host's own does it on x86 and its like; AArch64's, an
+ * acquire and a release, lets a load that acquires by LDAPR or by a fence pass the store, and is
+ * passed by a store behind a fence.
  */
 static ALWAYS_INLINE void locked_fence(void)
 {

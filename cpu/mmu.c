@@ -1,6 +1,7 @@
 /*
  * Page walks: no paging, 32-bit (PSE, PSE-36), PAE, and four-level.
- * Specification: Intel SDM vol. 3 ch. 4 (4.3-4.5 structures, 4.6 rights, 4.7 error code, 4.8 A and D).
+ * Specification: Intel SDM vol. 3 ch. 4 (4.3-4.5 structures, 4.6 rights, 4.7 error code, 4.8 A and
+ * D).
  *
  * Not modelled: five-level paging, protection keys, PAT and MTRR memory types.
  * Tables that lie outside memory are walked through the bus, without atomic updates.
@@ -45,22 +46,25 @@ static ALWAYS_INLINE bool place_find(struct vcpu *cpu, u64 physical, enum walk_k
     memory_resolve(cpu->bus, physical & PAGE_MASK, cpu_sees_smram(cpu), &target);
     bool direct = target.host && (!target.read_only || kind == WALK_PROBE);
     if (direct) place->host = target.host + (physical & (PAGE_SIZE - 1));
-    return direct || kind != WALK_PROBE; /* who only looks may hold the lock that chips are called under */
+    /* who only looks may hold the lock that chips are called under */
+    return direct || kind != WALK_PROBE;
 }
 
 static GUEST_ACCESS u64 place_read(struct vcpu *cpu, const struct place *place, unsigned size)
 {
     if (unlikely(!place->host))
         return bus_memory_read_as(cpu->bus, place->physical, size, cpu_sees_smram(cpu));
-    if (size == 8) return le64(__atomic_load_n((const u64 *)(const void *)place->host, __ATOMIC_ACQUIRE));
+    if (size == 8)
+        return le64(__atomic_load_n((const u64 *)(const void *)place->host, __ATOMIC_ACQUIRE));
     return le32(__atomic_load_n((const u32 *)(const void *)place->host, __ATOMIC_ACQUIRE));
 }
 
 /* ENTRY → ENTRY | BITS. */
-enum setting { SET_DONE, SET_CHANGED /* by somebody else meanwhile */, SET_REFUSED /* to a light walk */ };
+enum setting { SET_DONE, SET_CHANGED /* by somebody else meanwhile */,
+               SET_REFUSED /* to a light walk */ };
 
-GUEST_RACES static enum setting place_set(struct vcpu *cpu, const struct place *place, unsigned size,
-                                          u64 entry, u64 bits, enum walk_kind kind)
+GUEST_RACES static enum setting place_set(struct vcpu *cpu, const struct place *place,
+                                          unsigned size, u64 entry, u64 bits, enum walk_kind kind)
 {
     if (kind == WALK_LIGHT && memory_is_code(cpu->memory, place->host)) return SET_REFUSED;
     if (unlikely(!place->host)) {
@@ -150,9 +154,9 @@ static void walk_large(struct walk *walk, u64 base, u64 linear, unsigned shift)
 }
 
 /*
- * The paging-structure cache the SDM permits (4.10.3): for regions of 2 MiB walked lately, with what the
- * levels above allow, the page table, or the entry that maps the whole region. Keys hold the epoch, so
- * that any flush empties it.
+ * The paging-structure cache the SDM permits (4.10.3): for regions of 2 MiB walked lately, with
+ * what the levels above allow, the page table, or the entry that maps the whole region. Keys hold
+ * the epoch, so that any flush empties it.
  */
 #define DIRECTORY_W 1u
 #define DIRECTORY_U 2u
@@ -185,7 +189,8 @@ static ALWAYS_INLINE unsigned directory_find(struct vcpu *cpu, u64 linear, struc
     return 1;
 }
 
-static void directory_keep(struct tlb *tlb, u64 linear, const struct progress *p, u8 *host, bool large)
+static void directory_keep(struct tlb *tlb, u64 linear, const struct progress *p, u8 *host,
+                           bool large)
 {
     unsigned slot = linear >> 21 & (TLB_DIRECTORIES - 1);
     tlb->directory[slot].key = directory_key(tlb, linear) | (p->rights & PTE_W ? DIRECTORY_W : 0) |
@@ -217,7 +222,8 @@ again:
     unsigned known = directory_find(cpu, linear, p, &place);
     for (level = known ? known : pae ? 2 : 4;; level--) {
         unsigned shift = 3 + 9 * level;
-        if (!known && !place_find(cpu, table + (linear >> shift & 511) * 8, p->kind, &place)) return false;
+        if (!known && !place_find(cpu, table + (linear >> shift & 511) * 8, p->kind, &place))
+            return false;
         if (level == 1 && !known && place.host && p->kind != WALK_PROBE)
             directory_keep(cpu->tlb, linear, p, place.host - (linear >> 12 & 511) * 8, false);
         u64 entry = place_read(cpu, &place, 8);
@@ -278,7 +284,8 @@ static bool walk_32bit(struct vcpu *cpu, u64 linear, struct progress *p, struct 
 again:
     *p = start;
     changed = false;
-    if (!place_find(cpu, (cpu->cr3 & 0xfffff000u) + (linear >> 22 & 1023) * 4, p->kind, &place)) return false;
+    if (!place_find(cpu, (cpu->cr3 & 0xfffff000u) + (linear >> 22 & 1023) * 4, p->kind, &place))
+        return false;
     u64 entry = place_read(cpu, &place, 4);
     if (!(entry & PTE_P)) return fault(cpu, p, 0, walk);
     p->rights &= entry;
@@ -292,7 +299,8 @@ again:
         if (set == SET_REFUSED) return false;
         if (set == SET_CHANGED) goto again;
     }
-    if (!place_find(cpu, (entry & 0xfffff000u) + (linear >> 12 & 1023) * 4, p->kind, &place)) return false;
+    if (!place_find(cpu, (entry & 0xfffff000u) + (linear >> 12 & 1023) * 4, p->kind, &place))
+        return false;
     entry = place_read(cpu, &place, 4);
     if (!(entry & PTE_P)) return fault(cpu, p, 0, walk);
     p->rights &= entry;
@@ -306,7 +314,8 @@ again:
 }
 
 /* What ENTRY and the levels above it allow, in the way of allowed(). */
-static ALWAYS_INLINE u32 leaf_rights(const struct vcpu *cpu, enum tlb_mode mode, bool user, bool writable, bool nx)
+static ALWAYS_INLINE u32 leaf_rights(const struct vcpu *cpu, enum tlb_mode mode, bool user,
+                                     bool writable, bool nx)
 {
     bool supervisor = mode != TLB_USER;
     bool reach = supervisor ? !(user && mode == TLB_KERNEL && (cpu->cr4 & CR4_SMAP)) : user;
@@ -315,12 +324,14 @@ static ALWAYS_INLINE u32 leaf_rights(const struct vcpu *cpu, enum tlb_mode mode,
     return (reach ? TLB_PRESENT : 0) | (write ? TLB_WRITABLE : 0) | (run ? TLB_EXECUTABLE : 0);
 }
 
-/* A walk from the paging-structure cache that finds nothing to set; anything else is walk_wide's. */
-static ALWAYS_INLINE bool walk_known(struct vcpu *cpu, u64 linear, enum access access, enum tlb_mode mode,
-                                     struct walk *walk)
+/* A walk from the paging-structure cache that finds nothing to set; anything else is
+ * walk_wide's. */
+static ALWAYS_INLINE bool walk_known(struct vcpu *cpu, u64 linear, enum access access,
+                                     enum tlb_mode mode, struct walk *walk)
 {
     static const u32 needed[] = {
-        [ACCESS_READ] = TLB_PRESENT, [ACCESS_WRITE] = TLB_WRITABLE, [ACCESS_EXECUTE] = TLB_EXECUTABLE};
+        [ACCESS_READ] = TLB_PRESENT, [ACCESS_WRITE] = TLB_WRITABLE,
+        [ACCESS_EXECUTE] = TLB_EXECUTABLE};
     const struct tlb *tlb = cpu->tlb;
     unsigned slot = linear >> 21 & (TLB_DIRECTORIES - 1);
     u64 key = tlb->directory[slot].key;
@@ -330,16 +341,21 @@ static ALWAYS_INLINE bool walk_known(struct vcpu *cpu, u64 linear, enum access a
     if (!large) at += (linear >> 12 & 511) * 8;
     u64 entry = le64(__atomic_load_n((const u64 *)(const void *)at, __ATOMIC_ACQUIRE));
     u64 must = PTE_P | PTE_A | (access == ACCESS_WRITE ? PTE_D : 0) | (large ? PTE_PS : 0);
-    u64 bad = (~cpu->physical_mask & PTE_ADDRESS) | (large ? 0x1fe000 : 0) | (cpu->efer & EFER_NXE ? 0 : PTE_NX);
+    u64 bad = (~cpu->physical_mask & PTE_ADDRESS) | (large ? 0x1fe000 : 0) |
+              (cpu->efer & EFER_NXE ? 0 : PTE_NX);
     if (unlikely((entry & must) != must || (entry & bad))) return false;
     u32 rights = leaf_rights(cpu, mode, (key & DIRECTORY_U) && (entry & PTE_U),
-                             (key & DIRECTORY_W) && (entry & PTE_W), (key & DIRECTORY_NX) || (entry & PTE_NX));
+                             (key & DIRECTORY_W) && (entry & PTE_W),
+                             (key & DIRECTORY_NX) || (entry & PTE_NX));
     if (unlikely(!(rights & needed[access]))) return false;
     if (!(entry & PTE_D)) rights &= ~(u32)TLB_WRITABLE;
     walk->flags = (rights & (TLB_WRITABLE | TLB_EXECUTABLE)) |
-                  ((entry & PTE_G) && (cpu->cr4 & CR4_PGE) ? TLB_GLOBAL : 0) | (large ? TLB_LARGE : 0);
+                  ((entry & PTE_G) && (cpu->cr4 & CR4_PGE) ? TLB_GLOBAL : 0) |
+                  (large ? TLB_LARGE : 0);
     walk->physical = entry & PTE_ADDRESS;
-    if (large) walk->physical = (entry & PTE_ADDRESS & ~(MIB(2) - 1)) | (linear & (MIB(2) - 1) & PAGE_MASK);
+    if (large)
+        walk->physical =
+            (entry & PTE_ADDRESS & ~(MIB(2) - 1)) | (linear & (MIB(2) - 1) & PAGE_MASK);
     walk->large_shift = large ? 21 : 0;
     walk->user = (key & DIRECTORY_U) && (entry & PTE_U);
     walk->error = 0;
@@ -349,7 +365,8 @@ static ALWAYS_INLINE bool walk_known(struct vcpu *cpu, u64 linear, enum access a
 bool mmu_walk(struct vcpu *cpu, u64 linear, enum access access, enum tlb_mode mode,
               enum walk_kind kind, struct walk *walk)
 {
-    if (kind != WALK_PROBE && (cpu->efer & EFER_LMA) && walk_known(cpu, linear, access, mode, walk)) return true;
+    if (kind != WALK_PROBE && (cpu->efer & EFER_LMA) && walk_known(cpu, linear, access, mode, walk))
+        return true;
     struct progress p = {.rights = ~(u64)0, .kind = kind, .access = access, .mode = mode};
     walk->flags = 0;
     walk->large_shift = 0;
@@ -374,8 +391,8 @@ bool mmu_walk(struct vcpu *cpu, u64 linear, enum access access, enum tlb_mode mo
         log_to(cpu->log, LOG_MMU, "cpu%u: page fault at %016llx, error %x", cpu->index,
                (unsigned long long)linear, walk->error);
     else if (kind == WALK_ACCESS) /* the others may not call a library */
-        log_to(cpu->log, LOG_MMU, "cpu%u: walk of %016llx to %016llx", cpu->index, (unsigned long long)linear,
-               (unsigned long long)walk->physical);
+        log_to(cpu->log, LOG_MMU, "cpu%u: walk of %016llx to %016llx", cpu->index,
+               (unsigned long long)linear, (unsigned long long)walk->physical);
     return done;
 }
 
@@ -383,7 +400,8 @@ static unsigned entries_wide(struct vcpu *cpu, u64 linear, unsigned level, u64 t
 {
     unsigned n = 0;
     for (;; level--) {
-        place[n++] = (table + (linear >> (3 + 9 * level) & 511) * 8) & cpu->a20_mask & cpu->physical_mask;
+        place[n++] =
+            (table + (linear >> (3 + 9 * level) & 511) * 8) & cpu->a20_mask & cpu->physical_mask;
         u64 entry = bus_memory_read_as(cpu->bus, place[n - 1], 8, cpu_sees_smram(cpu));
         if (!(entry & PTE_P) || level == 1 || (entry & PTE_PS)) return n;
         table = entry & PTE_ADDRESS;

@@ -38,7 +38,8 @@ typedef unsigned __int128 u128;
 #define HOST_LITTLE_ENDIAN 0
 #endif
 
-/* Whether this host's processors keep loads and stores in order as x86's do: only a load may pass earlier stores. */
+/* Whether this host's processors keep loads and stores in order as x86's do: only a load may pass
+ * earlier stores. */
 #if defined(__x86_64__) || defined(__s390x__)
 #define HOST_X86_ORDER 1
 #else
@@ -78,9 +79,10 @@ static ALWAYS_INLINE void st64(void *p, u64 v) { v = le64(v); memcpy(p, &v, 8); 
 #endif
 
 /*
- * In x86's order, which guests rely on and so do drivers against a device that works on a thread of its own:
- * where the host's is weaker an aligned load acquires and an aligned store releases (compilers make that LDAR
- * and STLR of AArch64; LDAPR is enough and taken when -march has it); beside others stands a fence.
+ * In x86's order, which guests rely on and so do drivers against a device that works on a thread of
+ * its own: where the host's is weaker an aligned load acquires and an aligned store releases
+ * (compilers make that LDAR and STLR of AArch64; LDAPR is enough and taken when -march has it);
+ * beside others stands a fence.
  * One access each, so that nobody sees half of an aligned number.
  */
 static GUEST_ACCESS u8 guest_ld8(const void *p)

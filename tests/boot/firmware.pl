@@ -1,6 +1,7 @@
 #!/usr/bin/perl
-# A machine with no system: the firmware's words on the screen and its picture, the ways to start, stop, reset
-# and leave a machine and their exit statuses, every kind of serial endpoint, and UEFI firmware in flash.
+# A machine with no system: the firmware's words on the screen and its picture, the ways to start,
+# stop, reset and leave a machine and their exit statuses, every kind of serial endpoint, and UEFI
+# firmware in flash.
 use strict;
 use warnings;
 use Guest;
@@ -15,9 +16,10 @@ use Time::HiRes qw(sleep time);
 my $dir = tempdir(CLEANUP => 1);
 my @small = ('-m', '16', '-nic', 'none');
 
-# A floppy whose boot sector says BOOTED on the first serial port and on the screen and then does as told:
-# keys and serial bytes are repeated on both; F is a triple fault, R a reset by the keyboard controller, C one
-# by port CF9h, X writes 10h to port 501h; the power button prints P and powers off (S5 by the PIIX4's PM block).
+# A floppy whose boot sector says BOOTED on the first serial port and on the screen and then does as
+# told: keys and serial bytes are repeated on both; F is a triple fault, R a reset by the keyboard
+# controller, C one by port CF9h, X writes 10h to port 501h; the power button prints P and powers
+# off (S5 by the PIIX4's PM block).
 my $sector = pack 'H*', join '', qw(
     31c08ed88ed0bc007cfcfbbe897cac84c07405e85f00ebf6b401cd167407b400
     cd16e85000ba0006edf6c4017527bafd03eca80174e2baf803ece838003c4674
@@ -37,17 +39,20 @@ sub png_size {
     my ($path) = @_;
     open my $p, '<:raw', $path or return ();
     read $p, my $head, 33;
-    return $head =~ /\A\x89PNG\r\n\x1a\n....IHDR(....)(....)/s ? (unpack('N', $1), unpack('N', $2)) : ();
+    return $head =~ /\A\x89PNG\r\n\x1a\n....IHDR(....)(....)/s ? (unpack('N', $1),
+        unpack('N', $2)) : ();
 }
 
 # --- SeaBIOS with nothing to start ---
 {
     my $g = Guest->start(args => [@small], monitor => 1, no_serial => 1);
-    ok($g->screen(qr/No bootable device/, 90), 'SeaBIOS: "No bootable device" on the screen') or diag $g->{screen};
+    ok($g->screen(qr/No bootable device/, 90), 'SeaBIOS: "No bootable device" on the screen')
+        or diag $g->{screen};
     like($g->{screen}, qr/SeaBIOS \(version/, 'SeaBIOS says its version');
     is($g->monitor("screendump $dir/a.png"), '', 'screendump');
     is_deeply([png_size("$dir/a.png")], [720, 400], 'the picture has 720x400 points');
-    like($g->monitor("screendump $dir/none/a.png"), qr/\AError: .*none/, 'a picture that cannot be written is said');
+    like($g->monitor("screendump $dir/none/a.png"), qr/\AError: .*none/,
+        'a picture that cannot be written is said');
     $g->monitor('quit');
     is($g->wait_exit(20), 0, 'quit: exit status 0');
 }
@@ -62,7 +67,8 @@ sub png_size {
     like($g->monitor('info status'), qr/running/, 'cont: running');
     ok($g->screen(qr/BOOTED/, 10), 'its word is on the screen too');
     $g->type("Hello, 1:2\n");
-    ok($g->expect(qr/Hello, 1:2\r/, 20), 'sendkey: keys arrive, in order, with shift') or diag $g->tail;
+    ok($g->expect(qr/Hello, 1:2\r/, 20), 'sendkey: keys arrive, in order, with shift')
+        or diag $g->tail;
     $g->monitor('stop');
     $g->send('ab');
     ok(!$g->expect(qr/ab/, 1), 'stop: stands still');
@@ -123,7 +129,8 @@ sub echoes {
 sub free_port { return IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1')->sockport }
 sub connected { my ($make) = @_; for (1 .. 100 * $Guest::slow) { my $s = $make->(); return $s if $s; sleep 0.1 } return undef }
 {
-    my $g = Guest->start(args => [@boot, '-serial', "file:$dir/serial"], no_serial => 1, monitor => 1);
+    my $g = Guest->start(args => [@boot, '-serial', "file:$dir/serial"], no_serial => 1,
+        monitor => 1);
     ok($g->screen(qr/BOOTED/, 60), '-serial file: starts');
     $g->monitor('quit');
     $g->wait_exit(20);
@@ -151,7 +158,8 @@ sub connected { my ($make) = @_; for (1 .. 100 * $Guest::slow) { my $s = $make->
 }
 {
     my $port = free_port();
-    my $g = Guest->start(args => [@boot, '-serial', "tcp:127.0.0.1:$port,server,nowait", '-S'], no_serial => 1, monitor => 1);
+    my $g = Guest->start(args => [@boot, '-serial', "tcp:127.0.0.1:$port,server,nowait", '-S'],
+        no_serial => 1, monitor => 1);
     my $s = connected(sub { IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port) });
     $g->monitor('cont');
     echoes($s, '-serial tcp:…,server,nowait') if ok($s, '-serial tcp: connects');
@@ -159,7 +167,8 @@ sub connected { my ($make) = @_; for (1 .. 100 * $Guest::slow) { my $s = $make->
 }
 {
     my $listen = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1') or die;
-    my $g = Guest->start(args => [@boot, '-serial', 'tcp:127.0.0.1:' . $listen->sockport], no_serial => 1);
+    my $g = Guest->start(args => [@boot, '-serial', 'tcp:127.0.0.1:' . $listen->sockport],
+        no_serial => 1);
     $listen->timeout(20 * $Guest::slow);
     my $s = $listen->accept;
     echoes($s, '-serial tcp: as a client') if ok($s, '-serial tcp: calls us');
@@ -169,7 +178,8 @@ sub connected { my ($make) = @_; for (1 .. 100 * $Guest::slow) { my $s = $make->
 # --- a forwarded port where nobody listens in the guest ---
 {
     my $port = free_port();
-    my $g = Guest->start(args => ['-m', '16', '-boot', 'a', '-fda', $floppy, '-snapshot', '-nic', "user,hostfwd=tcp:127.0.0.1:$port-:22"]);
+    my $g = Guest->start(args => ['-m', '16', '-boot', 'a', '-fda', $floppy, '-snapshot', '-nic',
+        "user,hostfwd=tcp:127.0.0.1:$port-:22"]);
     ok(booted($g), 'hostfwd: starts') or diag $g->tail;
     my $s = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port);
     ok($s, 'hostfwd: the port is open here');
@@ -188,7 +198,8 @@ SKIP: {
     skip 'no OVMF here', 3 unless $code && -r $vars;
     copy($vars, "$dir/vars.fd") or die;
     chmod 0600, "$dir/vars.fd";
-    my $g = Guest->start(args => ['-m', '128', '-nic', 'none', '-drive', "if=pflash,format=raw,readonly=on,file=$code",
+    my $g = Guest->start(args => ['-m', '128', '-nic', 'none', '-drive',
+        "if=pflash,format=raw,readonly=on,file=$code",
         '-drive', "if=pflash,format=raw,file=$dir/vars.fd"], monitor => 1);
     ok($g->expect(qr/BdsDxe|UEFI Interactive Shell|Shell>/, 400), 'OVMF: starts a boot option or its shell')
         or diag $g->tail, $g->monitor('info registers');

@@ -66,7 +66,8 @@ sub kernel {
 sub start {
     my ($class, %o) = @_;
     my $socket = "$dir/gdb" . ++$Gdb::count;
-    my $guest = Guest->start(%o, args => ['-m', 64, '-nic', 'none', '-monitor', 'none', '-gdb', "unix:$socket", @{ $o{args} }]);
+    my $guest = Guest->start(%o, args => ['-m', 64, '-nic', 'none', '-monitor', 'none', '-gdb',
+        "unix:$socket", @{ $o{args} }]);
     for (1 .. 200 * $Guest::slow) { last if -S $socket; sleep 0.05 }
     return bless { guest => $guest, socket => $socket, dir => $dir }, $class;
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/perl
-# A guest that writes garbage to every port and register there is: whatever it does, the emulator goes on or
-# leaves in good order. perl tests/fuzz/ports.pl [-seed N] [-seconds N]; quick: 5 s, long: 60 s.
+# A guest that writes garbage to every port and register there is: whatever it does, the emulator
+# goes on or leaves in good order. perl tests/fuzz/ports.pl [-seed N] [-seconds N]; quick: 5 s,
+# long: 60 s.
 use strict;
 use warnings;
 use File::Temp qw(tempdir);
@@ -24,20 +25,28 @@ my $each = $only ? $seconds : $long ? 7.5 : 2.5; # a run: another seed, another 
 my $dir = tempdir(CLEANUP => 1);
 my $guest = "$dir/ports.elf";
 my @build = (qw(-m32 -march=i586 -O2 -Wall -Wextra -Werror -ffreestanding -fno-pic -fno-pie -no-pie -fno-stack-protector),
-    qw(-fno-asynchronous-unwind-tables -nostdlib -static), "-Wl,-N,-Ttext=0x200000,--build-id=none,-z,noexecstack,--no-warn-rwx-segments");
+    qw(-fno-asynchronous-unwind-tables -nostdlib -static),
+    "-Wl,-N,-Ttext=0x200000,--build-id=none,-z,noexecstack,--no-warn-rwx-segments");
 my $cc = X86::compiler() or plan skip_all => $X86::missing;
-system("$cc @build -o $guest $source/tests/fuzz/guest/ports.c") == 0 or die 'the guest does not compile';
+system("$cc @build -o $guest $source/tests/fuzz/guest/ports.c") == 0
+    or die 'the guest does not compile';
 
 sub slurp { my ($path) = @_; open my $f, '<:raw', $path or return ''; local $/; return scalar <$f> }
 sub sparse { my ($name, $size) = @_; open my $f, '>', "$dir/$name" or die; truncate $f, $size; close $f; return "$dir/$name" }
 
-my ($disk, $disk2, $cd, $floppy) = (sparse('disk', 32 << 20), sparse('disk2', 8 << 20), sparse('cd', 4 << 20), sparse('floppy', 1440 << 10));
+my ($disk, $disk2, $cd, $floppy) = (sparse('disk', 32 << 20), sparse('disk2', 8 << 20),
+    sparse('cd', 4 << 20), sparse('floppy', 1440 << 10));
 my @boards = (
-    ['-drive', "file=$disk,format=raw", '-cdrom', $cd, '-fda', $floppy, '-nic', 'user,restrict=on,model=e1000', '-parallel', 'file:/dev/null'],
-    ['-drive', "file=$disk,if=virtio,format=raw", '-drive', "file=$disk2,if=none,id=two,format=raw", '-device', 'virtio-blk-pci,drive=two',
-     '-nic', 'user,restrict=on,model=virtio-net-pci', '-device', 'virtio-rng-pci', '-device', 'virtio-balloon-pci', '-smp', 2],
-    ['-hda', $disk, '-hdb', $disk2, '-cdrom', $cd, '-device', 'virtio-rng-pci', '-vga', 'none', '-nic', 'none', '-no-hpet'],
-    ['-hda', $disk, '-nic', 'user,restrict=on', '-d', 'guest_errors,unimp,int,mmu,device,ioport,mmio,net,disk', '-D', '/dev/null'],
+    ['-drive', "file=$disk,format=raw", '-cdrom', $cd, '-fda', $floppy, '-nic',
+    'user,restrict=on,model=e1000', '-parallel', 'file:/dev/null'],
+    ['-drive', "file=$disk,if=virtio,format=raw", '-drive', "file=$disk2,if=none,id=two,format=raw",
+    '-device', 'virtio-blk-pci,drive=two',
+     '-nic', 'user,restrict=on,model=virtio-net-pci', '-device', 'virtio-rng-pci', '-device',
+     'virtio-balloon-pci', '-smp', 2],
+    ['-hda', $disk, '-hdb', $disk2, '-cdrom', $cd, '-device', 'virtio-rng-pci', '-vga', 'none',
+    '-nic', 'none', '-no-hpet'],
+    ['-hda', $disk, '-nic', 'user,restrict=on', '-d',
+    'guest_errors,unimp,int,mmu,device,ioport,mmio,net,disk', '-D', '/dev/null'],
 );
 
 # One run with SEED: what was wrong ('' if nothing), and how many heartbeats.
@@ -45,7 +54,8 @@ sub one {
     my ($number) = @_;
     my $beat = "$dir/beat";
     my $board = $boards[$number % @boards];
-    my @command = ($emulator, qw(-m 64 -display none -serial null -monitor none -snapshot), '-kernel', $guest, '-append', "seed=$number",
+    my @command = ($emulator, qw(-m 64 -display none -serial null -monitor none -snapshot),
+        '-kernel', $guest, '-append', "seed=$number",
         '-debugcon', "file:$beat", @$board);
     unlink $beat;
     my $pid = fork();
@@ -71,7 +81,8 @@ sub one {
         unless (defined $status) { kill 'ABRT', $pid; waitpid $pid, 0; $status = $? }
     }
     my ($beats, $output) = (slurp($beat), slurp("$dir/out"));
-    note "$number: ", length $beats, ' heartbeats, ', ($beats =~ tr/S//), ' starts', $ended ? ', the guest ended the run' : '';
+    note "$number: ", length $beats, ' heartbeats, ', ($beats =~ tr/S//), ' starts',
+        $ended ? ', the guest ended the run' : '';
     return '' if $status == 0 && $began;
     my $why = !$began ? 'the guest did not start' : $status & 127 ? 'killed by signal ' . ($status & 127) : 'exit status ' . ($status >> 8);
     return "$why\n@command\n" . substr $output, -3000;
@@ -81,6 +92,7 @@ my ($until, $runs) = (time + $seconds, 0);
 while ($runs == 0 || (time < $until && !$only)) {
     my $number = $seed + $runs++;
     my $wrong = one($number);
-    is($wrong, '', "seed $number") or diag "replay: perl tests/fuzz/ports.pl -seed $number -seconds 20";
+    is($wrong, '', "seed $number")
+        or diag "replay: perl tests/fuzz/ports.pl -seed $number -seconds 20";
 }
 done_testing;

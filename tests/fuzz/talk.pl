@@ -1,7 +1,9 @@
 #!/usr/bin/perl
-# Clients that say anything: the gdb stub, the monitor and the control socket of a machine that runs, each given what its
-# protocol has, at random and damaged. Whatever comes, the emulator lives, and serves the next client.
-# perl tests/fuzz/talk.pl [-seed N] [-seconds N] [-only gdb|monitor|qmp]; quick: 2 s each, long: 60 s each.
+# Clients that say anything: the gdb stub, the monitor and the control socket of a machine that
+# runs, each given what its protocol has, at random and damaged. Whatever comes, the emulator lives,
+# and serves the next client.
+# perl tests/fuzz/talk.pl [-seed N] [-seconds N] [-only gdb|monitor|qmp]; quick: 2 s each, long: 60
+# s each.
 use strict;
 use warnings;
 use Cwd qw(abs_path);
@@ -48,15 +50,20 @@ sub damaged { # a byte more, less, or another
 
 my @monitor_names;
 sub monitor_word {
-    return one_of(number(), sprintf('0x%x', rand 2**32), '$rip', '$eax', '$nothing', '$cr3+4*(2-1)', '(((1', '1/0', '-a', '-f', '-x', 'ide1-cd0', 'cd.iso', 'e1000', 'net0',
-        'lapic', 'mc146818rtc', 'cpu0', 'ctrl-alt-f1', 'a-b-c-d-e', 'on', 'off', 'f1', 'f2', 'raw', 'retain', 'int,exec', 'none', '"a b', '"q\\"x"', '*(int*)4', "'x'",
-        'current', 'cr3=5', 'cr3=current', 'pte', 'mmio', 'port', 'mode', 'exception', 'msr', 'rw', 'all', 'tcp::0-:22', 'tcp:127.0.0.1:1-:1', 'x' x rand 300);
+    return one_of(number(), sprintf('0x%x', rand 2**32), '$rip', '$eax', '$nothing', '$cr3+4*(2-1)',
+        '(((1', '1/0', '-a', '-f', '-x', 'ide1-cd0', 'cd.iso', 'e1000', 'net0',
+        'lapic', 'mc146818rtc', 'cpu0', 'ctrl-alt-f1', 'a-b-c-d-e', 'on', 'off', 'f1', 'f2', 'raw',
+        'retain', 'int,exec', 'none', '"a b', '"q\\"x"', '*(int*)4', "'x'",
+        'current', 'cr3=5', 'cr3=current', 'pte', 'mmio', 'port', 'mode', 'exception', 'msr', 'rw',
+        'all', 'tcp::0-:22', 'tcp:127.0.0.1:1-:1', 'x' x rand 300);
 }
 sub monitor_message {
     my $command = one_of(@monitor_names);
-    $command .= one_of('', '/x', '/10i', '/4xg', '/99999999x', '/zz', '/3c', '/', '/-5d') if $command =~ /^(x|xp|p|print|i)$/;
+    $command .= one_of('', '/x', '/10i', '/4xg', '/99999999x', '/zz', '/3c', '/', '/-5d')
+        if $command =~ /^(x|xp|p|print|i)$/;
     $command .= ' ' . monitor_word() for 1 .. rand 4;
-    my $keys = one_of('', '', "\t", "\t\t", "\x01\x0b", "\e[A", "\e[B\e[D", "\x10", "\x03", "\x12ab", "\x17", "\x7f" x 5, "\e[3~", "\e[999999999~", "\e[");
+    my $keys = one_of('', '', "\t", "\t\t", "\x01\x0b", "\e[A", "\e[B\e[D", "\x10", "\x03",
+        "\x12ab", "\x17", "\x7f" x 5, "\e[3~", "\e[999999999~", "\e[");
     return damaged("$command$keys") . one_of("\n", "\r", "\r\n", "\n\n");
 }
 
@@ -65,17 +72,21 @@ sub qmp_value {
     my ($type, $depth) = @_;
     my $t = $qmp_type{$type};
     my $meta = $t && rand() > 0.1 ? $t->{'meta-type'} : '';
-    return one_of(undef, JSON::PP::true, 5, -1, 1e300, 'text', [], {}, "\x{e9}\x{0}") if !$meta || $depth > 6;
+    return one_of(undef, JSON::PP::true, 5, -1, 1e300, 'text', [], {}, "\x{e9}\x{0}")
+        if !$meta || $depth > 6;
     return one_of(@{ $t->{values} }) if $meta eq 'enum';
     return [map { qmp_value($t->{'element-type'}, $depth + 1) } 1 .. rand 4] if $meta eq 'array';
     if ($meta eq 'object') {
         my @members = @{ $t->{members} };
-        push @members, map { @{ $qmp_type{ $_->{type} }{members} } } one_of(@{ $t->{variants} }) if $t->{tag};
-        return { map { $_->{name} => qmp_value($_->{type}, $depth + 1) } grep { !exists $_->{default} || rand() < 0.4 } @members };
+        push @members, map { @{ $qmp_type{ $_->{type} }{members} } } one_of(@{ $t->{variants} })
+            if $t->{tag};
+        return { map { $_->{name} => qmp_value($_->{type}, $depth + 1) }
+            grep { !exists $_->{default} || rand() < 0.4 } @members };
     }
     my $kind = $t->{'json-type'};
     return $kind eq 'int' ? 0 + one_of(0, 1, -1, 0x101000, 4096, 2**40, int rand 2**31, 9223372036854775807) : $kind eq 'boolean' ? one_of(JSON::PP::true, JSON::PP::false) :
-        one_of('f1', 'ide1-cd0', 'cd.iso', 'net0', 'e1000', '/machine', '/machine/lapic', 'device', 'cmos', 'info status', 'x/4i $pc', 'x' x rand 500, "\x{20ac}");
+        one_of('f1', 'ide1-cd0', 'cd.iso', 'net0', 'e1000', '/machine', '/machine/lapic', 'device',
+            'cmos', 'info status', 'x/4i $pc', 'x' x rand 500, "\x{20ac}");
 }
 sub qmp_message {
     my $command = one_of(@qmp_commands);
@@ -88,15 +99,18 @@ sub qmp_message {
 sub gdb_message {
     my @simple = ('?', 'g', 'qSupported:swbreak+;hwbreak+;xmlRegisters=i386', 'QStartNoAckMode', 'qfThreadInfo', 'qsThreadInfo', 'qC', 'qAttached', 'vCont?', 'vMustReplyEmpty',
         'vCtrlC', '!', 'D', 'D;1', 'vCont;c', 'vCont;s:1', 'vCont;s:2;c', 'c', 's', 'vCont;r101000,102000:1', 'Hg0', 'Hg1', 'Hg2', 'Hc-1', 'T1', 'T2', 'R00', 'qqemu.sstepbits', 'qqemu.sstep',
-        'Qqemu.sstep=' . int rand 9, 'Qqemu.PhyMemMode:' . int rand 3, 'qqemu.PhyMemMode', 'qThreadExtraInfo,1', 'QThreadEvents:1', 'X101000,0:', 'qOffsets', 'qSymbol::', 'qTStatus');
+        'Qqemu.sstep=' . int rand 9, 'Qqemu.PhyMemMode:' . int rand 3, 'qqemu.PhyMemMode',
+        'qThreadExtraInfo,1', 'QThreadEvents:1', 'X101000,0:', 'qOffsets', 'qSymbol::', 'qTStatus');
     my $packet = one_of(
         (map { one_of(@simple) } 1 .. 4),
         sprintf('m%s,%s', hex_number(), hex_number()),
         sprintf('M%s,4:%08x', hex_number(), rand 2**32),
         sprintf('X%s,3:}#}%s', hex_number(), 'ab'),
         sprintf('p%x', rand 100),
-        sprintf('P%x=%s', rand 100, unpack('H*', pack('Q<2', map { one_of(0, 1, 2**32, int rand 2**31, 0x101000) } 1, 2))),
-        sprintf('%s%d,%s,%s', one_of('Z', 'Z', 'z'), rand 6, hex_number(), one_of(1, 2, 4, 8, hex_number())),
+        sprintf('P%x=%s', rand 100,
+            unpack('H*', pack('Q<2', map { one_of(0, 1, 2**32, int rand 2**31, 0x101000) } 1, 2))),
+        sprintf('%s%d,%s,%s', one_of('Z', 'Z', 'z'), rand 6, hex_number(), one_of(1, 2, 4, 8,
+            hex_number())),
         sprintf('Z%d,10104b,1;X%s', rand 2, join '', map { my $n = 1 + int rand 20; sprintf '%x,%s', $n, join '', map { sprintf '%02x', one_of(0x22, 0x23, 0x24, 0x25, 0x26, 0x27, 0x02, 0x04, 0x09, 0x17, 0x1a, 0x20, 0x21, 0x28, int rand 256) } 1 .. $n } 0 .. rand 2),
         sprintf('qSearch:memory:%s;%s;%s', hex_number(), one_of(1, 8, '1000', hex_number()), 'abc'),
         sprintf('qCRC:%s,%s', hex_number(), one_of(4, '1000', hex_number())),
@@ -105,7 +119,8 @@ sub gdb_message {
         sprintf('vCont;%s', join ';', map { one_of('c', 's', 'r1,2', 't', 'C05') . one_of('', ':1', ':2', ':-1', ':p1.1') } 0 .. rand 3));
     return "\x03" if rand() < 0.05;
     my $text = damaged($packet);
-    return one_of('', '+', '-', '') . sprintf '$%s#%02x', $text, (unpack('%8C*', $text) ^ (rand() < 0.03 ? 1 : 0));
+    return one_of('', '+', '-', '') . sprintf '$%s#%02x', $text,
+        (unpack('%8C*', $text) ^ (rand() < 0.03 ? 1 : 0));
 }
 
 # --- the machine, and a client after the other ---
@@ -113,8 +128,11 @@ sub gdb_message {
 sub begin {
     $machine->stop if $machine;
     unlink glob "$dir/*.socket";
-    $machine = Guest->start(monitor => 1, args => ['-m', 32, '-smp', 2, '-nic', 'user,id=net0,restrict=on', '-device', 'virtio-balloon-pci', '-kernel', $kernel, '-no-shutdown',
-        '-gdb', "unix:$dir/gdb.socket", '-qmp', "unix:$dir/qmp.socket,server=on,wait=off", '-chardev', "socket,id=m,path=$dir/monitor.socket,server=on,wait=off", '-mon', 'm']);
+    $machine = Guest->start(monitor => 1, args => ['-m', 32, '-smp', 2, '-nic',
+        'user,id=net0,restrict=on', '-device', 'virtio-balloon-pci', '-kernel', $kernel,
+        '-no-shutdown',
+        '-gdb', "unix:$dir/gdb.socket", '-qmp', "unix:$dir/qmp.socket,server=on,wait=off",
+        '-chardev', "socket,id=m,path=$dir/monitor.socket,server=on,wait=off", '-mon', 'm']);
     for (1 .. 200 * $Guest::slow) { last if $machine->monitor('p/x $pc') =~ /0x10104[bc]/; sleep 0.05 }
     return $machine;
 }
@@ -171,12 +189,14 @@ for my $kind (grep { !$o{-only} || $_ eq $o{-only} } qw(gdb monitor qmp)) {
     }
     is($wrong, '', "$kind: the emulator lives") or diag $machine->{errors};
     unlike($machine->{errors}, qr/Sanitizer|runtime error/, "$kind: nothing for the sanitizers");
-    cmp_ok($heard, '>', $clients * 10, "$kind: $clients clients with $messages messages were answered");
+    cmp_ok($heard, '>', $clients * 10,
+        "$kind: $clients clients with $messages messages were answered");
     next if $wrong;
     $machine->monitor($_) for 'delete all', 'stop', 'system_reset', 'cont';
     my $back = 0;
     for (1 .. 300 * $Guest::slow) { last if $back = $machine->monitor('p/x $pc') =~ /0x10104[bc]/; sleep 0.1 }
-    ok($back, "$kind: and the machine starts anew") or diag $machine->monitor('info status'), $machine->monitor('info registers'), $machine->monitor('stops');
+    ok($back, "$kind: and the machine starts anew") or diag $machine->monitor('info status'),
+        $machine->monitor('info registers'), $machine->monitor('stops');
 }
 $machine->monitor('quit');
 is($machine->wait_exit(20), 0, 'quit');
