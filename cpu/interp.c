@@ -484,7 +484,13 @@ bool interp_next(struct vcpu *cpu, const struct insn *insn)
 
 bool interp_link(struct vcpu *cpu, const struct insn *insn)
 {
-    cpu->rip = insn->fn == interp_fall ? cpu_next_ip(cpu, insn) : interp_target(cpu, insn);
+    bool falls = insn->fn == interp_fall;
+    cpu->rip = falls ? cpu_next_ip(cpu, insn) : interp_target(cpu, insn);
+    if (unlikely(!cpu_is_canonical(cpu->rip)) && !falls) { /* #GP at the branch: it is taken back */
+        cpu->icount -= INSN_INDEX(insn) + 1;
+        if (insn->op == OP_CALL) cpu->regs[RSP] += 8;
+        INTERP_MUSTTAIL return interp_end_near(cpu, insn);
+    }
     if (unlikely(interp_hurried(cpu)) || insn == cpu->blocks->scratch ||
         insn == cpu->blocks->scratch + 1)
         return true;

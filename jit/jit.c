@@ -368,13 +368,14 @@ static const u8 *refuse(struct jit_cpu *j, const struct jsite *site)
     return stop(j, ENGINE_RAN);
 }
 
-/* Not canonical: the branch's own #GP, raised by its semantics; rSP is as behind it. */
+/* Not canonical: a branch's own #GP, so it is taken back; else the #GP of fetching there, the main loop's. */
 static const u8 *lookup(struct jit_cpu *j, struct jsite *site)
 {
     struct vcpu *cpu = j->cpu;
     if (likely(cpu_is_canonical(cpu->rip))) return go_on(j, site);
+    if (site->kind != SITE_CROSS || site->want == CROSS_FALL) return stop(j, ENGINE_RAN);
     cpu->icount -= site->index + 1u;
-    if (site->want) cpu->regs[RSP] += 8;
+    if (site->want == CROSS_CALL) cpu->regs[RSP] += 8;
     return refuse(j, site);
 }
 

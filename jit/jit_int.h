@@ -111,6 +111,9 @@ enum site_kind {
     SITE_HOT,      /* a tier 1 unit has gone back often */
 };
 
+/* What led out of the page. */
+enum cross_by { CROSS_FALL, CROSS_JUMP, CROSS_CALL };
+
 /* A place where translated code calls C. */
 struct jsite {
     union {
@@ -124,7 +127,7 @@ struct jsite {
     u16 mode;           /* SITE_LINK: the mode it leads to, as in a block's key */
     u16 index;          /* instructions in front that icount does not yet have */
     u8 kind;
-    u8 want;            /* SITE_VECTORS: vectors_live wanted. SITE_CROSS, SITE_LOOKUP: it is a CALL's */
+    u8 want;            /* SITE_VECTORS: vectors_live wanted. SITE_CROSS: enum cross_by */
     i32 way;            /* SITE_CROSS: bytes from the page to the target's */
 };
 

@@ -42,14 +42,21 @@ static void cold_way(struct lower *l, i64 target, u32 site)
     jump_there(l, e, 0);
 }
 
-void cross_lower(struct lower *l, const struct uop *u, i64 target)
+static enum cross_by crossed_by(const struct uop *u, i64 target)
+{
+    if (u->op == UOP_CALL) return CROSS_CALL;
+    return u->op == UOP_JMP || target != (i64)u->insn->pos + u->insn->length ? CROSS_JUMP : CROSS_FALL;
+}
+
+void cross_lower(struct lower *l, const struct uop *u, i64 target, unsigned counted)
 {
     struct x64 *e = &l->hot, *cold = &l->cold;
     u32 site = site_new(l, SITE_CROSS, u);
     struct jsite *s = &l->j->sites[site];
     s->cell = cell_new(cold);
     s->way = way_to(target);
-    s->want = u->op == UOP_CALL;
+    s->want = crossed_by(u, target);
+    s->index = (u16)(counted - 1);
     x64_mov_load(e, 8, H_R10, AT_REG(REG_IP_BASE));
     x64_mov_load(e, 8, H_R9, AT_STATE(jump_sign));
     x64_alu(e, X64_XOR, 8, H_R9, x64_reg(H_R10));

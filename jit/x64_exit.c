@@ -211,11 +211,10 @@ void exit_direct(struct lower *l, const struct uop *u, i64 target, unsigned coun
         return;
     }
     if (!l->t->segmented) {
-        cross_lower(l, u, target);
+        cross_lower(l, u, target, l->c.pending + count);
         return;
     }
     u32 site = site_new(l, SITE_LOOKUP, u);
-    l->j->sites[site].want = u->op == UOP_CALL;
     x64_mov_imm32(e, H_R10, ip);
     x64_mov_store(e, 8, AT_CPU(rip), H_R10);
     linear_target(l);

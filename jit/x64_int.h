@@ -138,8 +138,8 @@ void flags_written(struct lower *l, const struct uop *u, enum recipe_kind kind);
 #define AT_JUMP(member) \
     x64_sib(H_RSP, H_R9, 0, STATE_AT + (i64)(offsetof(struct jit_state, jumps) + offsetof(struct jump, member)))
 
-/* x64_cross.c: TARGET is an offset from the page's start, outside of it. */
-void cross_lower(struct lower *l, const struct uop *u, i64 target);
+/* x64_cross.c: TARGET is an offset from the page's start, outside of it; COUNTED: instructions icount got. */
+void cross_lower(struct lower *l, const struct uop *u, i64 target, unsigned counted);
 
 /* x64_exit.c */
 /* r9 = REG's slot of 2^BITS in the jump cache, from the slot FIRST on. */

@@ -28,6 +28,29 @@ static u64 at; /* physical address of page */
 
 static void code_into(void *to) { *(u8 *)to = 0xc3; }
 
+/* Often enough to be translated. */
+static void canonical_end(void)
+{
+    static const u8 inc_edi[] = {0xff, 0xc7}, call_ahead[] = {0xe8, 0, 0, 0, 0}, jump_ahead[] = {0xeb, 0};
+    const u64 end = 1ull << 47;
+    u8 *last = (u8 *)page + 0x1000;
+    map(end - 0x1000, at | PTE_P | PTE_W, 1);
+    memcpy(last - 2, inc_edi, 2);
+    for (unsigned i = 0; i < 8; i++) run((void *)(end - 2), 41, 0);
+    ok(trap.vector == GP && !trap.error, "running off the low half: #GP(0)");
+    is(trap.di, 42, "what ran is done once");
+    is(trap.ip, end, "RIP is behind it");
+    memcpy(last - 5, call_ahead, 5);
+    for (unsigned i = 0; i < 8; i++) run((void *)(end - 5), 0, 0);
+    ok(trap.vector == GP && trap.ip == end - 5, "CALL off the low half: #GP at the CALL");
+    u64 sp = trap.sp;
+    memcpy(last - 2, jump_ahead, 2);
+    for (unsigned i = 0; i < 8; i++) run((void *)(end - 2), 0, 0);
+    ok(trap.vector == GP && trap.ip == end - 2, "JMP off the low half: #GP at the JMP");
+    is(trap.sp, sp, "CALL left the stack alone");
+    map(end - 0x1000, 0, 1);
+}
+
 static void basic(void)
 {
     map(V, 0, 1);
@@ -523,6 +546,7 @@ void guest_main(void)
     at = (word)page;
     other = (u32 *)(at + 4096);
     basic();
+    canonical_end();
     rights();
     reserved();
     large();
