@@ -235,7 +235,7 @@ static void random_x87(struct rng *rng, u8 *to)
     st16(to + 8, e);
 }
 
-void case_state(struct rng *rng, struct native_state *s, const struct insn_row *row)
+static void random_state(struct rng *rng, struct native_state *s, const struct insn_row *row)
 {
     memset(s, 0, sizeof(*s));
     for (unsigned i = 0; i < 16; i++) s->gpr[i] = corner(rng);
@@ -448,7 +448,7 @@ static void tame_target(struct cases *b, const struct insn *insn, struct native_
 }
 
 /* Registers and bytes such that every access lies where it can do no harm. */
-bool case_prepare(struct cases *b, struct encoded *code, struct insn *insn,
+static bool prepare(struct cases *b, struct encoded *code, struct insn *insn,
                     struct native_state *s)
 {
     struct rng *rng = &b->rng;
@@ -501,6 +501,20 @@ bool case_prepare(struct cases *b, struct encoded *code, struct insn *insn,
         if (rng_below(rng, 2) && insn->base != RDX && insn->index != RDX)
             s->gpr[RDX] = insn->op == OP_IDIV && (s->gpr[RAX] >> 63) ? ~0ull : 0;
     return true;
+}
+
+bool case_make(struct cases *b, const struct encoding *e, struct encoded *code, struct insn *insn,
+               struct native_state *in)
+{
+    encode_random(&b->rng, e, code);
+    if (decode_insn(insn, code->bytes, 15, CODE64, POS, &b->features) != DECODE_OK) return false;
+    if (insn_row(insn->row)->attributes & ATTR_CPL0) return false;
+    if (insn->operand[0].kind == OPERAND_RELATIVE && insn->imm + insn->length == 0)
+        return false; /* itself */
+    random_state(&b->rng, in, insn_row(insn->row));
+    in->rip = NATIVE_CODE + POS;
+    if (!prepare(b, code, insn, in)) return false;
+    return decode_insn(insn, code->bytes, 15, CODE64, POS, &b->features) == DECODE_OK;
 }
 
 /* The flags that INSN leaves undefined for these operands. */

@@ -33,9 +33,9 @@ void cases_fill(struct cases *b); /* the data pages, at random */
 const char *case_excluded(const struct encoding *e); /* why no program can run it like this; NULL: it can */
 bool case_approximate(unsigned op);   /* makers' results differ */
 bool case_transcendental(unsigned op);
-void case_state(struct rng *rng, struct native_state *s, const struct insn_row *row);
-/* Registers and bytes such that every access lies where it can do no harm; false: not this one. */
-bool case_prepare(struct cases *b, struct encoded *code, struct insn *insn, struct native_state *s);
+/* An encoding of E's and what it finds, such that every access lies where it can do no harm; false: not this time. */
+bool case_make(struct cases *b, const struct encoding *e, struct encoded *code, struct insn *insn,
+               struct native_state *in);
 
 void case_load(struct vcpu *cpu, const struct native_state *s);
 void case_save(struct vcpu *cpu, struct native_state *s);

@@ -322,16 +322,7 @@ static bool run_one(struct bench *b, const struct encoding *e)
     struct encoded code;
     struct insn insn = {0};
     struct native_state in, host;
-    encode_random(&b->c.rng, e, &code);
-    if (decode_insn(&insn, code.bytes, 15, CODE64, POS, &b->c.features) != DECODE_OK) return false;
-    if (insn_row(insn.row)->attributes & ATTR_CPL0) return false;
-    if (insn.operand[0].kind == OPERAND_RELATIVE && insn.imm + insn.length == 0)
-        return false; /* itself */
-    case_state(&b->c.rng, &in, insn_row(insn.row));
-    in.rip = NATIVE_CODE + POS;
-    if (!case_prepare(&b->c, &code, &insn, &in)) return false;
-    if (decode_insn(&insn, code.bytes, 15, CODE64, POS, &b->c.features) != DECODE_OK) return false;
-
+    if (!case_make(&b->c, e, &code, &insn, &in)) return false;
     native_code(code.bytes, insn.length, POS);
     memcpy((void *)NATIVE_DATA, b->c.guest_data, NATIVE_RW_PAGES * 4096); /* a branch's target */
     host = in;

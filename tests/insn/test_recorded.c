@@ -73,14 +73,7 @@ static bool one(struct cases *b, const struct encoding *e, enum runner runner, u
     struct native_state in, out;
     struct native_fault fault;
     memcpy(b->guest_data, pristine, NATIVE_DATA_SIZE);
-    encode_random(&b->rng, e, &code);
-    if (decode_insn(&insn, code.bytes, 15, CODE64, POS, &b->features) != DECODE_OK) return false;
-    if (insn_row(insn.row)->attributes & ATTR_CPL0) return false;
-    if (insn.operand[0].kind == OPERAND_RELATIVE && insn.imm + insn.length == 0) return false;
-    case_state(&b->rng, &in, insn_row(insn.row));
-    in.rip = NATIVE_CODE + POS;
-    if (!case_prepare(b, &code, &insn, &in)) return false;
-    if (decode_insn(&insn, code.bytes, 15, CODE64, POS, &b->features) != DECODE_OK) return false;
+    if (!case_make(b, e, &code, &insn, &in)) return false;
     if (case_result_undefined(&insn, &in)) return false;
     out = in;
     if (runner == RUN_HOST) {
