@@ -93,7 +93,6 @@ static void emit_tag(struct lower *l, const struct address *a, unsigned size, un
 
 static void add_loaded(struct lower *l, struct x64_rm from)
 {
-    l->held = -1;
     x64_mov_load(&l->hot, 8, H_R9, from);
     x64_lea(&l->hot, 8, H_R10, x64_sib(H_R10, H_R9, 0, 0));
 }
@@ -103,7 +102,6 @@ static struct x64_rm emit_operand(struct lower *l, const struct address *a)
 {
     struct x64 *e = &l->hot;
     if (a->size == 4) {
-        l->held = -1;
         x64_mov(e, H_R9, H_R10);
         emit_ea(l, a, H_R10, 4); /* no index in memory: address_ok */
         x64_lea(e, 8, H_R10, x64_sib(H_R10, H_R9, 0, 0));
@@ -115,12 +113,10 @@ static struct x64_rm emit_operand(struct lower *l, const struct address *a)
     bool base = at_home(a->base), index = at_home(a->index);
     if (!base && a->base != REG_ZERO) add_loaded(l, AT_REG(a->base));
     if (!index && a->index != REG_ZERO) {
-        l->held = -1;
         x64_mov_load(e, 8, H_R9, AT_REG(a->index));
         x64_lea(e, 8, H_R10, x64_sib(H_R10, H_R9, a->scale, 0));
     }
     if (base && index) {
-        l->held = -1;
         x64_lea(e, 8, H_R10, x64_sib(H_R10, home(a->base), 0, 0));
         return x64_sib(H_R10, home(a->index), a->scale, a->disp);
     }
@@ -290,7 +286,10 @@ struct x64_rm mem_check(struct lower *l, const struct address *a, unsigned size,
         unless_met(l, write, site);
         load_addend(l);
     }
-    return emit_operand(l, a);
+    const u8 *addend_at = l->hot.p;
+    struct x64_rm rm = emit_operand(l, a);
+    if (l->hot.p != addend_at) l->held = -1; /* all it emits goes to r10 */
+    return rm;
 }
 
 void lea_lower(struct lower *l, const struct uop *u)
