@@ -88,6 +88,11 @@ struct jblock *cache_find(struct jit_cpu *j, u64 key, struct code_place place)
     return NULL;
 }
 
+unsigned cache_seen(struct jit_cpu *j, u64 key, struct code_place place)
+{
+    return cache_find(j, key, place) ? 255 : *cache_counter(j, key);
+}
+
 void cache_add(struct jit_cpu *j, u32 number)
 {
     struct jblock *block = &j->blocks[number];

@@ -75,7 +75,7 @@ static bool hot_enough(struct jit_cpu *j, u64 key, u64 number)
     if (often_modified(j, number, &j->cpu->memory->code_pages[number])) wanted = THRESHOLD_MODIFIED;
     else if (wanted > 1) wanted <<= j->pressure;
     if (wanted > THRESHOLD_MODIFIED) wanted = THRESHOLD_MODIFIED;
-    u8 *counter = &j->counters[key * 0x9e3779b97f4a7c15ull >> 48 & (COUNTER_SLOTS - 1)];
+    u8 *counter = cache_counter(j, key);
     if (++*counter < wanted) return false;
     *counter = 0;
     return true;
@@ -95,10 +95,9 @@ static bool slots_gone(const struct jit_cpu *j)
            j->straddle_count == j->straddle_end;
 }
 
-/* Translates the code at POS of PAGE: one block, or (LOOPS, so many instructions) one for each way into
+/* Translates the code with KEY in PAGE: one block, or (LOOPS, so many instructions) one for each way into
  * the unit. */
-static struct jblock *unit_make(struct jit_cpu *j, u64 key, struct code_place place, const u8 *page, unsigned pos,
-                                unsigned loops)
+static struct jblock *unit_make(struct jit_cpu *j, u64 key, struct code_place place, const u8 *page, unsigned loops)
 {
     struct memory *memory = j->cpu->memory;
     struct jit_stats *stats = &j->stats;
@@ -109,7 +108,7 @@ static struct jblock *unit_make(struct jit_cpu *j, u64 key, struct code_place pl
     u64 began = jit_time();
     j->crowded = false;
     t->stops = key & STOPS_KEY ? j->cpu->stops : NULL;
-    if (!unit_discover(j, t, place, page, pos, loops, key & KEY_PLAIN)) return NULL;
+    if (!unit_discover(j, t, key, place, page, loops)) return NULL;
     for (unsigned n = 0; n < t->root_count; n++)
         blocks[n] = (struct jblock){
             .place = place, .key = (key & ~(u64)0xfff0000) | (u64)t->nodes[t->roots[n]].pos << 16,
@@ -128,35 +127,35 @@ static struct jblock *unit_make(struct jit_cpu *j, u64 key, struct code_place pl
     return blocks;
 }
 
-static struct jblock *block_make(struct jit_cpu *j, u64 key, struct code_place place, const u8 *page, unsigned pos)
+static struct jblock *block_make(struct jit_cpu *j, u64 key, struct code_place place, const u8 *page)
 {
     if (!may_translate(j)) return NULL;
     if (slots_gone(j)) area_next(j);
-    struct jblock *block = unit_make(j, key, place, page, pos, 0);
+    struct jblock *block = unit_make(j, key, place, page, 0);
     if (!block && j->crowded) {
         area_next(j);
-        block = unit_make(j, key, place, page, pos, 0);
+        block = unit_make(j, key, place, page, 0);
     }
     if (block) cache_add(j, j->block_count++);
     return block;
 }
 
 /* Smaller where the whole is too much. */
-static struct jblock *loops_fit(struct jit_cpu *j, u64 key, struct code_place place, const u8 *page, unsigned pos)
+static struct jblock *loops_fit(struct jit_cpu *j, u64 key, struct code_place place, const u8 *page)
 {
-    struct jblock *blocks = unit_make(j, key, place, page, pos, UNIT_MAX);
-    return blocks ? blocks : unit_make(j, key, place, page, pos, UNIT_MAX / 4);
+    struct jblock *blocks = unit_make(j, key, place, page, UNIT_MAX);
+    return blocks ? blocks : unit_make(j, key, place, page, UNIT_MAX / 4);
 }
 
 /* A tier 2 unit in place of the block with KEY and of those it leads through. */
-static struct jblock *loops_make(struct jit_cpu *j, u64 key, struct code_place place, const u8 *page, unsigned pos)
+static struct jblock *loops_make(struct jit_cpu *j, u64 key, struct code_place place, const u8 *page)
 {
     if (!may_translate(j)) return NULL;
     if (slots_gone(j)) area_next(j);
-    struct jblock *blocks = loops_fit(j, key, place, page, pos);
+    struct jblock *blocks = loops_fit(j, key, place, page);
     if (!blocks && j->crowded && area_is_half_full(j)) {
         area_next(j);
-        blocks = loops_fit(j, key, place, page, pos);
+        blocks = loops_fit(j, key, place, page);
     }
     if (!blocks) return NULL;
     for (unsigned n = 0; n < j->work.root_count; n++) {
@@ -188,7 +187,7 @@ static struct jblock *block_as(struct jit_cpu *j, unsigned plain)
     if (unlikely(stops != NULL)) key |= stops->key;
     struct jblock *block = cache_find(j, key, place);
     if (!block && (plain || hot_enough(j, key, number)))
-        block = block_make(j, key, place, host - pos, pos);
+        block = block_make(j, key, place, host - pos);
     if (block) cpu->regs[REG_IP_BASE] = cpu->rip - pos;
     return block;
 }
@@ -459,7 +458,7 @@ static const u8 *warm(struct jit_cpu *j, struct jsite *site)
     j->state->heat[site->block % HEAT_SLOTS] = (i32)j->jit->options.hot;
     const struct jblock *there = cache_find(j, key, place);
     if (!faulted && host && arena_page(cpu->memory, host) == key >> 28 && !(there && there->loops) &&
-        loops_make(j, key, place, host - site->target, site->target))
+        loops_make(j, key, place, host - site->target))
         return evictions == j->evictions ? site->resume : go_on(j, NULL);
     j->stats.loop_failed++;
     if (evictions != j->evictions) return go_on(j, NULL); /* where it came from may be gone */

@@ -243,6 +243,13 @@ void cache_reset(struct jit_cpu *j);
 struct jblock *cache_find(struct jit_cpu *j, u64 key, struct code_place place);
 void cache_add(struct jit_cpu *j, u32 block);
 void cache_remove(struct jit_cpu *j, u32 block); /* if it is there */
+/* Times the interpreter has been where no block with KEY was; others may share it. */
+static inline u8 *cache_counter(struct jit_cpu *j, u64 key)
+{
+    return &j->counters[key * 0x9e3779b97f4a7c15ull >> 48 & (COUNTER_SLOTS - 1)];
+}
+/* How often KEY has been come to: there is a block (255), or times so far. */
+unsigned cache_seen(struct jit_cpu *j, u64 key, struct code_place place);
 void signs_start(struct jit_cpu *j);     /* once, before cache_reset */
 void jumps_mode(struct jit_cpu *j);      /* state->jump_sign for the processor's mode now */
 bool jumps_add(struct jit_cpu *j, u64 linear, const u8 *code); /* false: not now */

@@ -1,7 +1,9 @@
 /*
- * The code a translation covers: straight on from one place, through calls and jumps ahead within the
- * page (tier 1: conditional branches are side exits), or everything direct branches reach there (tier 2). Instructions are decoded under the rules for code pages (cpu/smp.h); one that straddles
- * pages is a unit of its own, and one that can't be had yet the end of the unit in front.
+ * The code a translation covers: one way from one place, through calls and jumps ahead within the page
+ * (tier 1: conditional branches go on where they have gone so far, and are side exits where they haven't), or
+ * everything direct branches reach there (tier 2). Instructions are decoded under the rules for code
+ * pages (cpu/smp.h); one that straddles pages is a unit of its own, and one that can't be had yet the
+ * end of the unit in front.
  */
 #include "jit/jit_int.h"
 
@@ -31,6 +33,8 @@ struct walk_state {
     struct jit_cpu *j;
     struct translation *t;
     const u8 *page;
+    u64 key;            /* of what was asked for */
+    struct code_place place;
     u16 queue[NODE_MAX];
     unsigned queued;
 };
@@ -92,7 +96,22 @@ static i64 straight_on(const struct translation *t, const struct insn *i)
     return back || target >= (i64)PAGE_SIZE || (target >= 0 && t->at[target]) ? -1 : target;
 }
 
-/* Straight on from POS; where it may lead besides is noted. */
+/* How often POS has been come to, as far as that is known. */
+static unsigned seen(const struct walk_state *w, i64 pos)
+{
+    u64 key = w->key & ~((u64)0xfff0000 | KEY_PLAIN);
+    return cache_seen(w->j, key | (u64)pos << 16, w->place);
+}
+
+/* The conditional branch I, in a straight unit, has rather led to its target than on to AFTER. */
+static bool turns(const struct walk_state *w, const struct insn *i, i64 after)
+{
+    i64 target = target_of(w->t, i);
+    if (target <= after || target >= (i64)PAGE_SIZE || w->t->at[target]) return false;
+    return seen(w, target) > (after < (i64)PAGE_SIZE ? seen(w, after) : 0);
+}
+
+/* On from POS; where it may lead besides is noted. */
 static void follow(struct walk_state *w, unsigned pos)
 {
     struct translation *t = w->t;
@@ -102,6 +121,7 @@ static void follow(struct walk_state *w, unsigned pos)
         pos += i->length;
         if (is_conditional(i)) {
             if (t->loops) lead(w, target_of(t, i), LEADER);
+            else if (turns(w, i, pos)) pos = (unsigned)target_of(t, i);
             if (pos < PAGE_SIZE) mark(t, pos, LEADER);
             continue;
         }
@@ -179,7 +199,7 @@ static void edges_make(struct translation *t)
         const struct uop *u = &t->uops[node->first + node->count - 1];
         const struct insn *i = u->insn;
         bool conditional = u->op == UOP_JCC || u->op == UOP_LOOP;
-        if ((conditional && t->loops) || u->op == UOP_JMP || u->op == UOP_CALL) link(t, &node->taken, i, target_of(t, i));
+        if (conditional || u->op == UOP_JMP || u->op == UOP_CALL) link(t, &node->taken, i, target_of(t, i));
         if (conditional || u->op == UOP_FALL) link(t, &node->next, i, (i64)i->pos + i->length);
     }
 }
@@ -240,10 +260,12 @@ static bool any_head(const struct translation *t)
     return false;
 }
 
-bool unit_discover(struct jit_cpu *j, struct translation *t, struct code_place place, const u8 *page, unsigned pos,
-                   unsigned loops, bool plain)
+bool unit_discover(struct jit_cpu *j, struct translation *t, u64 key, struct code_place place, const u8 *page,
+                   unsigned loops)
 {
-    struct walk_state w = {.j = j, .t = t, .page = page};
+    struct walk_state w = {.j = j, .t = t, .page = page, .key = key, .place = place};
+    unsigned pos = key >> 16 & (PAGE_SIZE - 1);
+    bool plain = key & KEY_PLAIN;
     marks_clear(t);
     t->pos = pos;
     t->root_count = 0;

@@ -119,12 +119,12 @@ static inline i64 unit_place(const struct translation *t, i64 target)
 }
 
 struct host_features;
-/* Finds the unit's code from POS on, makes nodes and uops of it (unit.c). LOOPS: up to so many
+/* Finds the code of the unit with KEY, makes nodes and uops of it (unit.c). LOOPS: up to so many
  * instructions of tier 2; 0: tier 1. */
 struct jit_cpu;
 struct code_place;
-bool unit_discover(struct jit_cpu *j, struct translation *t, struct code_place place, const u8 *page, unsigned pos,
-                   unsigned loops, bool plain);
+bool unit_discover(struct jit_cpu *j, struct translation *t, u64 key, struct code_place place, const u8 *page,
+                   unsigned loops);
 /* The uop for the instruction; HELPER or HELPER_END when it has none (translate.c). LAST: of its node. */
 void uop_select(const struct translation *t, struct uop *u, const u8 *bytes,
                 const struct host_features *host, bool no_vectors, bool last);

@@ -52,8 +52,8 @@ struct context {
 /* A node's code for one context. */
 struct version { u16 node; struct context in; u8 *code; };
 struct version_patch { u8 *at; u16 version; };
-/* Where a conditional branch goes when taken: NODE, or (-1) out of the unit. */
-struct exit_stub { u8 *patch; const struct uop *uop; i16 node; struct context at; };
+/* Where a conditional branch goes besides: NODE, or (-1) out of the unit, to TARGET. */
+struct exit_stub { u8 *patch; const struct uop *uop; i16 node; i64 target; struct context at; };
 
 struct lower {
     struct jit_cpu *j;

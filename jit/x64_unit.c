@@ -159,11 +159,23 @@ static void edge_jump(struct lower *l, unsigned node)
     version_patch(l, x64_jmp(&l->hot), v);
 }
 
+/* On CC to a stub for what U leads to besides: NODE, or TARGET. */
+static void branch_stub(struct lower *l, unsigned cc, const struct uop *u, i16 node, i64 target)
+{
+    if (l->stub_count == STUB_MAX) {
+        l->failed = true;
+        return;
+    }
+    l->stubs[l->stub_count++] = (struct exit_stub){x64_jcc(&l->hot, cc), u, node, target, l->c};
+}
+
+static unsigned branch_cc(const struct uop *u) { return u->op == UOP_LOOP ? loop_cc(u) : u->insn->cc & 15u; }
+
 /* A conditional branch taken: the way there, here or in a stub. */
 static void branch_taken(struct lower *l, const struct node *node, const struct uop *u)
 {
     struct x64 *e = &l->hot;
-    unsigned cc = u->op == UOP_LOOP ? loop_cc(u) : u->insn->cc & 15u;
+    unsigned cc = branch_cc(u);
     if (node->taken >= 0 && !joins(l, (unsigned)node->taken)) {
         version_patch(l, x64_jcc(e, cc), version_new(l, (unsigned)node->taken, &l->c));
         return;
@@ -176,15 +188,7 @@ static void branch_taken(struct lower *l, const struct node *node, const struct 
         x64_patch(on, e->p);
         return;
     }
-    if (l->stub_count == STUB_MAX) {
-        l->failed = true;
-        return;
-    }
-    struct exit_stub *stub = &l->stubs[l->stub_count++];
-    stub->patch = x64_jcc(e, cc);
-    stub->uop = u;
-    stub->node = node->taken;
-    stub->at = l->c;
+    branch_stub(l, cc, u, node->taken, branch_target(u));
 }
 
 /* Behind a node's last uop; the version that follows, or -1. */
@@ -193,15 +197,19 @@ static int node_end(struct lower *l, const struct node *node, const struct uop *
     unsigned count = u->index + (u->op != UOP_FALL);
     bool held = addend_held(l) && (l->c.flags & (FL_REG | FL_RECIPE));
     i16 next = node->next;
+    i64 behind = (i64)u->insn->pos + u->insn->length;
+    bool turned = !l->t->loops && node->taken >= 0 && next < 0; /* the unit's way is where it is taken */
     switch (u->op) {
     case UOP_LOOP:
     case UOP_JCC:
         if (u->op == UOP_JCC) flags_want(l, u->fuse == FLAG_CF ? FLAG_CF : FLAGS_ARITHMETIC, u);
         l->c.pending = (u16)(l->c.pending + count);
-        branch_taken(l, node, u);
+        if (turned) branch_stub(l, branch_cc(u) ^ 1, u, -1, behind);
+        else branch_taken(l, node, u);
         addend_keep(l, held);
         count = 0;
-        if (next < 0) exit_direct(l, u, (i64)u->insn->pos + u->insn->length, 0);
+        if (turned) next = node->taken;
+        else if (next < 0) exit_direct(l, u, behind, 0);
         break;
     case UOP_FALL:
         if (next < 0) exit_direct(l, u, branch_target(u), count);
@@ -223,7 +231,7 @@ static void stubs_emit(struct lower *l)
         const struct exit_stub *s = &l->stubs[n];
         x64_patch(s->patch, l->hot.p);
         l->c = s->at;
-        if (s->node < 0) exit_direct(l, s->uop, branch_target(s->uop), 0);
+        if (s->node < 0) exit_direct(l, s->uop, s->target, 0);
         else edge_jump(l, (unsigned)s->node);
     }
     l->stub_count = 0;
