@@ -1,6 +1,7 @@
 /*
  * Code memory by areas, filled one after the other, round and round: when the next is wanted, the blocks
- * in it (the oldest there are) are evicted and nothing else is. An area has memory for code and for its
+ * in it (the oldest there are) are evicted and nothing else is. Two may be filled at a time, each by a thread
+ * that has its to itself (background.c); which is next the processor's thread says. An area has memory for code and for its
  * cold parts, and its own part of the tables of blocks, sites and straddling instructions, so all of
  * these are bounded and come free together.
  *
@@ -29,6 +30,7 @@ void areas_make(struct jit_cpu *j)
     unsigned n = fit > AREAS_MOST ? AREAS_MOST : fit < AREAS_LEAST ? AREAS_LEAST : (unsigned)fit;
     size_t size = (size_t)(end - start) / n & ~(size_t)63;
     j->area_count = n;
+    for (unsigned c = 0; c < CURSORS; c++) j->cursors[c].area = NO_AREA;
     for (unsigned k = 0; k < n; k++) {
         u8 *at = start + k * size;
         j->areas[k] = (struct code_area){
@@ -39,59 +41,79 @@ void areas_make(struct jit_cpu *j)
     }
 }
 
-static void area_leave(struct jit_cpu *j)
+/* How much of its area has been used. */
+static void area_note(struct jit_cpu *j, const struct code_cursor *c)
 {
-    struct code_area *a = &j->areas[j->area];
-    code_memory_written(&j->code, a->hot, a->cold_end);
-    a->block_used = j->block_count;
-    a->site_used = j->site_count;
-    a->used = (u64)(j->hot - a->hot) + (u64)(j->cold - a->hot_end);
+    if (c->area == NO_AREA) return;
+    struct code_area *a = &j->areas[c->area];
+    a->block_used = c->block_count;
+    a->site_used = c->site_count;
+    a->used = (u64)(c->hot - a->hot) + (u64)(c->cold - a->hot_end);
 }
 
-static void area_enter(struct jit_cpu *j, unsigned number)
+static void area_leave(struct jit_cpu *j, struct code_cursor *c)
 {
-    const struct code_area *a = &j->areas[number];
-    j->area = number;
-    j->hot = a->hot;
-    j->hot_end = j->cold = a->hot_end;
-    j->cold_end = a->cold_end;
-    j->block_count = a->block;
-    j->block_end = a->block_end;
-    j->site_count = j->insn_count = a->site;
-    j->site_end = a->site_end;
-    j->straddle_count = a->straddle;
-    j->straddle_end = a->straddle_end;
+    if (c->area == NO_AREA) return;
+    area_note(j, c);
+    code_memory_written(&j->code, j->areas[c->area].hot, j->areas[c->area].cold_end);
+    c->area = NO_AREA;
+}
+
+static void area_enter(struct jit_cpu *j, struct code_cursor *c, unsigned number)
+{
+    struct code_area *a = &j->areas[number];
+    a->block_used = a->block;
+    a->site_used = a->site;
+    a->used = 0;
+    a->began = j->cpu->icount;
+    a->turn = ++j->turns;
+    *c = (struct code_cursor){
+        .area = number, .hot = a->hot, .hot_end = a->hot_end, .cold = a->hot_end, .cold_end = a->cold_end,
+        .block_count = a->block, .block_end = a->block_end,
+        .site_count = a->site, .insn_count = a->site, .site_end = a->site_end,
+        .straddle_count = a->straddle, .straddle_end = a->straddle_end};
 }
 
 /* All are empty; for when nothing leads to any code. */
 void areas_reset(struct jit_cpu *j)
 {
-    if (j->area_count) area_leave(j);
+    for (unsigned n = 0; n < CURSORS; n++) area_leave(j, &j->cursors[n]);
     for (unsigned k = 0; k < j->area_count; k++) {
         struct code_area *a = &j->areas[k];
         for (u32 s = a->site; s < a->site_used; s++) j->links[s].block = 0;
         a->block_used = a->block;
         a->site_used = a->site;
-        a->used = 0;
-        a->began = j->cpu->icount;
+        a->used = a->turn = 0;
     }
-    area_enter(j, 0);
+    area_enter(j, &j->cursors[CURSOR_OWN], 0);
     j->evictions++;
+}
+
+static bool area_held(const struct jit_cpu *j, unsigned number)
+{
+    for (unsigned n = 0; n < CURSORS; n++)
+        if (j->cursors[n].area == number) return true;
+    return false;
 }
 
 u64 areas_used(const struct jit_cpu *j)
 {
-    const struct code_area *now = &j->areas[j->area];
-    u64 sum = (u64)(j->hot - now->hot) + (u64)(j->cold - now->hot_end);
+    u64 sum = 0;
     for (unsigned k = 0; k < j->area_count; k++)
-        if (k != j->area) sum += j->areas[k].used;
+        if (!area_held(j, k)) sum += j->areas[k].used;
+    for (unsigned n = 0; n < CURSORS; n++) {
+        const struct code_cursor *c = &j->cursors[n];
+        unsigned area = c->area; /* who only asks may be another thread */
+        if (area == NO_AREA) continue;
+        sum += (u64)(c->hot - j->areas[area].hot) + (u64)(c->cold - j->areas[area].hot_end);
+    }
     return sum;
 }
 
-bool area_is_half_full(const struct jit_cpu *j)
+bool area_is_half_full(const struct jit_cpu *j, const struct code_cursor *c)
 {
-    const struct code_area *a = &j->areas[j->area];
-    return j->hot - a->hot > a->hot_end - j->hot || j->cold - a->hot_end > a->cold_end - j->cold;
+    const struct code_area *a = &j->areas[c->area];
+    return c->hot - a->hot > a->hot_end - c->hot || c->cold - a->hot_end > a->cold_end - c->cold;
 }
 
 /* --- links --- */
@@ -159,25 +181,35 @@ static void pressure_look(struct jit_cpu *j, const struct code_area *a)
     if (!short_lived && j->pressure) j->pressure--;
 }
 
-void area_next(struct jit_cpu *j)
+/* Of those that no cursor has. */
+static unsigned oldest(const struct jit_cpu *j)
 {
-    unsigned number = (j->area + 1) % j->area_count;
+    unsigned found = NO_AREA;
+    for (unsigned k = 0; k < j->area_count; k++)
+        if (!area_held(j, k) && (found == NO_AREA || j->areas[k].turn < j->areas[found].turn)) found = k;
+    return found;
+}
+
+static void evict(struct jit_cpu *j, unsigned number)
+{
     struct code_area *a = &j->areas[number];
-    area_leave(j);
-    if (a->block_used > a->block) {
-        for (u32 s = a->site; s < a->site_used; s++) j->links[s].block = 0;
-        for (unsigned k = 0; k < j->area_count; k++)
-            if (k != number) unlink_sites(j, &j->areas[k], a);
-        evict_blocks(j, a);
-        evict_jumps(j, a);
-        memset(j->counters, 0, sizeof(j->counters)); /* entries count that come within a short time */
-        pressure_look(j, a);
-        j->stats.evictions++;
-        j->evictions++;
-    }
-    a->block_used = a->block;
-    a->site_used = a->site;
-    a->used = 0;
-    a->began = j->cpu->icount;
-    area_enter(j, number);
+    if (a->block_used == a->block) return;
+    for (u32 s = a->site; s < a->site_used; s++) j->links[s].block = 0;
+    for (unsigned k = 0; k < j->area_count; k++)
+        if (k != number) unlink_sites(j, &j->areas[k], a);
+    evict_blocks(j, a);
+    evict_jumps(j, a);
+    memset(j->counters, 0, sizeof(j->counters)); /* entries count that come within a short time */
+    pressure_look(j, a);
+    j->stats.evictions++;
+    j->evictions++;
+}
+
+void area_next(struct jit_cpu *j, unsigned cursor)
+{
+    unsigned number = oldest(j);
+    for (unsigned n = 0; n < CURSORS; n++) area_note(j, &j->cursors[n]);
+    area_leave(j, &j->cursors[cursor]);
+    evict(j, number);
+    area_enter(j, &j->cursors[cursor], number);
 }

@@ -71,27 +71,27 @@ static void dump_host(const struct listing *l, const u8 *code, u32 from, u32 to)
 }
 
 /* Tier 2 emits a uop once for each context: it is listed wherever its code is. */
-static void dump_body(const struct listing *l, const struct jit_cpu *j, const struct jblock *block,
-                      const struct translation *t, const u8 *page, u64 base)
+static void dump_body(const struct listing *l, const struct code_marks *marks, const struct jblock *block,
+                      const struct translation *t, u64 base)
 {
-    dump_host(l, block->checked, 0, j->mark_count ? j->marks[0].at : block->code_bytes);
-    for (unsigned n = 0; n < j->mark_count; n++) {
-        const struct uop *u = &t->uops[j->marks[n].uop];
-        u32 end = n + 1 < j->mark_count ? j->marks[n + 1].at : block->code_bytes;
+    dump_host(l, block->checked, 0, marks->count ? marks->mark[0].at : block->code_bytes);
+    for (unsigned n = 0; n < marks->count; n++) {
+        const struct uop *u = &t->uops[marks->mark[n].uop];
+        u32 end = n + 1 < marks->count ? marks->mark[n + 1].at : block->code_bytes;
         if (l->has_guest && u->op != UOP_FALL)
-            disassemble(l, LOG_IN_ASM, l->guest, "  ", page + u->insn->pos, u->insn->length, base + u->insn->pos);
+            disassemble(l, LOG_IN_ASM, l->guest, "  ", t->bytes + u->insn->pos, u->insn->length, base + u->insn->pos);
         if (log_on(l->log, LOG_OP)) dump_uop(l->log, u);
-        dump_host(l, block->checked, j->marks[n].at, end);
+        dump_host(l, block->checked, marks->mark[n].at, end);
     }
 }
 
-void jit_dump(struct jit_cpu *j, const struct jblock *block, const struct translation *t,
-              const u8 *page)
+void jit_dump(struct jit_cpu *j, const struct jblock *block, const struct making *m)
 {
     struct log *log = j->jit->log;
+    const struct translation *t = &m->t;
     if (likely(!log) || likely(!(log->mask & LISTING_CHANNELS))) return;
     struct listing l = {.log = log, .symbols = j->jit->symbols};
-    u64 base = j->cpu->rip & PAGE_MASK;
+    u64 base = m->rip_base;
     if (!log_in_ranges(log->ranges, log->range_count, base + t->pos)) return;
     char name[320];
     enum log_channel first = log_on(log, LOG_IN_ASM) ? LOG_IN_ASM : log_on(log, LOG_OP) ? LOG_OP : LOG_OUT_ASM;
@@ -102,9 +102,9 @@ void jit_dump(struct jit_cpu *j, const struct jblock *block, const struct transl
     log_write(log, first, "cpu%u %s %s at %llx: %u instructions, %u host bytes and %u cold",
               j->cpu->index, t->loops ? "loops" : "block", name, (unsigned long long)(base + t->pos), t->count,
               block->code_bytes, block->cold_bytes);
-    dump_body(&l, j, block, t, page, base);
+    dump_body(&l, &m->marks, block, t, base);
     if (l.has_host && block->cold_bytes) {
-        const u8 *cold = code_rx(j, j->cold - block->cold_bytes);
+        const u8 *cold = code_rx(j, m->at.cold - block->cold_bytes);
         log_write(log, LOG_OUT_ASM, "    cold:");
         dump_host(&l, cold, 0, block->cold_bytes);
     }

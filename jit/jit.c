@@ -81,93 +81,6 @@ static bool hot_enough(struct jit_cpu *j, u64 key, u64 number)
     return true;
 }
 
-/* May code of its page be kept? */
-static bool may_translate(struct jit_cpu *j)
-{
-    struct vcpu *cpu = j->cpu;
-    return !cpu->group || smp_protected(cpu, atomic_load(&cpu->group->protect_epoch));
-}
-
-/* The tables' parts of the area being filled are used up. */
-static bool slots_gone(const struct jit_cpu *j)
-{
-    return j->block_count + ROOT_MAX > j->block_end || j->site_count + 2 * BLOCK_MAX + 8 > j->site_end ||
-           j->straddle_count == j->straddle_end;
-}
-
-/* Translates the code with KEY in PAGE: one block, or (LOOPS, so many instructions) one for each way into
- * the unit. */
-static struct jblock *unit_make(struct jit_cpu *j, u64 key, struct code_place place, const u8 *page, unsigned loops)
-{
-    struct memory *memory = j->cpu->memory;
-    struct jit_stats *stats = &j->stats;
-    struct code_page *code_page = &memory->code_pages[arena_page(memory, page)];
-    struct jblock *blocks = &j->blocks[j->block_count];
-    struct translation *t = &j->work;
-    u32 generation = atomic_load(&code_page->generation);
-    u64 began = jit_time();
-    j->crowded = false;
-    t->stops = key & STOPS_KEY ? j->cpu->stops : NULL;
-    if (!unit_discover(j, t, key, place, page, loops)) return NULL;
-    for (unsigned n = 0; n < t->root_count; n++)
-        blocks[n] = (struct jblock){
-            .place = place, .key = (key & ~(u64)0xfff0000) | (u64)t->nodes[t->roots[n]].pos << 16,
-            .page_generation = &code_page->generation, .generation = generation};
-    if (t->straddle) page = t->bytes;
-    if (!x64_lower(j, blocks, t)) return NULL;
-    if ((blocks->straddle = t->straddle)) j->straddle_count++;
-    *(loops ? &stats->loop_units : &stats->blocks) += 1;
-    *(loops ? &stats->loop_insns : &stats->insns) += t->count;
-    *(loops ? &stats->loop_bytes : &stats->host_bytes) += blocks->code_bytes + blocks->cold_bytes;
-    stats->cold_bytes += blocks->cold_bytes;
-    for (unsigned n = 0; n < t->count; n++) stats->guest_bytes += t->insns[n].length;
-    stats->translate_ns += jit_time() - began;
-    jit_dump(j, blocks, t, page);
-    if (unlikely(j->jit->perf)) perf_block(j, blocks, t);
-    return blocks;
-}
-
-static struct jblock *block_make(struct jit_cpu *j, u64 key, struct code_place place, const u8 *page)
-{
-    if (!may_translate(j)) return NULL;
-    if (slots_gone(j)) area_next(j);
-    struct jblock *block = unit_make(j, key, place, page, 0);
-    if (!block && j->crowded) {
-        area_next(j);
-        block = unit_make(j, key, place, page, 0);
-    }
-    if (block) cache_add(j, j->block_count++);
-    return block;
-}
-
-/* Smaller where the whole is too much. */
-static struct jblock *loops_fit(struct jit_cpu *j, u64 key, struct code_place place, const u8 *page)
-{
-    struct jblock *blocks = unit_make(j, key, place, page, UNIT_MAX);
-    return blocks ? blocks : unit_make(j, key, place, page, UNIT_MAX / 4);
-}
-
-/* A tier 2 unit in place of the block with KEY and of those it leads through. */
-static struct jblock *loops_make(struct jit_cpu *j, u64 key, struct code_place place, const u8 *page)
-{
-    if (!may_translate(j)) return NULL;
-    if (slots_gone(j)) area_next(j);
-    struct jblock *blocks = loops_fit(j, key, place, page);
-    if (!blocks && j->crowded && area_is_half_full(j)) {
-        area_next(j);
-        blocks = loops_fit(j, key, place, page);
-    }
-    if (!blocks) return NULL;
-    for (unsigned n = 0; n < j->work.root_count; n++) {
-        struct jblock *old = cache_find(j, blocks[n].key, place);
-        if (old && old->loops && n) continue; /* has one of its own */
-        if (old && !old->loops) x64_redirect(j, old, &blocks[n]);
-        cache_add(j, (u32)(&blocks[n] - j->blocks));
-    }
-    j->block_count += j->work.root_count;
-    return blocks;
-}
-
 /* The block at rip, or NULL: the interpreter's turn. */
 static struct jblock *block_as(struct jit_cpu *j, unsigned plain)
 {
@@ -442,7 +355,7 @@ static const u8 *go_plain(struct jit_cpu *j, struct jsite *site)
 }
 
 /* A straight unit has gone back to site->target often. It goes there once more: what is found there
- * then leads to the loop's unit. */
+ * then leads to the loop's unit, when there is one. */
 static const u8 *warm(struct jit_cpu *j, struct jsite *site)
 {
     struct vcpu *cpu = j->cpu;
@@ -457,12 +370,12 @@ static const u8 *warm(struct jit_cpu *j, struct jsite *site)
     flags_to_native(cpu, j->state);
     j->state->heat[site->block % HEAT_SLOTS] = (i32)j->jit->options.hot;
     const struct jblock *there = cache_find(j, key, place);
-    if (!faulted && host && arena_page(cpu->memory, host) == key >> 28 && !(there && there->loops) &&
-        loops_make(j, key, place, host - site->target))
-        return evictions == j->evictions ? site->resume : go_on(j, NULL);
-    j->stats.loop_failed++;
+    enum loops_answer answer = LOOPS_NEVER;
+    if (!faulted && host && arena_page(cpu->memory, host) == key >> 28 && !(there && there->loops))
+        answer = loops_make(j, key, place, host - site->target, site);
+    j->stats.loop_failed += answer == LOOPS_NEVER;
     if (evictions != j->evictions) return go_on(j, NULL); /* where it came from may be gone */
-    x64_cool(j, site);
+    if (answer == LOOPS_NEVER) x64_cool(j, site);
     return site->resume;
 }
 

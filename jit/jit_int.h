@@ -2,7 +2,8 @@
  * The translator's insides, shared by its files.
  *
  * Everything here belongs to one virtual processor and is touched by its thread only: blocks, code
- * memory, jump cache. (`struct jit` is what the processors of a machine share: options, counters.)
+ * memory, jump cache. (`struct jit` is what the processors of a machine share: options, counters.) But for
+ * the area of code memory that the processor's background thread fills (background.c).
  */
 #ifndef JIT_INT_H
 #define JIT_INT_H
@@ -153,6 +154,38 @@ struct code_area {
     u32 block, block_end, site, site_end, straddle, straddle_end;
     u32 block_used, site_used; /* up to which; and bytes, while another one is being filled */
     u64 used, began;    /* at this icount */
+    u64 turn;           /* when that was among all areas; 0: never yet */
+};
+
+/* The rest of an area that is being filled, writable addresses, and of its parts of the tables: the next one
+ * free, where the part ends. Who emits takes from a copy, which is kept when the unit is (make.c). */
+#define NO_AREA AREAS_MOST
+enum { CURSOR_OWN, CURSOR_BACKGROUND, CURSORS };
+struct code_cursor {
+    unsigned area;      /* or NO_AREA */
+    u8 *hot, *hot_end, *cold, *cold_end;
+    u32 block_count, block_end, site_count, site_end, insn_count, straddle_count, straddle_end;
+    bool crowded;       /* the rest was too small for the last unit */
+};
+
+/* A unit in the making. From its decoding to its installation nothing else is written but code memory and
+ * tables at its cursor. */
+struct making {
+    struct translation t;
+    struct code_cursor at;
+    unsigned which;      /* cursor of which AT is a copy */
+    struct lower *lower; /* the back end's */
+    struct code_marks {  /* where uops' code begins, when the listing wants it */
+        bool wanted;
+        unsigned count;
+        struct code_mark { u32 at; u16 uop; } mark[2048];
+    } marks;
+    u64 key;             /* of the way in that was asked for */
+    struct code_place place;
+    _Atomic u32 *page_generation;
+    u32 generation;      /* when decoding began */
+    u64 rip_base;        /* where the page was in the code segment: for listings */
+    u64 ns;              /* that lowering took */
 };
 
 struct jit_cpu {
@@ -161,8 +194,10 @@ struct jit_cpu {
     struct jit_state *state;
     struct code_memory code;
     struct code_area areas[AREAS_MOST];
-    unsigned area_count, area;
-    u8 *hot, *hot_end, *cold, *cold_end; /* writable addresses not yet used, of the area being filled */
+    unsigned area_count;
+    struct code_cursor cursors[CURSORS];
+    u64 turns;           /* areas begun */
+    u8 *hot, *hot_end;   /* writable addresses the thunks may take; behind them lie the areas */
     const u8 *enter, *leave, *slow, *light; /* thunks, executable addresses */
     const u8 *refill[TLB_MODES * 2], *refill_at, *second;
     const u8 *x87_save, *x87_restore;
@@ -171,10 +206,7 @@ struct jit_cpu {
     struct link *links;  /* by site */
     struct insn *insns;  /* no more than sites: an area's part begins where its sites' does */
     u32 block_limit, site_limit; /* of all areas */
-    u32 block_count, block_end, site_count, site_end, insn_count, straddle_count, straddle_end; /* of the one being filled:
-                            the next one free; where its part ends */
     u8 pressure;         /* doublings of the threshold, as room is short */
-    bool crowded;        /* the area's rest was too small for the last unit */
     struct code_straddle straddles[STRADDLE_LIMIT]; /* what blocks in two pages compare on the way in */
     u32 hash[1u << BLOCK_HASH_BITS];
     u8 counters[COUNTER_SLOTS];
@@ -192,10 +224,9 @@ struct jit_cpu {
     u64 pages[JUMP_PAGE_BITS / 64]; /* hashed pages with entries */
     u64 crossed[JUMP_PAGE_BITS / 64]; /* and that branches of other pages are linked to */
     u32 crossed_count;
-    struct translation work;
-    struct lower *lower; /* the back end's */
-    struct code_mark { u32 at; u16 uop; } marks[2048]; /* where uops' code begins, for the listing */
-    unsigned mark_count;
+    struct making own;   /* by the processor's thread */
+    struct background *background; /* NULL: none was needed yet */
+    bool background_off; /* not wanted, or no thread to be had */
     struct jit_stats stats;
     struct lockstep *lockstep; /* or NULL */
     u64 ops[OP_COUNT];   /* exits to the interpreter's function, by operation */
@@ -211,8 +242,10 @@ struct jit {
     struct symbols *symbols;        /* NULL: none */
 };
 
-/* x64_unit.c, x64_thunks.c. Code for unit T; blocks[n] is for its root n. False: it does not fit. */
-bool x64_lower(struct jit_cpu *j, struct jblock *blocks, const struct translation *t);
+/* x64_unit.c, x64_thunks.c. Code for M's unit; blocks[n] is for its root n. False: it does not fit. Of J it
+ * takes what never changes. */
+bool x64_lower(const struct jit_cpu *j, struct making *m, struct jblock *blocks);
+struct lower *x64_lower_new(void); /* freed by free(); NULL: no memory */
 void x64_redirect(struct jit_cpu *j, struct jblock *from, struct jblock *to);
 void x64_redirect_undo(struct jit_cpu *j, const struct jblock *from);
 void x64_cool(struct jit_cpu *j, struct jsite *site);
@@ -225,6 +258,29 @@ typedef u64 (*x64_enter_fn)(struct vcpu *cpu, const u8 *code);
 /* jit.c: what translated code calls; entering it */
 enum engine_result jit_enter(struct jit_cpu *j, const struct jblock *block);
 const u8 *jit_slow(struct vcpu *cpu, u32 site);
+/* unit.c: the code of the unit that M->key and M->place ask for is decoded, under the rules for code pages
+ * (cpu/smp.h), as the processor is now. LOOPS: up to so many instructions of tier 2; 0: tier 1. */
+bool unit_decode(struct jit_cpu *j, struct making *m, const u8 *page, unsigned loops);
+/* The unit is the first COUNT instructions decoded: nodes and uops of them. Touches T only. */
+bool unit_build(const struct jit_cpu *j, struct translation *t, unsigned count);
+
+/* make.c */
+struct jblock *block_make(struct jit_cpu *j, u64 key, struct code_place place, const u8 *page);
+enum loops_answer {
+    LOOPS_MADE,   /* or being made */
+    LOOPS_LATER,  /* not now */
+    LOOPS_NEVER,  /* tier 2 can't take it */
+};
+/* A tier 2 unit, now or before long, in place of the block with KEY and of those it leads through; SITE asks. */
+enum loops_answer loops_make(struct jit_cpu *j, u64 key, struct code_place place, const u8 *page,
+                             const struct jsite *site);
+/* The steps: the processor's thread; any; the processor's again, while the page is what it was. */
+bool making_begin(struct jit_cpu *j, struct making *m, unsigned cursor, u64 key, struct code_place place,
+                  const u8 *page, unsigned loops);
+bool making_lower(const struct jit_cpu *j, struct making *m);
+void loops_install(struct jit_cpu *j, struct making *m);
+bool cursor_used_up(const struct code_cursor *c);
+
 /* light.c: what it calls without saving registers that C leaves alone; NULL: see state->slow_site */
 const u8 *jit_light(struct vcpu *cpu, u32 site);
 
@@ -278,8 +334,10 @@ static inline u64 code_linear(const struct vcpu *cpu)
 void areas_make(struct jit_cpu *j);
 void areas_reset(struct jit_cpu *j);
 u64 areas_used(const struct jit_cpu *j); /* bytes */
-bool area_is_half_full(const struct jit_cpu *j);
-void area_next(struct jit_cpu *j);       /* evicts what is there; from C that returns to no code of it */
+bool area_is_half_full(const struct jit_cpu *j, const struct code_cursor *c);
+/* CURSOR begins the area that has been filled the longest time ago, and evicts what is there; from C that
+ * returns to no code of it. No cursor's own is taken. */
+void area_next(struct jit_cpu *j, unsigned cursor);
 bool link_may(const struct jit_cpu *j, const struct jsite *site);
 void link_unmake(struct jit_cpu *j, const struct jsite *site);
 /* SITE's jump leads to TO, in BLOCK, until that is evicted. */
@@ -289,7 +347,7 @@ void link_make(struct jit_cpu *j, const struct jsite *site, const struct jblock 
 struct jit_perf *perf_new(const struct jit_options *options, struct error *error);
 void perf_free(struct jit_perf *perf);
 void perf_code(struct jit_perf *perf, const u8 *code, size_t length, const char *name);
-void perf_block(struct jit_cpu *j, const struct jblock *block, const struct translation *t);
+void perf_block(struct jit_cpu *j, const struct jblock *block, const struct making *m);
 
 /* symbols.c: names of guest code. NAME gets "name+0xoffset", or the address when nothing is known. */
 struct symbols *symbols_load(const char *path, struct error *error);
@@ -310,8 +368,7 @@ u64 jit_time(void); /* ns */
 /* dump.c */
 void jit_list(unsigned code_size, const u8 *bytes, size_t length, u64 address); /* to stderr */
 #define LISTING_CHANNELS (1u << LOG_IN_ASM | 1u << LOG_OP | 1u << LOG_OUT_ASM)
-void jit_dump(struct jit_cpu *j, const struct jblock *block, const struct translation *t,
-              const u8 *page);
+void jit_dump(struct jit_cpu *j, const struct jblock *block, const struct making *m);
 
 static inline struct jit_state *jit_state_of(struct vcpu *cpu)
 {

@@ -110,11 +110,11 @@ void perf_code(struct jit_perf *perf, const u8 *code, size_t length, const char 
 }
 
 /* The hot part under the guest code's name, the cold part with " cold" behind it. */
-void perf_block(struct jit_cpu *j, const struct jblock *block, const struct translation *t)
+void perf_block(struct jit_cpu *j, const struct jblock *block, const struct making *m)
 {
     char name[320], cold[336];
-    symbols_name(j->jit->symbols, (j->cpu->rip & PAGE_MASK) + t->pos, name, sizeof name);
+    symbols_name(j->jit->symbols, m->rip_base + m->t.pos, name, sizeof name);
     snprintf(cold, sizeof cold, "%s cold", name);
     perf_code(j->jit->perf, block->checked, block->code_bytes, name);
-    if (block->cold_bytes) perf_code(j->jit->perf, code_rx(j, j->cold - block->cold_bytes), block->cold_bytes, cold);
+    if (block->cold_bytes) perf_code(j->jit->perf, code_rx(j, m->at.cold - block->cold_bytes), block->cold_bytes, cold);
 }

@@ -411,7 +411,7 @@ static bool vector_excluded(const struct insn *i)
 static unsigned skip_prefixes(const u8 *b, bool code64, u8 *pp, u8 *rex)
 {
     *rex = *pp = 0;
-    for (unsigned n = 0;; n++) {
+    for (unsigned n = 0; n < 15; n++) { /* more only when they were being written */
         switch (b[n]) {
         case 0x66:
             if (!*pp) *pp = X64_66;
@@ -426,6 +426,7 @@ static unsigned skip_prefixes(const u8 *b, bool code64, u8 *pp, u8 *rex)
         }
         *rex = 0; /* it counts only right in front of the opcode */
     }
+    return 15;
 }
 
 static unsigned modrm_length(const u8 *b)
@@ -452,9 +453,9 @@ static void vector_gprs(struct uop *u, const struct insn *i)
 }
 
 static bool pick_vector(const struct translation *t, struct uop *u, const struct insn *i,
-                        const u8 *bytes, u32 attributes)
+                        u32 attributes)
 {
-    const u8 *b = bytes + i->pos;
+    const u8 *b = t->bytes + i->pos;
     u8 pp, rex;
     unsigned n = skip_prefixes(b, t->code_size == CODE64, &pp, &rex);
     unsigned r = rex << 1 & 8, rmx = rex << 3 & 8;
@@ -561,7 +562,7 @@ static bool pick_repeat(const struct translation *t, struct uop *u, const struct
     return i->address_size == 8 && i->seg < FS;
 }
 
-static bool pick(const struct translation *t, struct uop *u, const struct insn *i, const u8 *bytes,
+static bool pick(const struct translation *t, struct uop *u, const struct insn *i,
                  const struct host_features *host)
 {
     const struct insn_row *row = insn_row(i->row);
@@ -578,11 +579,11 @@ static bool pick(const struct translation *t, struct uop *u, const struct insn *
     if (row->attributes & ATTR_REP) return pick_repeat(t, u, i);
     if ((row->attributes & ATTR_X87) || i->op == OP_EMMS) {
         u8 pp, rex;
-        const u8 *b = bytes + i->pos;
+        const u8 *b = t->bytes + i->pos;
         if (!pick_x87(u, i, b + skip_prefixes(b, t->code_size == CODE64, &pp, &rex))) return false;
     } else if (row->attributes & ATTR_VECTORS) {
         if ((row->attributes & ATTR_AVX) && !host->avx) return false;
-        if (vector_excluded(i) || !pick_vector(t, u, i, bytes, row->attributes)) return false;
+        if (vector_excluded(i) || !pick_vector(t, u, i, row->attributes)) return false;
     } else if (!pick_integer(t, u, i)) {
         return false;
     }
@@ -654,14 +655,14 @@ static u16 kills(const struct uop *u)
     }
 }
 
-void uop_select(const struct translation *t, struct uop *u, const u8 *bytes,
-                const struct host_features *host, bool no_vectors, bool last)
+void uop_select(const struct translation *t, struct uop *u, const struct host_features *host, bool no_vectors,
+                bool last)
 {
     const struct insn *i = u->insn;
     u8 index = u->index;
     bool plain = !(insn_row(i->row)->attributes & (ATTR_VECTORS | ATTR_X87));
     bool may = (plain || !no_vectors) && !(last && i->op == OP_STI);
-    if (!may || !pick(t, u, i, bytes, host))
+    if (!may || !pick(t, u, i, host))
         *u = (struct uop){.insn = i, .index = index,
                           .op = i->flags & INSN_ENDS_BLOCK ? UOP_HELPER_END : UOP_HELPER};
     u->avx = u->wants_vectors && (insn_row(i->row)->attributes & ATTR_AVX);

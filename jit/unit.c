@@ -4,6 +4,9 @@
  * everything direct branches reach there (tier 2). Instructions are decoded under the rules for code
  * pages (cpu/smp.h); one that straddles pages is a unit of its own, and one that can't be had yet the
  * end of the unit in front.
+ *
+ * That is done on the processor's thread. What follows from the decoded instructions touches nothing but their
+ * translation and may be done on any (background.c).
  */
 #include "jit/jit_int.h"
 
@@ -31,10 +34,9 @@ static i64 target_of(const struct translation *t, const struct insn *i)
 
 struct walk_state {
     struct jit_cpu *j;
+    struct making *m;
     struct translation *t;
     const u8 *page;
-    u64 key;            /* of what was asked for */
-    struct code_place place;
     u16 queue[NODE_MAX];
     unsigned queued;
 };
@@ -51,10 +53,10 @@ static void mark(struct translation *t, unsigned pos, u8 as)
 /* Forgets the last unit's. */
 static void marks_clear(struct translation *t)
 {
-    for (unsigned n = 0; n < t->count; n++) t->at[t->insns[n].pos] = 0;
+    for (unsigned n = 0; n < t->decoded; n++) t->at[t->insns[n].pos] = 0;
     if (t->mark_count > ARRAY_SIZE(t->marks)) memset(t->leader, 0, sizeof(t->leader));
     else for (unsigned n = 0; n < t->mark_count; n++) t->leader[t->marks[n]] = 0;
-    t->count = t->mark_count = 0;
+    t->count = t->decoded = t->mark_count = 0;
 }
 
 static void lead(struct walk_state *w, i64 pos, u8 as)
@@ -80,11 +82,12 @@ static const struct insn *decode_at(struct walk_state *w, unsigned pos)
 {
     struct translation *t = w->t;
     if (t->at[pos]) return &t->insns[t->at[pos] - 1];
-    if (t->count >= t->limit || unlikely(stops_at(t->stops, pos))) return NULL;
-    struct insn *insn = &t->insns[t->count];
+    if (t->decoded >= t->limit || unlikely(stops_at(t->stops, pos))) return NULL;
+    struct insn *insn = &t->insns[t->decoded];
     if (!code_decode(w->j->cpu, insn, w->page, pos)) return NULL;
     if (!within_segment(t, insn)) return NULL;
-    t->at[pos] = (u16)++t->count;
+    guest_copy(t->bytes + pos, w->page + pos, insn->length);
+    t->at[pos] = (u16)++t->decoded;
     return insn;
 }
 
@@ -99,8 +102,8 @@ static i64 straight_on(const struct translation *t, const struct insn *i)
 /* How often POS has been come to, as far as that is known. */
 static unsigned seen(const struct walk_state *w, i64 pos)
 {
-    u64 key = w->key & ~((u64)0xfff0000 | KEY_PLAIN);
-    return cache_seen(w->j, key | (u64)pos << 16, w->place);
+    u64 key = w->m->key & ~((u64)0xfff0000 | KEY_PLAIN);
+    return cache_seen(w->j, key | (u64)pos << 16, w->m->place);
 }
 
 /* The conditional branch I, in a straight unit, has rather led to its target than on to AFTER. */
@@ -154,9 +157,8 @@ static bool goes_to(const struct translation *t, const struct insn *i, i64 pos)
 }
 
 /* A node for the code from POS to the next leader or transfer, or while there is room. */
-static bool node_make(struct walk_state *w, unsigned pos)
+static bool node_make(const struct jit_cpu *j, struct translation *t, unsigned pos)
 {
-    struct translation *t = w->t;
     if (t->node_count >= NODE_MAX || t->uop_count + 2 > ARRAY_SIZE(t->uops)) return false;
     struct node *node = &t->nodes[t->node_count++];
     *node = (struct node){.pos = (u16)pos, .first = (u16)t->uop_count, .taken = -1, .next = -1,
@@ -167,7 +169,7 @@ static bool node_make(struct walk_state *w, unsigned pos)
         bool last = !goes_to(t, i, after) || t->leader[after];
         struct uop *u = &t->uops[t->uop_count++];
         *u = (struct uop){.insn = i, .index = (u8)node->count};
-        uop_select(t, u, w->page, &w->j->host, w->j->jit->options.no_vectors, last);
+        uop_select(t, u, &j->host, j->jit->options.no_vectors, last);
         node->count++;
         pos = after;
         if (u->op == UOP_JCC || u->op == UOP_LOOP || !goes_on(u)) return true;
@@ -219,16 +221,15 @@ static void heads_find(struct translation *t, unsigned n, u8 *state)
     state[n] = 2;
 }
 
-static void nodes_make(struct walk_state *w)
+static void nodes_make(const struct jit_cpu *j, struct translation *t)
 {
-    struct translation *t = w->t;
     u8 state[NODE_MAX] = {0};
     t->node_count = t->uop_count = t->root_count = 0;
-    node_make(w, t->pos);
+    node_make(j, t, t->pos);
     for (unsigned n = 0; !t->loops && n < t->mark_count; n++) /* in the order of the way */
-        if (t->at[t->marks[n]] && t->marks[n] != t->pos && !node_make(w, t->marks[n])) break;
+        if (t->at[t->marks[n]] && t->marks[n] != t->pos && !node_make(j, t, t->marks[n])) break;
     for (unsigned pos = 0; t->loops && pos < PAGE_SIZE; pos++)
-        if (t->leader[pos] && t->at[pos] && pos != t->pos && !node_make(w, pos)) break;
+        if (t->leader[pos] && t->at[pos] && pos != t->pos && !node_make(j, t, pos)) break;
     edges_make(t);
     t->roots[t->root_count++] = (unsigned)node_at(t, t->pos);
     for (unsigned n = 0; n < t->node_count && t->root_count < ROOT_MAX; n++)
@@ -238,10 +239,11 @@ static void nodes_make(struct walk_state *w)
 }
 
 /* The instruction at t->pos, which goes on in the next page. */
-static bool straddle_decode(struct jit_cpu *j, struct translation *t, const u8 *page)
+static bool straddle_decode(struct jit_cpu *j, struct making *m, const u8 *page)
 {
-    if (j->straddle_count == j->straddle_end) return false;
-    struct code_straddle *s = &j->straddles[j->straddle_count];
+    struct translation *t = &m->t;
+    if (m->at.straddle_count == m->at.straddle_end) return false;
+    struct code_straddle *s = &j->straddles[m->at.straddle_count];
     u64 next = (code_linear(j->cpu) & PAGE_MASK) + PAGE_SIZE;
     if (j->cpu->code_size != CODE64) next = (u32)next;
     if (!code_decode_straddle(j->cpu, t->insns, page, t->pos, next, s) ||
@@ -249,7 +251,7 @@ static bool straddle_decode(struct jit_cpu *j, struct translation *t, const u8 *
         return false;
     memcpy(t->bytes + t->pos, s->bytes, sizeof(s->bytes));
     t->straddle = s;
-    t->count = 1;
+    t->at[t->pos] = (u16)++t->decoded;
     return true;
 }
 
@@ -260,37 +262,41 @@ static bool any_head(const struct translation *t)
     return false;
 }
 
-bool unit_discover(struct jit_cpu *j, struct translation *t, u64 key, struct code_place place, const u8 *page,
-                   unsigned loops)
+bool unit_decode(struct jit_cpu *j, struct making *m, const u8 *page, unsigned loops)
 {
-    struct walk_state w = {.j = j, .t = t, .page = page, .key = key, .place = place};
-    unsigned pos = key >> 16 & (PAGE_SIZE - 1);
-    bool plain = key & KEY_PLAIN;
+    const struct vcpu *cpu = j->cpu;
+    struct translation *t = &m->t;
+    struct walk_state w = {.j = j, .m = m, .t = t, .page = page};
     marks_clear(t);
-    t->pos = pos;
+    t->pos = m->key >> 16 & (PAGE_SIZE - 1);
     t->root_count = 0;
     t->loops = loops;
-    t->plain = plain;
+    t->plain = m->key & KEY_PLAIN;
+    t->stops = m->key & STOPS_KEY ? cpu->stops : NULL;
+    t->stops_key = m->key & STOPS_KEY;
     t->limit = loops ? loops : BLOCK_MAX;
-    t->code_size = j->cpu->code_size;
-    t->stack_size = j->cpu->stack_size;
-    t->mode_key = j->cpu->mode_key;
-    t->segmented = cpu_segmented(j->cpu);
-    t->start = place.start > 0xfffff000u ? (i64)place.start - (1ll << 32) : place.start;
-    t->last = place.last;
-    t->alone = j->cpu->count == 1;
-    lead(&w, pos, ROOT);
+    t->code_size = cpu->code_size;
+    t->stack_size = cpu->stack_size;
+    t->mode_key = cpu->mode_key;
+    t->segmented = cpu_segmented(cpu);
+    t->start = m->place.start > 0xfffff000u ? (i64)m->place.start - (1ll << 32) : m->place.start;
+    t->last = m->place.last;
+    t->alone = cpu->count == 1;
+    lead(&w, t->pos, ROOT);
     for (unsigned n = 0; n < w.queued; n++) follow(&w, w.queue[n]);
     t->straddle = NULL;
-    if (!t->at[pos]) {
-        if (loops || !straddle_decode(j, t, page)) return false;
-        t->at[pos] = 1;
-        w.page = t->bytes;
-    }
-    nodes_make(&w);
-    if (loops && !any_head(t) && !j->jit->options.all_loops) return false; /* no turn would be the cheaper for what another established */
+    return t->at[t->pos] || (!loops && straddle_decode(j, m, page));
+}
+
+bool unit_build(const struct jit_cpu *j, struct translation *t, unsigned count)
+{
+    for (unsigned n = 0; n < t->decoded; n++) t->at[t->insns[n].pos] = n < count ? (u16)(n + 1) : 0;
+    t->count = count;
+    nodes_make(j, t);
+    /* no turn would be the cheaper for what another established */
+    if (t->loops && !any_head(t) && !j->jit->options.all_loops) return false;
     unit_flags(t);
     t->key_count = 0;
-    if (!plain && !t->segmented) unit_groups(t);
+    if (!t->plain && !t->segmented) unit_groups(t);
     return true;
 }

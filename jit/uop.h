@@ -74,6 +74,7 @@ struct translation {
     struct group_key keys[GROUP_MAX];
     struct ahead ahead[NODE_MAX][GROUP_MAX];
     unsigned count;      /* instructions */
+    unsigned decoded;    /* those to choose from */
     unsigned uop_count, node_count, key_count;
     unsigned roots[ROOT_MAX], root_count; /* nodes; the first is what was asked for */
     unsigned pos;        /* offset in the page: what was asked for */
@@ -86,11 +87,12 @@ struct translation {
     bool alone;          /* the machine has one processor */
     bool plain;          /* no shared checks: one failed here */
     unsigned limit;      /* instructions it may have */
-    const struct stop_set *stops; /* places it may not run over, or NULL */
+    const struct stop_set *stops; /* places it may not run over, or NULL; while decoding */
+    u16 stops_key;       /* theirs, 0: none */
     u16 at[4096];        /* instruction number + 1 by offset */
     u8 leader[4096];     /* 1: a node begins, 2: a root */
     struct code_straddle *straddle; /* it is one instruction in two pages, else NULL */
-    u8 bytes[4096 + 16]; /* such an instruction's, at its place */
+    u8 bytes[4096 + 32]; /* the instructions', at their places */
     u16 marks[256];      /* where leaders are */
     unsigned mark_count;
 };
@@ -119,15 +121,9 @@ static inline i64 unit_place(const struct translation *t, i64 target)
 }
 
 struct host_features;
-/* Finds the code of the unit with KEY, makes nodes and uops of it (unit.c). LOOPS: up to so many
- * instructions of tier 2; 0: tier 1. */
-struct jit_cpu;
-struct code_place;
-bool unit_discover(struct jit_cpu *j, struct translation *t, u64 key, struct code_place place, const u8 *page,
-                   unsigned loops);
 /* The uop for the instruction; HELPER or HELPER_END when it has none (translate.c). LAST: of its node. */
-void uop_select(const struct translation *t, struct uop *u, const u8 *bytes,
-                const struct host_features *host, bool no_vectors, bool last);
+void uop_select(const struct translation *t, struct uop *u, const struct host_features *host, bool no_vectors,
+                bool last);
 /* System instructions (pick_system.c). */
 bool pick_system(const struct translation *t, struct uop *u, const struct insn *insn);
 /* A load of a data segment register as in real and virtual-8086 mode, which changes nothing but where accesses

@@ -5,14 +5,15 @@
 
 u32 site_new(struct lower *l, enum site_kind kind, const struct uop *u)
 {
-    struct jit_cpu *j = l->j;
-    u32 number = j->site_count++;
-    if (j->site_count + 8 > j->site_end) j->site_count--, l->failed = true;
+    const struct jit_cpu *j = l->j;
+    struct code_cursor *at = l->at;
+    u32 number = at->site_count++;
+    if (at->site_count + 8 > at->site_end) at->site_count--, l->failed = true;
     struct jsite *site = &j->sites[number];
     *site = (struct jsite){.kind = (u8)kind, .index = (u16)(l->c.pending + u->index), .block = l->number,
                            .target = u->insn->pos};
     if (kind > SITE_RUNS) return number;
-    site->insn = j->insn_count++;
+    site->insn = at->insn_count++;
     j->insns[site->insn] = *u->insn;
     j->insns[site->insn].spare = site->index; /* for cpu_icount_now */
     return number;
@@ -21,10 +22,9 @@ u32 site_new(struct lower *l, enum site_kind kind, const struct uop *u)
 /* SITE, the last but for what stays, is where an access would have left that can't: it needs none. */
 bool site_unused(struct lower *l, u32 site)
 {
-    struct jit_cpu *j = l->j;
-    if (l->cold_before || site + 1 != j->site_count || l->failed) return false;
-    j->site_count--;
-    j->insn_count--;
+    if (l->cold_before || site + 1 != l->at->site_count || l->failed) return false;
+    l->at->site_count--;
+    l->at->insn_count--;
     return true;
 }
 
@@ -205,7 +205,7 @@ void exit_direct(struct lower *l, const struct uop *u, i64 target, unsigned coun
         struct jsite *s = &l->j->sites[site];
         s->patch = x64_jmp(e);
         s->target = (u16)target;
-        s->mode = (u16)((l->t->mode_key & ~(unsigned)MODE_NO_FPU) | (l->t->stops ? l->t->stops->key : 0u));
+        s->mode = (u16)((l->t->mode_key & ~(unsigned)MODE_NO_FPU) | l->t->stops_key);
         if (u->op == UOP_AC) s->mode = (s->mode & (u16)~MODE_AC) | (u->insn->op == OP_STAC ? MODE_AC : 0);
         cold_call(l, s->patch, site);
         return;

@@ -56,8 +56,10 @@ struct version_patch { u8 *at; u16 version; };
 struct exit_stub { u8 *patch; const struct uop *uop; i16 node; i64 target; struct context at; };
 
 struct lower {
-    struct jit_cpu *j;
+    const struct jit_cpu *j;  /* what never changes of it, and its tables at the cursor */
     const struct translation *t;
+    struct code_cursor *at;
+    struct code_marks *marks;
     struct x64 hot, cold;
     const u8 *start;          /* of the hot part */
     struct context c;

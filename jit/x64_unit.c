@@ -272,10 +272,9 @@ static void loop_head(struct lower *l, const struct node *node)
 
 static void mark(struct lower *l, const struct uop *u)
 {
-    struct jit_cpu *j = l->j;
-    if (likely(!j->jit->log) || likely(!(j->jit->log->mask & LISTING_CHANNELS))) return;
-    if (j->mark_count == ARRAY_SIZE(j->marks)) return;
-    j->marks[j->mark_count++] = (struct code_mark){(u32)(l->hot.p - l->start), (u16)(u - l->t->uops)};
+    struct code_marks *marks = l->marks;
+    if (likely(!marks->wanted) || marks->count == ARRAY_SIZE(marks->mark)) return;
+    marks->mark[marks->count++] = (struct code_mark){(u32)(l->hot.p - l->start), (u16)(u - l->t->uops)};
 }
 
 /* Emits version V and what follows it without a jump. */
@@ -338,29 +337,35 @@ static void vectors_first(struct lower *l)
         if (t->uops[n].wants_x87) x87_want(l, &t->uops[0]);
 }
 
-static void begin(struct lower *l, struct jit_cpu *j, const struct translation *t)
+static void begin(struct lower *l, const struct jit_cpu *j, struct making *m)
 {
+    struct code_cursor *at = &m->at;
+    bool loops = m->t.loops;
     l->j = j;
-    l->t = t;
-    l->number = j->block_count;
+    l->t = &m->t;
+    l->at = at;
+    l->marks = &m->marks;
+    l->number = at->block_count;
     l->failed = false;
     l->stub_count = l->version_count = l->patch_count = 0;
-    l->hot.p = (u8 *)(((uintptr_t)j->hot + 15) & ~(uintptr_t)15);
-    l->cold.p = j->cold;
+    l->hot.p = (u8 *)(((uintptr_t)at->hot + 15) & ~(uintptr_t)15);
+    l->cold.p = at->cold;
     l->start = l->hot.p;
-    j->mark_count = 0;
-    l->hot.end = l->hot.p + (t->loops ? ROOM_LOOPS_HOT : ROOM_HOT);
-    l->cold.end = l->cold.p + (t->loops ? ROOM_LOOPS_COLD : ROOM_COLD);
-    j->crowded = l->hot.end > j->hot_end - SLACK || l->cold.end > j->cold_end - SLACK;
-    if (l->hot.end > j->hot_end - SLACK) l->hot.end = j->hot_end - SLACK;
-    if (l->cold.end > j->cold_end - SLACK) l->cold.end = j->cold_end - SLACK;
+    m->marks.count = 0;
+    l->hot.end = l->hot.p + (loops ? ROOM_LOOPS_HOT : ROOM_HOT);
+    l->cold.end = l->cold.p + (loops ? ROOM_LOOPS_COLD : ROOM_COLD);
+    at->crowded = l->hot.end > at->hot_end - SLACK || l->cold.end > at->cold_end - SLACK;
+    if (l->hot.end > at->hot_end - SLACK) l->hot.end = at->hot_end - SLACK;
+    if (l->cold.end > at->cold_end - SLACK) l->cold.end = at->cold_end - SLACK;
 }
 
-bool x64_lower(struct jit_cpu *j, struct jblock *blocks, const struct translation *t)
+bool x64_lower(const struct jit_cpu *j, struct making *m, struct jblock *blocks)
 {
-    struct lower *l = j->lower;
-    u32 sites = j->site_count, insns = j->insn_count;
-    begin(l, j, t);
+    struct lower *l = m->lower;
+    const struct translation *t = &m->t;
+    struct code_cursor *at = &m->at;
+    u32 sites = at->site_count, insns = at->insn_count;
+    begin(l, j, m);
     for (unsigned n = 0; n < t->root_count && room(l); n++) {
         unsigned first = l->version_count;
         way_in(l, &blocks[n], &t->nodes[t->roots[n]]);
@@ -373,17 +378,17 @@ bool x64_lower(struct jit_cpu *j, struct jblock *blocks, const struct translatio
         }
         versions_emit(l, first);
     }
-    assert(l->hot.p <= j->hot_end && l->cold.p <= j->cold_end);
+    assert(l->hot.p <= at->hot_end && l->cold.p <= at->cold_end);
     if (l->failed) {
-        j->crowded |= j->site_count + 16 > j->site_end;
-        j->site_count = sites;
-        j->insn_count = insns;
+        at->crowded |= at->site_count + 16 > at->site_end;
+        at->site_count = sites;
+        at->insn_count = insns;
         return false;
     }
     blocks[0].code_bytes = (u32)(l->hot.p - l->start);
-    blocks[0].cold_bytes = (u32)(l->cold.p - j->cold);
-    j->hot = l->hot.p;
-    j->cold = l->cold.p;
+    blocks[0].cold_bytes = (u32)(l->cold.p - at->cold);
+    at->hot = l->hot.p;
+    at->cold = l->cold.p;
     return true;
 }
 
@@ -413,12 +418,14 @@ void x64_redirect_undo(struct jit_cpu *j, const struct jblock *from)
     memcpy(j->code.rw + (from->entry - j->code.rx), from->was + 5, 5);
 }
 
+struct lower *x64_lower_new(void) { return calloc(1, sizeof(struct lower)); }
+
 bool x64_start(struct jit_cpu *j)
 {
-    j->lower = calloc(1, sizeof(*j->lower));
-    if (!j->lower) return false;
+    j->own.lower = x64_lower_new();
+    if (!j->own.lower) return false;
     x64_thunks(j);
     return true;
 }
 
-void x64_stop(struct jit_cpu *j) { free(j->lower); }
+void x64_stop(struct jit_cpu *j) { free(j->own.lower); }

@@ -51,7 +51,7 @@ static const u8 loop[] = {0xb8, 0x78, 0x56, 0x34, 0x12, 0x48, 0x01, 0x03, 0x48, 
 static bool spoil(struct bench *b, const u8 *from, size_t length, size_t at, u8 to)
 {
     struct jit_cpu *j = b->f->cpu->jit;
-    for (u8 *p = j->areas[j->area].hot; p + length < j->hot; p++)
+    for (u8 *p = j->areas[j->cursors[CURSOR_OWN].area].hot; p + length < j->cursors[CURSOR_OWN].hot; p++)
         if (!memcmp(p, from, length)) {
             p[at] = to;
             return true;
