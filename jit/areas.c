@@ -1,9 +1,9 @@
 /*
  * Code memory by areas, filled one after the other, round and round: when the next is wanted, the blocks
- * in it (the oldest there are) are evicted and nothing else is. Two may be filled at a time, each by a thread
- * that has its to itself (background.c); which is next the processor's thread says. An area has memory for code and for its
- * cold parts, and its own part of the tables of blocks, sites and straddling instructions, so all of
- * these are bounded and come free together.
+ * in it (the oldest there are) are evicted and nothing else is. Two are filled at a time, each by a thread
+ * that has it to itself (background.c); which is next the processor's thread says. An area has memory for
+ * code and for its cold parts, and its own part of the tables of blocks, sites and straddling instructions,
+ * so all of these are bounded and come free together.
  *
  * What leads into an area from outside: hash chains, the jump cache, jumps patched into other areas'
  * code (links), and entries of tier 1 units that were redirected to a tier 2 unit. All of them are

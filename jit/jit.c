@@ -420,6 +420,7 @@ const u8 *jit_slow(struct vcpu *cpu, u32 number)
 static void jit_forget(struct vcpu *cpu)
 {
     struct jit_cpu *j = cpu->jit;
+    background_drop(j);
     cache_reset(j);
     j->stats.flushes++;
 }
@@ -427,6 +428,7 @@ static void jit_forget(struct vcpu *cpu)
 static enum engine_result jit_engine(struct vcpu *cpu)
 {
     struct jit_cpu *j = cpu->jit;
+    if (j->background) background_look(j);
     if (!mode_possible(cpu)) return ENGINE_DECLINED;
     const struct jblock *block = j->refused ? NULL : block_at(j);
     j->refused = false;
@@ -579,6 +581,7 @@ void jit_detach(struct vcpu *cpu)
     cpu->engine = NULL;
     cpu->engine_unmapped = NULL;
     cpu->engine_forget = NULL;
+    background_stop(j);
     for (unsigned i = 0; i < JIT_CPUS; i++)
         if (j->jit->cpus[i] == j) j->jit->cpus[i] = NULL;
     code_memory_free(&j->code);

@@ -248,6 +248,7 @@ bool x64_lower(const struct jit_cpu *j, struct making *m, struct jblock *blocks)
 struct lower *x64_lower_new(void); /* freed by free(); NULL: no memory */
 void x64_redirect(struct jit_cpu *j, struct jblock *from, struct jblock *to);
 void x64_redirect_undo(struct jit_cpu *j, const struct jblock *from);
+void x64_serialize(void); /* behind what was seen of another thread's code, in front of running it */
 void x64_cool(struct jit_cpu *j, struct jsite *site);
 bool x64_start(struct jit_cpu *j);
 void x64_stop(struct jit_cpu *j);
@@ -280,6 +281,14 @@ bool making_begin(struct jit_cpu *j, struct making *m, unsigned cursor, u64 key,
 bool making_lower(const struct jit_cpu *j, struct making *m);
 void loops_install(struct jit_cpu *j, struct making *m);
 bool cursor_used_up(const struct code_cursor *c);
+
+/* background.c: tier 2 units by another thread. All by the processor's thread, or while it does not run. */
+bool background_wanted(struct jit_cpu *j); /* starts the thread when it is */
+enum loops_answer background_ask(struct jit_cpu *j, u64 key, struct code_place place, const u8 *page,
+                                 const struct jsite *site);
+void background_look(struct jit_cpu *j);   /* what is made is kept; no code goes */
+void background_drop(struct jit_cpu *j);   /* what is being made; waits for the thread */
+void background_stop(struct jit_cpu *j);
 
 /* light.c: what it calls without saving registers that C leaves alone; NULL: see state->slow_site */
 const u8 *jit_light(struct vcpu *cpu, u32 site);

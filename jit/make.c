@@ -40,6 +40,7 @@ bool making_begin(struct jit_cpu *j, struct making *m, unsigned cursor, u64 key,
     return unit_decode(j, m, page, loops);
 }
 
+/* The first COUNT instructions that were decoded. */
 static bool lower_first(const struct jit_cpu *j, struct making *m, unsigned count)
 {
     const struct translation *t = &m->t;
@@ -57,7 +58,8 @@ bool making_lower(const struct jit_cpu *j, struct making *m)
 {
     u64 began = jit_time();
     unsigned decoded = m->t.decoded;
-    bool good = lower_first(j, m, decoded) || (m->t.loops && decoded > UNIT_LESS && lower_first(j, m, UNIT_LESS));
+    bool good = lower_first(j, m, decoded) ||
+                (m->t.loops && decoded > UNIT_LESS && lower_first(j, m, UNIT_LESS));
     m->ns = jit_time() - began;
     return good;
 }
@@ -120,8 +122,8 @@ void loops_install(struct jit_cpu *j, struct making *m)
 enum loops_answer loops_make(struct jit_cpu *j, u64 key, struct code_place place, const u8 *page,
                              const struct jsite *site)
 {
-    (void)site;
     if (!may_translate(j)) return LOOPS_LATER;
+    if (background_wanted(j)) return background_ask(j, key, place, page, site);
     if (!make_here(j, key, place, page, UNIT_MAX)) return LOOPS_NEVER;
     loops_install(j, &j->own);
     return LOOPS_MADE;

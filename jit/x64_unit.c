@@ -418,6 +418,14 @@ void x64_redirect_undo(struct jit_cpu *j, const struct jblock *from)
     memcpy(j->code.rw + (from->entry - j->code.rx), from->was + 5, 5);
 }
 
+void x64_serialize(void)
+{
+#if defined(__x86_64__)
+    u32 eax = 0, ebx, ecx = 0, edx;
+    __asm__ volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx) : : "memory");
+#endif
+}
+
 struct lower *x64_lower_new(void) { return calloc(1, sizeof(struct lower)); }
 
 bool x64_start(struct jit_cpu *j)

@@ -156,14 +156,15 @@ static bool accel_numbers(struct options *o, const struct keyvals *kv, struct er
 
 static bool accel_switches(struct options *o, const struct keyvals *kv, struct error *error)
 {
-    const struct { const char *key; bool *on; } list[] = {
-        {"force-cold", &o->jit.force_cold}, {"no-link", &o->jit.no_link},
-        {"no-loops", &o->jit.no_loops}, {"no-vectors", &o->jit.no_vectors},
-        {"fail-groups", &o->jit.fail_groups}};
+    const struct { const char *key; bool *on, is_not; } list[] = {
+        {"force-cold", &o->jit.force_cold, false}, {"no-link", &o->jit.no_link, false},
+        {"no-loops", &o->jit.no_loops, false}, {"no-vectors", &o->jit.no_vectors, false},
+        {"fail-groups", &o->jit.fail_groups, false}, {"background", &o->jit.no_background, true}};
     for (unsigned i = 0; i < ARRAY_SIZE(list); i++) {
         const char *text = keyvals_get(kv, list[i].key);
         if (text && !parse_on_off(text, list[i].on))
             return error_set(error, "-accel %s=%s: on or off expected", list[i].key, text);
+        if (text) *list[i].on ^= list[i].is_not;
     }
     return true;
 }
@@ -173,7 +174,8 @@ static bool option_accel(struct options *o, const char *value, struct error *err
     struct keyvals kv;
     if (!keyvals_parse(&kv, value, "accel", error) ||
         !keyvals_only(&kv, "accel", "accel tb-size thread symbols threshold hot tlb-entries "
-                      "random-exits lockstep force-cold no-link no-loops no-vectors fail-groups",
+                      "random-exits lockstep force-cold no-link no-loops no-vectors fail-groups "
+                      "background",
                       error) ||
         !accel_numbers(o, &kv, error) || !accel_switches(o, &kv, error))
         return false;

@@ -199,6 +199,8 @@ static bool add_translator(struct pc *pc, struct error *error)
     if (m->options->accel == ACCEL_INTERP) return true;
     if (options.lockstep && m->vcpu_count > 1)
         return error_set(error, "-accel lockstep=: with -smp 1 only");
+    /* When a unit is there must not depend on the host; and a host with one processor has none to spare. */
+    options.no_background |= m->options->icount || os_processors() < 2;
     options.hold = hold_machine;
     options.failed = quit_failed;
     options.opaque = m;

@@ -37,7 +37,7 @@ static const struct engine {
 } engines[] = {
     {"interpreter", NULL},
     {"tier 1", &(const struct jit_options){.threshold = 1, .no_loops = true}},
-    {"tier 2", &(const struct jit_options){.threshold = 1, .hot = 2}},
+    {"tier 2", &(const struct jit_options){.threshold = 1, .hot = 2, .no_background = true}},
 };
 #define ENGINES ARRAY_SIZE(engines)
 

@@ -812,25 +812,36 @@ static void test_vectors(void **state)
 static void test_loops(void **state)
 {
     (void)state;
-    campaign(&(struct jit_options){.threshold = 1, .hot = 1, .all_loops = true}, INTEGER, 3000,
-             1000);
+    campaign(&(struct jit_options){.threshold = 1, .hot = 1, .no_background = true,
+                                   .all_loops = true}, INTEGER, 3000, 1000);
 }
 static void test_loops_vectors(void **state)
 {
     (void)state;
-    campaign(&(struct jit_options){.threshold = 1, .hot = 2, .all_loops = true}, VECTORS, 2000,
-             15000);
+    campaign(&(struct jit_options){.threshold = 1, .hot = 2, .no_background = true,
+                                   .all_loops = true}, VECTORS, 2000, 15000);
 }
 static void test_loops_groups_fail(void **state)
 {
     (void)state;
-    campaign(&(struct jit_options){.threshold = 1, .hot = 1, .all_loops = true,
+    campaign(&(struct jit_options){.threshold = 1, .hot = 1, .no_background = true, .all_loops = true,
                                    .fail_groups = true}, VECTORS, 1000, 20000);
 }
 static void test_loops_x87(void **state)
 {
     (void)state;
-    campaign(&(struct jit_options){.threshold = 1, .hot = 1, .all_loops = true}, X87, 1000, 25000);
+    campaign(&(struct jit_options){.threshold = 1, .hot = 1, .no_background = true,
+                                   .all_loops = true}, X87, 1000, 25000);
+}
+/* Made by another thread: waited for, and entered as it comes. */
+static void test_loops_background(void **state)
+{
+    (void)state;
+    struct jit_stats s = campaign(&(struct jit_options){.threshold = 1, .hot = 1, .all_loops = true,
+                                                        .await_background = true},
+                                  INTEGER, 1000, 50000);
+    assert_true(!s.blocks || s.background_units > 100);
+    campaign(&(struct jit_options){.threshold = 1, .hot = 1, .all_loops = true}, VECTORS, 1000, 55000);
 }
 static void test_cold(void **state)
 {
@@ -862,6 +873,15 @@ static void test_evictions(void **state)
                                                         .tb_size = KIB(64)},
                                   INTEGER, 2000, 40000);
     assert_true(!s.blocks || (s.evictions > 100 && s.unlinked > 10));
+}
+
+static void test_evictions_background(void **state)
+{
+    (void)state;
+    struct jit_stats s = campaign(&(struct jit_options){.threshold = 1, .hot = 2, .all_loops = true,
+                                                        .await_background = true, .tb_size = MIB(1)},
+                                  INTEGER, 1000, 60000);
+    assert_true(!s.blocks || (s.evictions > 10 && s.background_units > 100));
 }
 
 /* A loop that patches an instruction ahead of itself, and one in its own block. */
@@ -943,6 +963,7 @@ int main(void)
         cmocka_unit_test(test_loops_vectors), cmocka_unit_test(test_loops_x87),
         cmocka_unit_test(test_loops_groups_fail),
         cmocka_unit_test(test_cold),         cmocka_unit_test(test_unlinked_small),
+        cmocka_unit_test(test_loops_background), cmocka_unit_test(test_evictions_background),
         cmocka_unit_test(test_evictions), cmocka_unit_test(test_self_modifying),
         cmocka_unit_test(test_x87), cmocka_unit_test(test_x87_cold),
         cmocka_unit_test(test_straddling),

@@ -35,7 +35,7 @@ static const struct engine {
     {"sem", false, NULL},
     {"handler", true, NULL},
     {"tier 1", false, &(const struct jit_options){.threshold = 1, .no_loops = true}},
-    {"tier 2", false, &(const struct jit_options){.threshold = 1, .hot = 1}},
+    {"tier 2", false, &(const struct jit_options){.threshold = 1, .hot = 1, .no_background = true}},
 };
 #define ENGINES ARRAY_SIZE(engines)
 

@@ -14,7 +14,8 @@ use Test::More;
 
 plan skip_all => 'no translator for this host' unless grep { $_ eq 'jit' } Guest::engines();
 my $long = ($ENV{LENGTH} || 'quick') ne 'quick';
-my @alone = ('hot=5,threshold=1', qw(tlb-entries=4 random-exits=20 tb-size=64K threshold=1 force-cold=on no-link=on
+my @alone = ('hot=5,threshold=1', 'hot=5,threshold=1,background=off', qw(tlb-entries=4
+    random-exits=20 tb-size=64K threshold=1 force-cold=on no-link=on
     no-vectors=on fail-groups=on lockstep=1));
 my $mild = 'tlb-entries=8,random-exits=100,threshold=1';
 my @switches = @ARGV ? @ARGV : $long ? (@alone, $mild) : ($mild, 'lockstep=20');
