@@ -141,6 +141,7 @@ bool fast_iret(struct vcpu *cpu, u32 *arithmetic)
               data = SEG_P | SEG_S | SEG_WRITABLE | SEG_ACCESSED;
     struct segment cs = {0}, ss = {0};
     if (!fast_code(cpu) || cpu->cpl || (cpu->eflags & FLAG_NT)) return false;
+    if (unlikely(cpu->nmi_blocked)) return false; /* another may wait for it, which who runs on would not see */
     const u8 *frame = fast_read(cpu, cpu->tlb_mode, cpu->regs[RSP], 40);
     if (!frame) return false;
     u64 ip = guest_ld64(frame), sp = guest_ld64(frame + 24);
@@ -160,7 +161,6 @@ bool fast_iret(struct vcpu *cpu, u32 *arithmetic)
     else cpu->seg[SS] = ss;
     cpu->regs[RSP] = sp;
     cpu->rip = ip;
-    cpu->nmi_blocked = 0;
     fast_put_flags(cpu, flags, arithmetic);
     fast_mode(cpu, cpl);
     if (cpl) seg_drop_inner(cpu);
