@@ -176,7 +176,7 @@ struct jit_cpu {
     u8 pressure;         /* doublings of the threshold, as room is short */
     bool crowded;        /* the area's rest was too small for the last unit */
     struct code_straddle straddles[STRADDLE_LIMIT]; /* what blocks in two pages compare on the way in */
-    u32 hash[1u << BLOCK_HASH_BITS];
+    struct block_chain { u32 first, kinds; } hash[1u << BLOCK_HASH_BITS]; /* chains of blocks; KINDS: see cache.c */
     u8 counters[COUNTER_SLOTS];
     struct { u64 page, icount; u32 writes; } modified[256]; /* pages whose code was written lately */
     u32 evictions;       /* code has gone: pointers into it and to blocks and sites may be void */

@@ -108,7 +108,8 @@ static bool turns(const struct walk_state *w, const struct insn *i, i64 after)
 {
     i64 target = target_of(w->t, i);
     if (target <= after || target >= (i64)PAGE_SIZE || w->t->at[target]) return false;
-    return seen(w, target) > (after < (i64)PAGE_SIZE ? seen(w, after) : 0);
+    unsigned there = seen(w, target);
+    return there && (after >= (i64)PAGE_SIZE || there > seen(w, after));
 }
 
 /* On from POS; where it may lead besides is noted. */
