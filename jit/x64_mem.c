@@ -258,8 +258,8 @@ void groups_forget(struct lower *l) { memset(l->c.groups, 0, sizeof(l->c.groups)
 
 void groups_after(struct lower *l, const struct uop *u)
 {
-    if (!u->kills) return;
-    for (unsigned k = 0; k < l->t->key_count; k++) {
+    for (unsigned moves = u->moves, k = 0; moves; moves >>= 1, k++) {
+        if (!(moves & 1)) continue;
         const struct group_key *key = &l->t->keys[k];
         struct group *g = &l->c.groups[k];
         i32 by;
