@@ -37,6 +37,9 @@ struct walk_state {
     struct code_place place;
     u16 queue[NODE_MAX];
     unsigned queued;
+    const struct insn *decoded; /* the interpreter's, of a straight unit's way */
+    unsigned decoded_count;
+    bool decoded_looked; /* none at the last place where some might have begun */
 };
 
 static void mark(struct translation *t, unsigned pos, u8 as)
@@ -76,14 +79,32 @@ static bool within_segment(const struct translation *t, const struct insn *i)
     return !t->segmented || (ip >= 0 && ip + i->length - 1 <= t->last);
 }
 
+/* INSN is what the interpreter has decoded at POS; it has been there lately, and so has its cache been. */
+static bool decoded_at(struct walk_state *w, struct insn *insn, unsigned pos)
+{
+    if (w->t->loops) return false;
+    if (!w->decoded_count || w->decoded->pos != pos) {
+        if (w->decoded_looked) return false;
+        unsigned mode = w->j->cpu->mode_key | (unsigned)(w->key & STOPS_KEY);
+        w->decoded_count = 0;
+        w->decoded = code_decoded(w->j->cpu, w->page, pos, mode, &w->decoded_count);
+        if (!w->decoded_count) w->decoded_looked = true;
+        if (!w->decoded_count) return false;
+    }
+    code_decoded_copy(insn, w->decoded++);
+    w->decoded_count--;
+    return true;
+}
+
 static const struct insn *decode_at(struct walk_state *w, unsigned pos)
 {
     struct translation *t = w->t;
     if (t->at[pos]) return &t->insns[t->at[pos] - 1];
     if (t->count >= t->limit || unlikely(stops_at(t->stops, pos))) return NULL;
     struct insn *insn = &t->insns[t->count];
-    if (!code_decode(w->j->cpu, insn, w->page, pos)) return NULL;
+    if (!decoded_at(w, insn, pos) && !code_decode(w->j->cpu, insn, w->page, pos)) return NULL;
     if (!within_segment(t, insn)) return NULL;
+    if (insn->flags & INSN_ENDS_BLOCK) w->decoded_looked = false;
     t->at[pos] = (u16)++t->count;
     return insn;
 }
