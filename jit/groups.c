@@ -79,9 +79,8 @@ bool uop_adds(const struct translation *t, const struct uop *u, unsigned reg, i3
     }
 }
 
-static void include(struct ahead *a, i32 low, i32 high, bool write, unsigned count)
+static ALWAYS_INLINE void include(struct ahead *a, i32 low, i32 high, bool write, unsigned count)
 {
-    if (!count) return;
     i32 l = a->count && a->low < low ? a->low : low, h = a->count && a->high > high ? a->high : high;
     if (h - l > SPAN_MAX) return;
     a->low = l;
@@ -200,7 +199,7 @@ static struct ahead ahead_from(const struct translation *t, const struct node *n
     for (unsigned n = 0; n < 2; n++) {
         if (successors[n] < 0) continue;
         const struct ahead *s = &t->ahead[successors[n]][key];
-        include(&a, s->low + by, s->high + by, s->write, s->count);
+        if (s->count) include(&a, s->low + by, s->high + by, s->write, s->count);
     }
     return a;
 }
@@ -232,8 +231,8 @@ void unit_groups(struct translation *t)
         node_chain(t, &t->nodes[n], first[n]);
         for (unsigned k = 0; k < t->key_count; k++) t->ahead[n][k].count = 0;
     }
-    for (unsigned pass = 0; pass < (t->loops ? PASSES : 1); pass++)
+    for (unsigned pass = 0; pass < (t->ordered ? 1 : PASSES); pass++)
         for (unsigned n = t->node_count; n-- > 0;)
             for (unsigned k = 0; k < t->key_count; k++)
-                t->ahead[n][k] = ahead_from(t, &t->nodes[n], k, first[n][k], 0);
+                if (first[n][k] != AT_NONE) t->ahead[n][k] = ahead_from(t, &t->nodes[n], k, first[n][k], 0);
 }

@@ -200,29 +200,33 @@ static bool node_make(struct walk_state *w, unsigned pos)
     }
 }
 
-static i16 node_at(const struct translation *t, i64 pos)
+static i16 node_at(const struct translation *t, i64 pos, unsigned from)
 {
+    for (unsigned n = from; n < t->node_count; n++)
+        if (t->nodes[n].pos == pos) return (i16)n;
     for (unsigned n = 0; n < t->node_count; n++)
         if (t->nodes[n].pos == pos) return (i16)n;
     return -1;
 }
 
-static void link(struct translation *t, i16 *edge, const struct insn *i, i64 pos)
+static void link(struct translation *t, unsigned from, i16 *edge, const struct insn *i, i64 pos)
 {
     if (!goes_to(t, i, pos)) return;
-    *edge = node_at(t, pos);
+    *edge = node_at(t, pos, from + 1); /* most lead to the next */
     if (*edge >= 0 && t->nodes[*edge].predecessors < 255) t->nodes[*edge].predecessors++;
 }
 
 static void edges_make(struct translation *t)
 {
+    t->ordered = true;
     for (unsigned n = 0; n < t->node_count; n++) {
         struct node *node = &t->nodes[n];
         const struct uop *u = &t->uops[node->first + node->count - 1];
         const struct insn *i = u->insn;
         bool conditional = u->op == UOP_JCC || u->op == UOP_LOOP;
-        if (conditional || u->op == UOP_JMP || u->op == UOP_CALL) link(t, &node->taken, i, target_of(t, i));
-        if (conditional || u->op == UOP_FALL) link(t, &node->next, i, (i64)i->pos + i->length);
+        if (conditional || u->op == UOP_JMP || u->op == UOP_CALL) link(t, n, &node->taken, i, target_of(t, i));
+        if (conditional || u->op == UOP_FALL) link(t, n, &node->next, i, (i64)i->pos + i->length);
+        if ((node->taken >= 0 && node->taken <= (i16)n) || (node->next >= 0 && node->next <= (i16)n)) t->ordered = false;
     }
 }
 
@@ -252,10 +256,10 @@ static void nodes_make(struct walk_state *w)
     for (unsigned pos = 0; t->loops && pos < PAGE_SIZE; pos++)
         if (t->leader[pos] && t->at[pos] && pos != t->pos && !node_make(w, pos)) break;
     edges_make(t);
-    t->roots[t->root_count++] = (unsigned)node_at(t, t->pos);
+    t->roots[t->root_count++] = (unsigned)node_at(t, t->pos, 0);
     for (unsigned n = 0; n < t->node_count && t->root_count < ROOT_MAX; n++)
         if (t->nodes[n].root && t->nodes[n].pos != t->pos) t->roots[t->root_count++] = n;
-    for (unsigned n = 0; n < t->root_count; n++)
+    for (unsigned n = 0; n < t->root_count && !t->ordered; n++)
         if (!state[t->roots[n]]) heads_find(t, t->roots[n], state);
 }
 

@@ -92,6 +92,7 @@ struct translation {
     bool segmented;      /* its segments are not flat, or it is 16-bit code */
     i64 start, last;     /* segmented: code_place */
     bool loops;          /* tier 2 */
+    bool ordered;        /* nodes lead to later ones only */
     bool alone;          /* the machine has one processor */
     bool plain;          /* no shared checks: one failed here */
     unsigned limit;      /* instructions it may have */
