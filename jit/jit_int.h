@@ -164,7 +164,7 @@ struct jit_cpu {
     unsigned area_count, area;
     u8 *hot, *hot_end, *cold, *cold_end; /* writable addresses not yet used, of the area being filled */
     const u8 *enter, *leave, *slow, *light; /* thunks, executable addresses */
-    const u8 *refill[TLB_MODES * 2], *refill_at, *second;
+    const u8 *refill[TLB_MODES * 2], *refill_at, *second, *cross_way, *cross_gone;
     const u8 *x87_save, *x87_restore;
     struct jblock *blocks;
     struct jsite *sites;

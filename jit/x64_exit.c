@@ -138,9 +138,9 @@ u8 *probe_first(struct x64 *e, unsigned cc)
     return x64_jcc(e, cc);
 }
 
-u8 *probe_second(struct lower *l, struct x64 *e)
+u8 *probe_second(const struct jit_cpu *j, struct x64 *e)
 {
-    x64_call_to(e, l->j->code.rw + (l->j->second - l->j->code.rx));
+    x64_call_to(e, j->code.rw + (j->second - j->code.rx));
     return x64_jcc(e, CC_E);
 }
 
@@ -148,7 +148,7 @@ u8 *probe_second(struct lower *l, struct x64 *e)
 static void probe(struct lower *l, u32 site)
 {
     x64_patch(probe_first(&l->hot, CC_NE), l->cold.p);
-    x64_patch(probe_second(l, &l->cold), l->hot.p);
+    x64_patch(probe_second(l->j, &l->cold), l->hot.p);
     flags_cold(l);
     call_c(l, &l->cold, site);
 }
