@@ -66,11 +66,8 @@ struct node {
 };
 
 /* Addresses that differ by a constant while their registers keep their values. */
-struct group_key { u8 base, index, scale, seg, size, unused[3]; i32 page; };
-static inline bool key_same(const struct group_key *a, const struct group_key *b)
-{
-    return !memcmp(a, b, 8) && a->page == b->page;
-}
+struct group_key { u32 base : 8, index : 8, scale : 2, seg : 4, size : 8, unused : 2; i32 page; };
+static inline bool key_same(const struct group_key *a, const struct group_key *b) { return !memcmp(a, b, sizeof(*a)); }
 
 /* What is ahead of a place in the code: how a key will be accessed before its registers change. */
 struct ahead { i32 low, high; bool write; u8 count; };

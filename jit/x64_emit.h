@@ -16,11 +16,12 @@ struct x64 {
     u8 *end;
 };
 
-/* The r/m operand: a register, or [base + index << scale + disp]. base H_NONE: absolute disp32. */
+/* The r/m operand: a register, or [base + index << scale + disp]. base H_NONE: absolute disp32. Bit fields, so
+ * that compilers put it together in a register: written byte by byte it could not be read at once for long. */
 struct x64_rm {
-    bool memory;
-    u8 reg;      /* when it is a register; AH.. are 4..7 with `high` in x64_op */
-    u8 base, index, scale;
+    u32 memory : 1;
+    u32 reg : 8; /* when it is a register; AH.. are 4..7 with `high` in x64_op */
+    u32 base : 8, index : 8, scale : 2;
     i32 disp;
 };
 

@@ -74,7 +74,7 @@ struct lower {
 };
 
 /* An address in parts. */
-struct address { u8 base, index, scale, seg, size; i64 disp; };
+struct address { u32 base : 8, index : 8, scale : 2, seg : 4, size : 8; i64 disp; }; /* see struct x64_rm */
 
 #define AT_CPU(member) x64_mem(H_RSP, (i64)offsetof(struct vcpu, member))
 #define AT_REG(reg) x64_mem(H_RSP, (i64)(offsetof(struct vcpu, regs) + (reg) * 8))
