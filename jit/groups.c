@@ -12,12 +12,13 @@
 
 static unsigned natural(const struct translation *t) { return t->code_size == CODE64 ? 8 : 4; }
 
-static bool stack_access(const struct translation *t, const struct uop *u, struct group_key *key, i32 *offset,
-                         u8 *size, bool *write)
+static bool stack_access(const struct translation *t, const struct uop *u, struct group_key *key, struct uop_at *at,
+                         bool *write)
 {
-    *key = (struct group_key){.base = RSP, .index = REG_ZERO, .size = (u8)natural(t)};
-    *size = (u8)natural(t);
-    *offset = 0;
+    unsigned base = u->op == UOP_LEAVE ? RBP : RSP;
+    *key = key_make(base, REG_ZERO, 0, SS, natural(t), 0);
+    at->size = (u8)natural(t);
+    at->offset = 0;
     *write = false;
     switch (u->op) {
     case UOP_PUSH:
@@ -25,30 +26,25 @@ static bool stack_access(const struct translation *t, const struct uop *u, struc
     case UOP_PUSHF:
     case UOP_CALL:
     case UOP_CALLI:
-        *offset = -(i32)natural(t);
+        at->offset = -(i32)natural(t);
         return *write = true;
     case UOP_POP:
-    case UOP_RET: return true;
-    case UOP_LEAVE: key->base = RBP; return true;
+    case UOP_RET:
+    case UOP_LEAVE: return true;
     default: return false;
     }
 }
 
 /* U's access N: its key, where from the key's origin it lies, how many bytes. False: it has no more. */
 static bool uop_address(const struct translation *t, const struct uop *u, unsigned n, struct group_key *key,
-                        i32 *offset, u8 *size, bool *write)
+                        struct uop_at *at, bool *write)
 {
     bool memory = u->access && u->op != UOP_HELPER && u->op != UOP_HELPER_END;
-    if (!memory || n) return n == (memory ? 1u : 0u) && stack_access(t, u, key, offset, size, write);
+    if (!memory || n) return n == (memory ? 1u : 0u) && stack_access(t, u, key, at, write);
     const struct insn *i = u->insn;
-    *key = (struct group_key){.base = i->base, .index = i->index, .scale = i->scale,
-                              .seg = i->seg >= FS ? i->seg : 0, .size = i->address_size};
-    if (i->index == REG_ZERO) {
-        key->scale = 0;
-        if (i->base == REG_ZERO || i->base == REG_IP_BASE) key->page = (i32)i->disp & ~(i32)4095;
-    }
-    *offset = (i32)i->disp;
-    *size = u->msize;
+    *key = key_make(i->base, i->index, i->scale, i->seg, i->address_size, i->disp);
+    at->offset = (i32)i->disp;
+    at->size = u->msize;
     *write = u->access & UOP_WRITE;
     return true;
 }
@@ -117,9 +113,9 @@ static void keys_find(struct translation *t)
         struct uop *u = &t->uops[i];
         for (unsigned n = 0; n < 2; n++) {
             struct uop_at *at = &u->at[n];
-            if (!uop_address(t, u, n, &key, &at->offset, &at->size, &write)) break;
+            if (!uop_address(t, u, n, &key, at, &write)) break;
             unsigned k;
-            for (k = 0; k < count && !key_same(&all[k], &key); k++) continue;
+            for (k = 0; k < count && !key_same(all[k], key); k++) continue;
             at->key = (u8)(k + 1);
             u->at_writes |= (u8)(write << n);
             if (k == ARRAY_SIZE(all)) continue; /* its number is none */
@@ -183,38 +179,39 @@ static void node_chain(struct translation *t, const struct node *node, u16 *firs
 }
 
 /* What lies ahead from the access AT of NODE on, offsets as behind SHIFT. */
-static struct ahead ahead_from(const struct translation *t, const struct node *node, unsigned key, unsigned at, i32 shift)
+static void ahead_from(const struct translation *t, const struct node *node, unsigned key, unsigned at, i32 shift,
+                       struct ahead *a)
 {
-    struct ahead a = {0};
-    bool stack = t->keys[key].base == RSP;
+    bool stack = key_base(&t->keys[key]) == RSP;
+    a->count = 0;
+    a->write = false;
     for (const struct uop_at *now; at < AT_NONE; at = now->next) {
         const struct uop *u = &t->uops[at / 2];
         now = &u->at[at % 2];
         i32 low = now->offset + (stack ? u->shift - shift : 0);
-        include(&a, low, low + now->size, u->at_writes >> at % 2 & 1, 1);
+        include(a, low, low + now->size, u->at_writes >> at % 2 & 1, 1);
     }
-    if (at == AT_NONE) return a;
+    if (at == AT_NONE) return;
     i32 by = stack ? node->shift - shift : 0;
     const i16 successors[2] = {node->next, node->taken};
     for (unsigned n = 0; n < 2; n++) {
         if (successors[n] < 0) continue;
         const struct ahead *s = &t->ahead[successors[n]][key];
-        if (s->count) include(&a, s->low + by, s->high + by, s->write, s->count);
+        if (s->count) include(a, s->low + by, s->high + by, s->write, s->count);
     }
-    return a;
 }
 
-struct ahead group_ahead(const struct translation *t, unsigned number, unsigned k, unsigned key)
+void group_ahead(const struct translation *t, unsigned number, unsigned k, unsigned key, struct ahead *ahead)
 {
     const struct node *node = &t->nodes[number];
     const struct uop *from = &t->uops[node->first + k], *end = &t->uops[node->first + node->count];
-    for (const struct uop *u = from; u < end; u++) {
-        for (unsigned n = 0; n < 2; n++)
-            if (u->at[n].key == key + 1)
-                return ahead_from(t, node, key, (unsigned)(u - t->uops) * 2 + n, from->shift);
-        if (u->voids >> key & 1) return (struct ahead){0};
+    unsigned at = AT_END;
+    for (const struct uop *u = from; u < end && at == AT_END; u++) {
+        for (unsigned n = 2; n-- > 0;)
+            if (u->at[n].key == key + 1) at = (unsigned)(u - t->uops) * 2 + n;
+        if (at == AT_END && (u->voids >> key & 1)) at = AT_NONE;
     }
-    return ahead_from(t, node, key, AT_END, from->shift);
+    ahead_from(t, node, key, at, from->shift, ahead);
 }
 
 void unit_groups(struct translation *t)
@@ -223,8 +220,8 @@ void unit_groups(struct translation *t)
     keys_find(t);
     if (!t->key_count) return;
     for (unsigned k = 0; k < t->key_count; k++) {
-        keys_with[t->keys[k].base] |= (u16)(1u << k);
-        keys_with[t->keys[k].index] |= (u16)(1u << k);
+        keys_with[key_base(&t->keys[k])] |= (u16)(1u << k);
+        keys_with[key_index(&t->keys[k])] |= (u16)(1u << k);
     }
     for (unsigned n = 0; n < t->node_count; n++) {
         node_moves(t, &t->nodes[n], keys_with);
@@ -234,5 +231,5 @@ void unit_groups(struct translation *t)
     for (unsigned pass = 0; pass < (t->ordered ? 1 : PASSES); pass++)
         for (unsigned n = t->node_count; n-- > 0;)
             for (unsigned k = 0; k < t->key_count; k++)
-                if (first[n][k] != AT_NONE) t->ahead[n][k] = ahead_from(t, &t->nodes[n], k, first[n][k], 0);
+                if (first[n][k] != AT_NONE) ahead_from(t, &t->nodes[n], k, first[n][k], 0, &t->ahead[n][k]);
 }

@@ -66,8 +66,16 @@ struct node {
 };
 
 /* Addresses that differ by a constant while their registers keep their values. */
-struct group_key { u32 base : 8, index : 8, scale : 2, seg : 4, size : 8, unused : 2; i32 page; };
-static inline bool key_same(const struct group_key *a, const struct group_key *b) { return !memcmp(a, b, sizeof(*a)); }
+struct group_key { u32 form; i32 page; };
+static inline struct group_key key_make(unsigned base, unsigned index, unsigned scale, unsigned seg, unsigned size, i64 disp)
+{
+    bool indexed = index != REG_ZERO, fixed = !indexed && base >= REG_ZERO;
+    return (struct group_key){base | index << 8 | (indexed ? scale : 0u) << 16 | (seg >= FS ? seg : 0u) << 18 | size << 22,
+                              fixed ? (i32)disp & ~(i32)4095 : 0};
+}
+static inline unsigned key_base(const struct group_key *key) { return key->form & 0xff; }
+static inline unsigned key_index(const struct group_key *key) { return key->form >> 8 & 0xff; }
+static inline bool key_same(struct group_key a, struct group_key b) { return a.form == b.form && a.page == b.page; }
 
 /* What is ahead of a place in the code: how a key will be accessed before its registers change. */
 struct ahead { i32 low, high; bool write; u8 count; };
@@ -147,16 +155,16 @@ void unit_flags(struct translation *t);
 /* Fills keys and what is ahead of each node (groups.c). */
 void unit_groups(struct translation *t);
 /* The number of an address's key, -1: none. */
-static inline int group_find(const struct translation *t, const struct group_key *key)
+static inline int group_find(const struct translation *t, struct group_key key)
 {
     for (unsigned k = 0; k < t->key_count; k++)
-        if (key_same(&t->keys[k], key)) return (int)k;
+        if (key_same(t->keys[k], key)) return (int)k;
     return -1;
 }
 /* UOP adds a constant to REG: which. */
 bool uop_adds(const struct translation *t, const struct uop *u, unsigned reg, i32 *by);
 /* What lies ahead of uop K of NODE for KEY. */
-struct ahead group_ahead(const struct translation *t, unsigned node, unsigned k, unsigned key);
+void group_ahead(const struct translation *t, unsigned node, unsigned k, unsigned key, struct ahead *ahead);
 const char *uop_name(unsigned op);
 
 #endif

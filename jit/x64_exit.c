@@ -8,13 +8,13 @@ u32 site_new(struct lower *l, enum site_kind kind, const struct uop *u)
     struct jit_cpu *j = l->j;
     u32 number = j->site_count++;
     if (j->site_count + 8 > j->site_end) j->site_count--, l->failed = true;
-    struct jsite *site = &j->sites[number];
-    *site = (struct jsite){.kind = (u8)kind, .index = (u16)(l->c.pending + u->index), .block = l->number,
-                           .target = u->insn->pos};
+    u16 index = (u16)(l->c.pending + u->index);
+    u32 insn = j->insn_count;
+    j->sites[number] = (struct jsite){.kind = (u8)kind, .index = index, .block = l->number, .insn = insn, .target = u->insn->pos};
     if (kind > SITE_RUNS) return number;
-    site->insn = j->insn_count++;
-    j->insns[site->insn] = *u->insn;
-    j->insns[site->insn].spare = site->index; /* for cpu_icount_now */
+    j->insn_count++;
+    j->insns[insn] = *u->insn;
+    j->insns[insn].spare = index; /* for cpu_icount_now */
     return number;
 }
 
