@@ -542,7 +542,7 @@ static bool registers_ok(const struct translation *t, const struct uop *u, const
         rex |= is_gpr(o) && (o->reg >= 8 || o->reg == RSP);
         scratch |= (unsigned)in_memory(o) << (o->reg & 15);
     }
-    unsigned slots = (unsigned)__builtin_popcount(scratch);
+    unsigned slots = (scratch >> R9 & 1) + (scratch >> R10 & 1) + (scratch >> R11 & 1);
     /* Memory is reached through R10. In other code rm_lower has a way, unless AL is named by the operation. */
     bool at_memory = u->access && (t->code_size == CODE64 || i->op == OP_CMPXCHG);
     if (high && (rex || at_memory || (u->op != UOP_RM && u->op != UOP_NOP))) return false;
