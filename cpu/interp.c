@@ -269,6 +269,21 @@ static unsigned block_fill_straddle(struct vcpu *cpu, struct block *block, const
     return 3;
 }
 
+const struct insn *code_decoded(struct vcpu *cpu, const u8 *host, unsigned pos, unsigned mode, unsigned *count)
+{
+    const struct block *block = block_find(cpu->blocks, block_key(arena_page(cpu->memory, host), pos, mode));
+    if (!block || block->insns->fn == interp_straddle) return NULL;
+    *count = block->count;
+    return block->insns;
+}
+
+void code_decoded_copy(struct insn *insn, const struct insn *from)
+{
+    *insn = *from;
+    INSN_INDEX(insn) = 0;
+    if (insn_is_direct_branch(insn)) insn->disp = 0;
+}
+
 static struct block *block_build(struct vcpu *cpu, u64 key, const u8 *host, unsigned pos)
 {
     struct block_cache *cache = cpu->blocks;

@@ -34,6 +34,12 @@ bool smp_protected(struct vcpu *cpu, u64 epoch);
 /* Decodes the instruction at POS of the page at HOST into INSN once its bytes are protected, so
  * that the decode may be kept (interp.c). False: not yet, or it does not end in the page. */
 bool code_decode(struct vcpu *cpu, struct insn *insn, const u8 *host, unsigned pos);
+/* What the interpreter has decoded from POS of the page at HOST on and is still good: *count instructions, or NULL.
+ * For what runs with the processor's mode now; STOPS_KEY with its stops in MODE. Belongs to the interpreter; good
+ * until it runs. */
+const struct insn *code_decoded(struct vcpu *cpu, const u8 *host, unsigned pos, unsigned mode, unsigned *count);
+/* A copy of one of these is as code_decode would have made it. */
+void code_decoded_copy(struct insn *insn, const struct insn *from);
 /* What an instruction that goes on in the next page was decoded from. */
 struct code_straddle {
     u8 bytes[15];

@@ -62,9 +62,13 @@ void cache_reset(struct jit_cpu *j)
     jumps_clear(j);
 }
 
-static u32 *bucket(struct jit_cpu *j, u64 key)
+/* A chain has a bit for each kind of key that may be in it: most of what is looked for and not there is found
+ * missing without a look at the blocks, which are far apart. */
+static struct block_chain *bucket(struct jit_cpu *j, u64 key, u32 *kind)
 {
-    return &j->hash[key * 0x9e3779b97f4a7c15ull >> (64 - BLOCK_HASH_BITS)];
+    u64 hash = key * 0x9e3779b97f4a7c15ull;
+    *kind = 1u << (hash >> (59 - BLOCK_HASH_BITS) & 31);
+    return &j->hash[hash >> (64 - BLOCK_HASH_BITS)];
 }
 
 static bool fresh(const struct jblock *block)
@@ -75,7 +79,10 @@ static bool fresh(const struct jblock *block)
 /* A void block that was looked for is taken out of its chain; the others' pages are not touched for it. */
 struct jblock *cache_find(struct jit_cpu *j, u64 key, struct code_place place)
 {
-    for (u32 *link = bucket(j, key); *link;) {
+    u32 kind;
+    struct block_chain *chain = bucket(j, key, &kind);
+    if (!(chain->kinds & kind)) return NULL;
+    for (u32 *link = &chain->first; *link;) {
         struct jblock *block = &j->blocks[*link];
         if (block->key != key || block->place.start != place.start || block->place.last != place.last) {
             link = &block->next;
@@ -85,6 +92,7 @@ struct jblock *cache_find(struct jit_cpu *j, u64 key, struct code_place place)
         j->stats.stale++;
         *link = block->next;
     }
+    if (!chain->first) chain->kinds = 0;
     return NULL;
 }
 
@@ -96,18 +104,23 @@ unsigned cache_seen(struct jit_cpu *j, u64 key, struct code_place place)
 void cache_add(struct jit_cpu *j, u32 number)
 {
     struct jblock *block = &j->blocks[number];
-    u32 *link = bucket(j, block->key);
-    block->next = *link;
-    *link = number;
+    u32 kind;
+    struct block_chain *chain = bucket(j, block->key, &kind);
+    chain->kinds |= kind;
+    block->next = chain->first;
+    chain->first = number;
 }
 
 void cache_remove(struct jit_cpu *j, u32 number)
 {
-    for (u32 *link = bucket(j, j->blocks[number].key); *link; link = &j->blocks[*link].next)
+    u32 kind;
+    struct block_chain *chain = bucket(j, j->blocks[number].key, &kind);
+    for (u32 *link = &chain->first; *link; link = &j->blocks[*link].next)
         if (*link == number) {
             *link = j->blocks[number].next;
-            return;
+            break;
         }
+    if (!chain->first) chain->kinds = 0;
 }
 
 /* --- the jump cache --- */

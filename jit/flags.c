@@ -56,7 +56,7 @@ static bool node_flags(struct translation *t, struct node *node, bool final)
 
 void unit_flags(struct translation *t)
 {
-    bool grown = true;
+    bool grown = !t->ordered;
     while (grown) {
         grown = false;
         for (unsigned n = t->node_count; n-- > 0;) grown |= node_flags(t, &t->nodes[n], false);

@@ -12,12 +12,13 @@
 
 static unsigned natural(const struct translation *t) { return t->code_size == CODE64 ? 8 : 4; }
 
-static bool stack_access(const struct translation *t, const struct uop *u, struct group_key *key, i32 *offset,
-                         u8 *size, bool *write)
+static bool stack_access(const struct translation *t, const struct uop *u, struct group_key *key, struct uop_at *at,
+                         bool *write)
 {
-    *key = (struct group_key){.base = RSP, .index = REG_ZERO, .size = (u8)natural(t)};
-    *size = (u8)natural(t);
-    *offset = 0;
+    unsigned base = u->op == UOP_LEAVE ? RBP : RSP;
+    *key = key_make(base, REG_ZERO, 0, SS, natural(t), 0);
+    at->size = (u8)natural(t);
+    at->offset = 0;
     *write = false;
     switch (u->op) {
     case UOP_PUSH:
@@ -25,29 +26,25 @@ static bool stack_access(const struct translation *t, const struct uop *u, struc
     case UOP_PUSHF:
     case UOP_CALL:
     case UOP_CALLI:
-        *offset = -(i32)natural(t);
+        at->offset = -(i32)natural(t);
         return *write = true;
     case UOP_POP:
-    case UOP_RET: return true;
-    case UOP_LEAVE: key->base = RBP; return true;
+    case UOP_RET:
+    case UOP_LEAVE: return true;
     default: return false;
     }
 }
 
-bool uop_address(const struct translation *t, const struct uop *u, unsigned n, struct group_key *key,
-                 i32 *offset, u8 *size, bool *write)
+/* U's access N: its key, where from the key's origin it lies, how many bytes. False: it has no more. */
+static bool uop_address(const struct translation *t, const struct uop *u, unsigned n, struct group_key *key,
+                        struct uop_at *at, bool *write)
 {
     bool memory = u->access && u->op != UOP_HELPER && u->op != UOP_HELPER_END;
-    if (!memory || n) return n == (memory ? 1u : 0u) && stack_access(t, u, key, offset, size, write);
+    if (!memory || n) return n == (memory ? 1u : 0u) && stack_access(t, u, key, at, write);
     const struct insn *i = u->insn;
-    *key = (struct group_key){.base = i->base, .index = i->index, .scale = i->scale,
-                              .seg = i->seg >= FS ? i->seg : 0, .size = i->address_size};
-    if (i->index == REG_ZERO) {
-        key->scale = 0;
-        if (i->base == REG_ZERO || i->base == REG_IP_BASE) key->page = (i32)i->disp & ~(i32)4095;
-    }
-    *offset = (i32)i->disp;
-    *size = u->msize;
+    *key = key_make(i->base, i->index, i->scale, i->seg, i->address_size, i->disp);
+    at->offset = (i32)i->disp;
+    at->size = u->msize;
     *write = u->access & UOP_WRITE;
     return true;
 }
@@ -78,16 +75,8 @@ bool uop_adds(const struct translation *t, const struct uop *u, unsigned reg, i3
     }
 }
 
-int group_find(const struct translation *t, const struct group_key *key)
+static ALWAYS_INLINE void include(struct ahead *a, i32 low, i32 high, bool write, unsigned count)
 {
-    for (unsigned k = 0; k < t->key_count; k++)
-        if (!memcmp(&t->keys[k], key, sizeof(*key))) return (int)k;
-    return -1;
-}
-
-static void include(struct ahead *a, i32 low, i32 high, bool write, unsigned count)
-{
-    if (!count) return;
     i32 l = a->count && a->low < low ? a->low : low, h = a->count && a->high > high ? a->high : high;
     if (h - l > SPAN_MAX) return;
     a->low = l;
@@ -96,76 +85,151 @@ static void include(struct ahead *a, i32 low, i32 high, bool write, unsigned cou
     a->count = (u8)(a->count + count > 100 ? 100 : a->count + count);
 }
 
-/* What UOP does to KEY: false when its registers' values are gone. */
-static bool step(const struct translation *t, const struct uop *u, const struct group_key *key, i32 *shift)
+/* --- keys --- */
+
+/* Those that are used by one access only are of use where it comes again. */
+static void keys_choose(struct translation *t, const struct group_key *all, u8 *uses, unsigned count, u8 *number)
 {
-    i32 by;
-    if (u->op == UOP_HELPER || u->op == UOP_HELPER_END) return false;
-    if (key->index != REG_ZERO && (u->kills >> key->index & 1)) return false;
-    if (key->base >= 16 || !(u->kills >> key->base & 1)) return true;
-    if (key->base != RSP || !uop_adds(t, u, RSP, &by)) return false;
-    *shift += by;
-    return true;
+    u8 least = t->loops ? 1 : 2;
+    while (t->key_count < GROUP_MAX) {
+        unsigned best = 0;
+        for (unsigned k = 1; k < count; k++)
+            if (uses[k] > uses[best]) best = k;
+        if (!count || uses[best] < least) break;
+        t->keys[t->key_count++] = all[best];
+        number[best] = (u8)t->key_count;
+        uses[best] = 0;
+    }
 }
 
-struct ahead group_ahead(const struct translation *t, unsigned number, unsigned k, unsigned key)
+/* The keys used most, and which accesses have them. */
+static void keys_find(struct translation *t)
 {
-    const struct node *node = &t->nodes[number];
-    struct ahead a = {0};
-    i32 shift = 0, offset;
-    u8 size;
+    struct group_key all[64], key;
+    u8 uses[64], number[65] = {0};
+    unsigned count = 0;
     bool write;
-    for (; k < node->count; k++) {
-        const struct uop *u = &t->uops[node->first + k];
-        struct group_key at;
-        for (unsigned n = 0; n < 2 && uop_address(t, u, n, &at, &offset, &size, &write); n++)
-            if (!memcmp(&at, &t->keys[key], sizeof(at)))
-                include(&a, offset + shift, offset + shift + size, write, 1);
-        if (!step(t, u, &t->keys[key], &shift)) return a;
+    for (unsigned i = 0; i < t->uop_count; i++) {
+        struct uop *u = &t->uops[i];
+        for (unsigned n = 0; n < 2; n++) {
+            struct uop_at *at = &u->at[n];
+            if (!uop_address(t, u, n, &key, at, &write)) break;
+            unsigned k;
+            for (k = 0; k < count && !key_same(all[k], key); k++) continue;
+            at->key = (u8)(k + 1);
+            u->at_writes |= (u8)(write << n);
+            if (k == ARRAY_SIZE(all)) continue; /* its number is none */
+            if (k == count) all[count++] = key, uses[k] = 0;
+            if (uses[k] < 255) uses[k]++;
+        }
     }
+    t->key_count = 0;
+    keys_choose(t, all, uses, count, number);
+    for (unsigned i = 0; i < t->uop_count; i++)
+        for (unsigned n = 0; n < 2; n++)
+            if (t->uops[i].at[n].key) t->uops[i].at[n].key = number[t->uops[i].at[n].key - 1];
+}
+
+/* --- accesses with the same key, chained --- */
+
+#define AT_END 0xffffu  /* of the node: its successors' are next */
+#define AT_NONE 0xfffeu /* the registers' values are gone */
+
+static bool adds_stack(const struct translation *t, const struct uop *u, i32 *by)
+{
+    return (u->kills >> RSP & 1) && uop_adds(t, u, RSP, by);
+}
+
+/* Which keys U changes, and which of them it leaves nothing known of; what is added to rSP. */
+static void node_moves(struct translation *t, struct node *node, const u16 *keys_with)
+{
+    u16 all = (u16)((1u << t->key_count) - 1);
+    i32 shift = 0, by;
+    for (unsigned i = node->first; i < node->first + (unsigned)node->count; i++) {
+        struct uop *u = &t->uops[i];
+        u->shift = shift;
+        if (u->op == UOP_HELPER || u->op == UOP_HELPER_END) {
+            u->moves = u->voids = all;
+            continue;
+        }
+        for (unsigned regs = u->kills & ~(1u << RSP); regs; regs &= regs - 1)
+            u->voids |= keys_with[__builtin_ctz(regs)];
+        u->moves = u->voids;
+        if (!(u->kills >> RSP & 1)) continue;
+        u->moves |= keys_with[RSP];
+        if (adds_stack(t, u, &by)) shift += by;
+        else u->voids |= keys_with[RSP];
+    }
+    node->shift = shift;
+}
+
+/* FIRST: the first access of each key in NODE. */
+static void node_chain(struct translation *t, const struct node *node, u16 *first)
+{
+    for (unsigned k = 0; k < t->key_count; k++) first[k] = AT_END;
+    for (unsigned i = node->first + (unsigned)node->count; i-- > node->first;) {
+        struct uop *u = &t->uops[i];
+        for (unsigned voids = u->voids; voids; voids &= voids - 1) first[__builtin_ctz(voids)] = AT_NONE;
+        for (unsigned n = 2; n-- > 0;) {
+            if (!u->at[n].key) continue;
+            u->at[n].next = first[u->at[n].key - 1];
+            first[u->at[n].key - 1] = (u16)(i * 2 + n);
+        }
+    }
+}
+
+/* What lies ahead from the access AT of NODE on, offsets as behind SHIFT. */
+static void ahead_from(const struct translation *t, const struct node *node, unsigned key, unsigned at, i32 shift,
+                       struct ahead *a)
+{
+    bool stack = key_base(&t->keys[key]) == RSP;
+    a->count = 0;
+    a->write = false;
+    for (const struct uop_at *now; at < AT_NONE; at = now->next) {
+        const struct uop *u = &t->uops[at / 2];
+        now = &u->at[at % 2];
+        i32 low = now->offset + (stack ? u->shift - shift : 0);
+        include(a, low, low + now->size, u->at_writes >> at % 2 & 1, 1);
+    }
+    if (at == AT_NONE) return;
+    i32 by = stack ? node->shift - shift : 0;
     const i16 successors[2] = {node->next, node->taken};
     for (unsigned n = 0; n < 2; n++) {
         if (successors[n] < 0) continue;
         const struct ahead *s = &t->ahead[successors[n]][key];
-        include(&a, s->low + shift, s->high + shift, s->write, s->count);
+        if (s->count) include(a, s->low + by, s->high + by, s->write, s->count);
     }
-    return a;
 }
 
-/* The keys used most. */
-static void keys_find(struct translation *t)
+void group_ahead(const struct translation *t, unsigned number, unsigned k, unsigned key, struct ahead *ahead)
 {
-    struct { struct group_key key; unsigned uses; } all[64];
-    unsigned count = 0;
-    i32 offset;
-    u8 size;
-    bool write;
-    for (unsigned i = 0; i < t->uop_count; i++) {
-        struct group_key key;
-        for (unsigned n = 0; n < 2 && uop_address(t, &t->uops[i], n, &key, &offset, &size, &write); n++) {
-            unsigned k;
-            for (k = 0; k < count && memcmp(&all[k].key, &key, sizeof(key)); k++) continue;
-            if (k == ARRAY_SIZE(all)) continue;
-            if (k == count) all[count++].key = key, all[k].uses = 0;
-            all[k].uses++;
-        }
+    const struct node *node = &t->nodes[number];
+    const struct uop *from = &t->uops[node->first + k], *end = &t->uops[node->first + node->count];
+    unsigned at = AT_END;
+    for (const struct uop *u = from; u < end && at == AT_END; u++) {
+        for (unsigned n = 2; n-- > 0;)
+            if (u->at[n].key == key + 1) at = (unsigned)(u - t->uops) * 2 + n;
+        if (at == AT_END && (u->voids >> key & 1)) at = AT_NONE;
     }
-    t->key_count = 0;
-    while (t->key_count < GROUP_MAX) {
-        unsigned best = 0;
-        for (unsigned k = 1; k < count; k++)
-            if (all[k].uses > all[best].uses) best = k;
-        if (!count || !all[best].uses) break;
-        t->keys[t->key_count++] = all[best].key;
-        all[best].uses = 0;
-    }
+    ahead_from(t, node, key, at, from->shift, ahead);
 }
 
 void unit_groups(struct translation *t)
 {
+    u16 first[NODE_MAX][GROUP_MAX], keys_with[REG_SLOTS] = {0};
     keys_find(t);
-    memset(t->ahead, 0, t->node_count * sizeof(t->ahead[0]));
-    for (unsigned pass = 0; pass < (t->loops ? PASSES : 1); pass++)
+    if (!t->key_count) return;
+    for (unsigned k = 0; k < t->key_count; k++) {
+        keys_with[key_base(&t->keys[k])] |= (u16)(1u << k);
+        keys_with[key_index(&t->keys[k])] |= (u16)(1u << k);
+    }
+    for (unsigned n = 0; n < t->node_count; n++) {
+        node_moves(t, &t->nodes[n], keys_with);
+        node_chain(t, &t->nodes[n], first[n]);
+        for (unsigned k = 0; k < t->key_count; k++) t->ahead[n][k].count = 0;
+    }
+    for (unsigned pass = 0; pass < (t->ordered ? 1 : PASSES); pass++)
         for (unsigned n = t->node_count; n-- > 0;)
-            for (unsigned k = 0; k < t->key_count; k++) t->ahead[n][k] = group_ahead(t, n, 0, k);
+            for (unsigned k = 0; k < t->key_count; k++)
+                if (first[n][k] != AT_NONE) ahead_from(t, &t->nodes[n], k, first[n][k], 0, &t->ahead[n][k]);
 }

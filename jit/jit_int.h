@@ -199,7 +199,7 @@ struct jit_cpu {
     u64 turns;           /* areas begun */
     u8 *hot, *hot_end;   /* writable addresses the thunks may take; behind them lie the areas */
     const u8 *enter, *leave, *slow, *light; /* thunks, executable addresses */
-    const u8 *refill[TLB_MODES * 2], *refill_at, *second;
+    const u8 *refill[TLB_MODES * 2], *refill_at, *second, *cross_way, *cross_gone;
     const u8 *x87_save, *x87_restore;
     struct jblock *blocks;
     struct jsite *sites;
@@ -208,7 +208,7 @@ struct jit_cpu {
     u32 block_limit, site_limit; /* of all areas */
     u8 pressure;         /* doublings of the threshold, as room is short */
     struct code_straddle straddles[STRADDLE_LIMIT]; /* what blocks in two pages compare on the way in */
-    u32 hash[1u << BLOCK_HASH_BITS];
+    struct block_chain { u32 first, kinds; } hash[1u << BLOCK_HASH_BITS]; /* chains of blocks; KINDS: see cache.c */
     u8 counters[COUNTER_SLOTS];
     struct { u64 page, icount; u32 writes; } modified[256]; /* pages whose code was written lately */
     u32 evictions;       /* code has gone: pointers into it and to blocks and sites may be void */

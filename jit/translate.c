@@ -517,7 +517,7 @@ static bool pick_vector(const struct translation *t, struct uop *u, const struct
 
 static void memory_access(struct uop *u, const struct insn *i)
 {
-    for (unsigned n = 0; n < 4; n++) {
+    for (unsigned n = 0; n < 4 && i->operand[n].kind; n++) {
         if (!is_mem(&i->operand[n])) continue;
         u->msize = i->operand[n].size;
         u->access = UOP_READ;
@@ -536,16 +536,14 @@ static void memory_access(struct uop *u, const struct insn *i)
 /* High bytes need an encoding without REX; registers in memory need one of two scratch registers. */
 static bool registers_ok(const struct translation *t, const struct uop *u, const struct insn *i)
 {
-    unsigned slots = 0, high = 0, rex = 0;
-    for (unsigned n = 0; n < 4; n++) {
-        bool again = false;
-        for (unsigned m = 0; m < n; m++)
-            again |= is_gpr(&i->operand[m]) && is_gpr(&i->operand[n]) &&
-                     i->operand[m].reg == i->operand[n].reg;
-        slots += in_memory(&i->operand[n]) && !again;
-        high += is_high(&i->operand[n]);
-        rex += is_gpr(&i->operand[n]) && (i->operand[n].reg >= 8 || i->operand[n].reg == RSP);
+    unsigned scratch = 0, high = 0, rex = 0;
+    for (unsigned n = 0; n < 4 && i->operand[n].kind; n++) {
+        const struct operand *o = &i->operand[n];
+        high += is_high(o);
+        rex |= is_gpr(o) && (o->reg >= 8 || o->reg == RSP);
+        scratch |= (unsigned)in_memory(o) << (o->reg & 15);
     }
+    unsigned slots = (scratch >> R9 & 1) + (scratch >> R10 & 1) + (scratch >> R11 & 1);
     /* Memory is reached through R10. In other code rm_lower has a way, unless AL is named by the operation. */
     bool at_memory = u->access && (t->code_size == CODE64 || i->op == OP_CMPXCHG);
     if (high && (rex || at_memory || (u->op != UOP_RM && u->op != UOP_NOP))) return false;

@@ -39,6 +39,9 @@ struct walk_state {
     const u8 *page;
     u16 queue[NODE_MAX];
     unsigned queued;
+    const struct insn *decoded; /* the interpreter's, of a straight unit's way */
+    unsigned decoded_count;
+    bool decoded_looked; /* none at the last place where some might have begun */
 };
 
 static void mark(struct translation *t, unsigned pos, u8 as)
@@ -78,14 +81,32 @@ static bool within_segment(const struct translation *t, const struct insn *i)
     return !t->segmented || (ip >= 0 && ip + i->length - 1 <= t->last);
 }
 
+/* INSN is what the interpreter has decoded at POS; it has been there lately, and so has its cache been. */
+static bool decoded_at(struct walk_state *w, struct insn *insn, unsigned pos)
+{
+    if (w->t->loops) return false;
+    if (!w->decoded_count || w->decoded->pos != pos) {
+        if (w->decoded_looked) return false;
+        unsigned mode = w->j->cpu->mode_key | (unsigned)(w->m->key & STOPS_KEY);
+        w->decoded_count = 0;
+        w->decoded = code_decoded(w->j->cpu, w->page, pos, mode, &w->decoded_count);
+        if (!w->decoded_count) w->decoded_looked = true;
+        if (!w->decoded_count) return false;
+    }
+    code_decoded_copy(insn, w->decoded++);
+    w->decoded_count--;
+    return true;
+}
+
 static const struct insn *decode_at(struct walk_state *w, unsigned pos)
 {
     struct translation *t = w->t;
     if (t->at[pos]) return &t->insns[t->at[pos] - 1];
     if (t->decoded >= t->limit || unlikely(stops_at(t->stops, pos))) return NULL;
     struct insn *insn = &t->insns[t->decoded];
-    if (!code_decode(w->j->cpu, insn, w->page, pos)) return NULL;
+    if (!decoded_at(w, insn, pos) && !code_decode(w->j->cpu, insn, w->page, pos)) return NULL;
     if (!within_segment(t, insn)) return NULL;
+    if (insn->flags & INSN_ENDS_BLOCK) w->decoded_looked = false;
     guest_copy(t->bytes + pos, w->page + pos, insn->length);
     t->at[pos] = (u16)++t->decoded;
     return insn;
@@ -111,7 +132,8 @@ static bool turns(const struct walk_state *w, const struct insn *i, i64 after)
 {
     i64 target = target_of(w->t, i);
     if (target <= after || target >= (i64)PAGE_SIZE || w->t->at[target]) return false;
-    return seen(w, target) > (after < (i64)PAGE_SIZE ? seen(w, after) : 0);
+    unsigned there = seen(w, target);
+    return there && (after >= (i64)PAGE_SIZE || there > seen(w, after));
 }
 
 /* On from POS; where it may lead besides is noted. */
@@ -180,29 +202,33 @@ static bool node_make(const struct jit_cpu *j, struct translation *t, unsigned p
     }
 }
 
-static i16 node_at(const struct translation *t, i64 pos)
+static i16 node_at(const struct translation *t, i64 pos, unsigned from)
 {
+    for (unsigned n = from; n < t->node_count; n++)
+        if (t->nodes[n].pos == pos) return (i16)n;
     for (unsigned n = 0; n < t->node_count; n++)
         if (t->nodes[n].pos == pos) return (i16)n;
     return -1;
 }
 
-static void link(struct translation *t, i16 *edge, const struct insn *i, i64 pos)
+static void link(struct translation *t, unsigned from, i16 *edge, const struct insn *i, i64 pos)
 {
     if (!goes_to(t, i, pos)) return;
-    *edge = node_at(t, pos);
+    *edge = node_at(t, pos, from + 1); /* most lead to the next */
     if (*edge >= 0 && t->nodes[*edge].predecessors < 255) t->nodes[*edge].predecessors++;
 }
 
 static void edges_make(struct translation *t)
 {
+    t->ordered = true;
     for (unsigned n = 0; n < t->node_count; n++) {
         struct node *node = &t->nodes[n];
         const struct uop *u = &t->uops[node->first + node->count - 1];
         const struct insn *i = u->insn;
         bool conditional = u->op == UOP_JCC || u->op == UOP_LOOP;
-        if (conditional || u->op == UOP_JMP || u->op == UOP_CALL) link(t, &node->taken, i, target_of(t, i));
-        if (conditional || u->op == UOP_FALL) link(t, &node->next, i, (i64)i->pos + i->length);
+        if (conditional || u->op == UOP_JMP || u->op == UOP_CALL) link(t, n, &node->taken, i, target_of(t, i));
+        if (conditional || u->op == UOP_FALL) link(t, n, &node->next, i, (i64)i->pos + i->length);
+        if ((node->taken >= 0 && node->taken <= (i16)n) || (node->next >= 0 && node->next <= (i16)n)) t->ordered = false;
     }
 }
 
@@ -231,10 +257,10 @@ static void nodes_make(const struct jit_cpu *j, struct translation *t)
     for (unsigned pos = 0; t->loops && pos < PAGE_SIZE; pos++)
         if (t->leader[pos] && t->at[pos] && pos != t->pos && !node_make(j, t, pos)) break;
     edges_make(t);
-    t->roots[t->root_count++] = (unsigned)node_at(t, t->pos);
+    t->roots[t->root_count++] = (unsigned)node_at(t, t->pos, 0);
     for (unsigned n = 0; n < t->node_count && t->root_count < ROOT_MAX; n++)
         if (t->nodes[n].root && t->nodes[n].pos != t->pos) t->roots[t->root_count++] = n;
-    for (unsigned n = 0; n < t->root_count; n++)
+    for (unsigned n = 0; n < t->root_count && !t->ordered; n++)
         if (!state[t->roots[n]]) heads_find(t, t->roots[n], state);
 }
 

@@ -35,6 +35,10 @@ struct uop {
     u8 align;            /* the memory operand must be aligned to it; 0 or 1: no */
     u8 index;            /* instructions of its node in front of it */
     u16 kills;           /* general registers it writes, a bit each */
+    u16 moves, voids;    /* keys with such registers, a bit each; those that it leaves nothing known of */
+    i32 shift;           /* what was added to rSP in its node in front of it */
+    struct uop_at { i32 offset; u16 next; u8 key, size; } at[2]; /* groups.c; KEY: its number + 1, 0: none */
+    u8 at_writes;        /* a bit for each of them */
     /* x86 encoding, for RM, VECTOR and BARE */
     u8 map, opcode, pp;
     bool w, l, vex, lock;
@@ -58,10 +62,20 @@ struct node {
     bool head;             /* of a loop: time and staleness are looked at */
     bool root;             /* a way in from outside */
     u16 flags_in;          /* arithmetic flags that somebody may look at from here on */
+    i32 shift;             /* what is added to rSP in all */
 };
 
 /* Addresses that differ by a constant while their registers keep their values. */
-struct group_key { u8 base, index, scale, seg, size, unused[3]; i32 page; };
+struct group_key { u32 form; i32 page; };
+static inline struct group_key key_make(unsigned base, unsigned index, unsigned scale, unsigned seg, unsigned size, i64 disp)
+{
+    bool indexed = index != REG_ZERO, fixed = !indexed && base >= REG_ZERO;
+    return (struct group_key){base | index << 8 | (indexed ? scale : 0u) << 16 | (seg >= FS ? seg : 0u) << 18 | size << 22,
+                              fixed ? (i32)disp & ~(i32)4095 : 0};
+}
+static inline unsigned key_base(const struct group_key *key) { return key->form & 0xff; }
+static inline unsigned key_index(const struct group_key *key) { return key->form >> 8 & 0xff; }
+static inline bool key_same(struct group_key a, struct group_key b) { return a.form == b.form && a.page == b.page; }
 
 /* What is ahead of a place in the code: how a key will be accessed before its registers change. */
 struct ahead { i32 low, high; bool write; u8 count; };
@@ -84,6 +98,7 @@ struct translation {
     bool segmented;      /* its segments are not flat, or it is 16-bit code */
     i64 start, last;     /* segmented: code_place */
     bool loops;          /* tier 2 */
+    bool ordered;        /* nodes lead to later ones only */
     bool alone;          /* the machine has one processor */
     bool plain;          /* no shared checks: one failed here */
     unsigned limit;      /* instructions it may have */
@@ -135,14 +150,17 @@ bool pick_x87(struct uop *u, const struct insn *insn, const u8 *bytes);
 void unit_flags(struct translation *t);
 /* Fills keys and what is ahead of each node (groups.c). */
 void unit_groups(struct translation *t);
-/* The key of an address, -1: none; *offset is where from the key's origin it lies. */
-int group_find(const struct translation *t, const struct group_key *key);
-bool uop_address(const struct translation *t, const struct uop *u, unsigned n, struct group_key *key, i32 *offset,
-                 u8 *size, bool *write);
+/* The number of an address's key, -1: none. */
+static inline int group_find(const struct translation *t, struct group_key key)
+{
+    for (unsigned k = 0; k < t->key_count; k++)
+        if (key_same(t->keys[k], key)) return (int)k;
+    return -1;
+}
 /* UOP adds a constant to REG: which. */
 bool uop_adds(const struct translation *t, const struct uop *u, unsigned reg, i32 *by);
 /* What lies ahead of uop K of NODE for KEY. */
-struct ahead group_ahead(const struct translation *t, unsigned node, unsigned k, unsigned key);
+void group_ahead(const struct translation *t, unsigned node, unsigned k, unsigned key, struct ahead *ahead);
 const char *uop_name(unsigned op);
 
 #endif

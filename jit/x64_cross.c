@@ -26,21 +26,40 @@ static void compare_cell(struct x64 *e, const u8 *cell)
     x64_u32(e, (u32)(cell - (e->p + 4)));
 }
 
-/* r10: where the branch's page is. */
-static void cold_way(struct lower *l, i64 target, u32 site)
+/* r10, where the branch's page is and BY on from there: to THUNK with the target, SITE in r9. */
+static void cold_way(struct lower *l, i64 by, u32 site, const u8 *thunk)
 {
-    struct x64 *e = &l->cold;
-    x64_lea(e, address_size(l), H_R10, x64_mem(H_R10, target));
+    x64_lea(&l->cold, address_size(l), H_R10, x64_mem(H_R10, by));
+    x64_mov_imm32(&l->cold, H_R9, site);
+    x64_jmp_to(&l->cold, l->j->code.rw + (thunk - l->j->code.rx));
+}
+
+/* r10 is the target, r9 the site. cross_way: by the jump cache, unless it is time for C to link anew. */
+void cross_thunks(struct jit_cpu *j, struct x64 *e)
+{
+    const u8 *slow = j->code.rw + (j->slow - j->code.rx);
+    i64 passes = STATE_AT + (i64)offsetof(struct jit_state, passes);
+    struct x64_rm code = AT_JUMP(code);
+    j->cross_gone = code_rx(j, e->p);
     x64_mov_store(e, 8, AT_CPU(rip), H_R10);
-    x64_alu_imm(e, X64_SUB, 4, AT_STATE(passes[site % HEAT_SLOTS]), 1);
+    x64_jmp_to(e, slow);
+    j->cross_way = code_rx(j, e->p);
+    x64_mov_store(e, 8, AT_CPU(rip), H_R10);
+    x64_mov_store(e, 8, AT_STATE(scratch[0]), H_R9);
+    x64_alu_imm(e, X64_AND, 4, x64_reg(H_R9), HEAT_SLOTS - 1);
+    x64_alu_imm(e, X64_SUB, 4, x64_sib(H_RSP, H_R9, 2, passes), 1);
     u8 *own = x64_jcc(e, CC_LE);
-    u8 *good = probe_first(e, CC_E), *second = probe_second(l, e);
+    u8 *good = probe_first(e, CC_E), *second = probe_second(j, e);
     x64_patch(own, e->p);
-    call_c(l, e, site);
+    x64_mov_load(e, 4, H_R9, AT_STATE(scratch[0]));
+    x64_jmp_to(e, slow);
     x64_patch(good, e->p);
     x64_patch(second, e->p);
-    jump_there(l, e, 0);
+    x64_mov_load(e, 8, H_R10, AT_JUMP(page));
+    x64_mov_store(e, 8, AT_REG(REG_IP_BASE), H_R10);
+    x64_op(e, 0, false, false, X64_ONE, 0xff, 4, &code);
 }
+_Static_assert(!(HEAT_SLOTS & (HEAT_SLOTS - 1)), "a mask takes the counter's slot from the site");
 
 static enum cross_by crossed_by(const struct uop *u, i64 target)
 {
@@ -62,14 +81,12 @@ void cross_lower(struct lower *l, const struct uop *u, i64 target, unsigned coun
     x64_alu(e, X64_XOR, 8, H_R9, x64_reg(H_R10));
     compare_cell(e, s->cell);
     x64_patch(x64_jcc(e, CC_NE), cold->p);
-    cold_way(l, target, site);
+    cold_way(l, target, site, l->j->cross_way);
     x64_alu_imm(e, X64_ADD, address_size(l), x64_reg(H_R10), s->way);
     x64_mov_store(e, 8, AT_REG(REG_IP_BASE), H_R10);
     s->patch = x64_jmp(e);
     x64_patch(s->patch, cold->p); /* what it led to has been evicted */
-    x64_lea(cold, 8, H_R10, x64_mem(H_R10, target - s->way));
-    x64_mov_store(cold, 8, AT_CPU(rip), H_R10);
-    call_c(l, cold, site);
+    cold_way(l, target - s->way, site, l->j->cross_gone);
 }
 
 /* BLOCK is what SITE leads to from where it was just passed: rip is its start, and in the jump cache. */

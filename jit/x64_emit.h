@@ -16,11 +16,12 @@ struct x64 {
     u8 *end;
 };
 
-/* The r/m operand: a register, or [base + index << scale + disp]. base H_NONE: absolute disp32. */
+/* The r/m operand: a register, or [base + index << scale + disp]. base H_NONE: absolute disp32. Bit fields, so
+ * that compilers put it together in a register: written byte by byte it could not be read at once for long. */
 struct x64_rm {
-    bool memory;
-    u8 reg;      /* when it is a register; AH.. are 4..7 with `high` in x64_op */
-    u8 base, index, scale;
+    u32 memory : 1;
+    u32 reg : 8; /* when it is a register; AH.. are 4..7 with `high` in x64_op */
+    u32 base : 8, index : 8, scale : 2;
     i32 disp;
 };
 
@@ -51,89 +52,110 @@ static inline void x64_imm(struct x64 *e, u64 v, unsigned size)
     for (unsigned i = 0; i < size; i++) x64_u8(e, (unsigned)(v >> (i * 8)) & 0xff);
 }
 
-/* modrm, sib and displacement. */
-static inline void x64_modrm(struct x64 *e, unsigned reg, const struct x64_rm *rm)
+/* What an instruction is but for its registers: prefix PP, REX.W, an empty REX (FORCE: SPL..DIL), MAP, opcode. */
+static inline u32 x64_spec(unsigned pp, bool w, bool force, unsigned map, unsigned opcode)
 {
-    unsigned r = (reg & 7) << 3;
-    if (!rm->memory) {
-        x64_u8(e, 0xc0 | r | (rm->reg & 7));
-        return;
-    }
-    if (rm->base == H_NONE) {
-        unsigned index = rm->index == H_NONE ? 4 : rm->index & 7;
-        x64_u8(e, r | 4);
-        x64_u8(e, (unsigned)rm->scale << 6 | index << 3 | 5);
-        x64_u32(e, (u32)rm->disp);
-        return;
-    }
-    unsigned mod = !rm->disp && (rm->base & 7) != 5 ? 0 : rm->disp == (i8)rm->disp ? 0x40 : 0x80;
-    if (rm->index != H_NONE || (rm->base & 7) == 4) {
-        unsigned index = rm->index == H_NONE ? 4 : rm->index & 7;
-        x64_u8(e, mod | r | 4);
-        x64_u8(e, (unsigned)rm->scale << 6 | index << 3 | (rm->base & 7));
-    } else {
-        x64_u8(e, mod | r | (rm->base & 7));
-    }
-    if (mod == 0x40) x64_u8(e, (unsigned)rm->disp & 0xff);
-    else if (mod == 0x80) x64_u32(e, (u32)rm->disp);
+    return opcode | pp << 8 | map << 10 | (unsigned)w << 12 | (unsigned)force << 13;
 }
 
-static inline unsigned x64_rex_xb(const struct x64_rm *rm)
+/*
+ * What is there of prefixes, sib and displacement depends on the guest's code, so that branches on it would be
+ * guessed wrong: each part is written in any case, and counts or is overwritten by the next. Up to 8 bytes
+ * behind the instruction are overwritten, too.
+ */
+static inline unsigned x64_rex_xb(struct x64_rm rm)
 {
-    if (!rm->memory) return rm->reg >= 8;
-    unsigned b = rm->base != H_NONE && rm->base >= 8, x = rm->index != H_NONE && rm->index >= 8;
-    return x << 1 | b;
+    unsigned b = (u8)(rm.base + 1) > 8, x = (u8)(rm.index + 1) > 8; /* H_NONE is none of R8.. */
+    return rm.memory ? x << 1 | b : rm.reg >= 8;
 }
 
-/* PP is the mandatory or operand-size prefix; FORCE an empty REX (SPL..DIL). */
-static inline void x64_op(struct x64 *e, unsigned pp, bool w, bool force, unsigned map,
-                          unsigned opcode, unsigned reg, const struct x64_rm *rm)
+static ALWAYS_INLINE u8 *x64_put_modrm(u8 *p, unsigned reg, struct x64_rm rm)
+{
+    unsigned r = (reg & 7) << 3, index = rm.index == H_NONE ? 4 : rm.index & 7;
+    if (unlikely(rm.memory && rm.base == H_NONE)) {
+        p[0] = (u8)(r | 4);
+        p[1] = (u8)((unsigned)rm.scale << 6 | index << 3 | 5);
+        st32(p + 2, (u32)rm.disp);
+        return p + 6;
+    }
+    unsigned base = (rm.memory ? rm.base : rm.reg) & 7;
+    unsigned sib = rm.memory & ((rm.index != H_NONE) | (base == 4));
+    unsigned mod = ((rm.disp != 0) | (base == 5)) + (rm.disp != (i8)rm.disp), size = mod + (mod & 2); /* 0, 1, 4 */
+    mod = rm.memory ? mod : 3;
+    p[0] = (u8)(mod << 6 | r | (sib ? 4 : base));
+    p[1] = (u8)((unsigned)rm.scale << 6 | index << 3 | base);
+    p += 1 + sib;
+    st32(p, (u32)rm.disp);
+    return p + (rm.memory ? size : 0);
+}
+
+static ALWAYS_INLINE u8 *x64_put(u8 *p, u32 spec, unsigned reg, struct x64_rm rm)
 {
     static const u8 prefix[4] = {0, 0x66, 0xf3, 0xf2};
-    if (pp) x64_u8(e, prefix[pp]);
-    unsigned rex = (unsigned)w << 3 | (reg >= 8) << 2 | x64_rex_xb(rm);
-    if (rex || force) x64_u8(e, 0x40 | rex);
-    if (map) x64_u8(e, 0x0f);
-    if (map >= X64_0F38) x64_u8(e, map == X64_0F38 ? 0x38 : 0x3a);
-    x64_u8(e, opcode);
-    x64_modrm(e, reg, rm);
+    static const u32 escape[4] = {0, 0x0f, 0x380f, 0x3a0f};
+    unsigned pp = spec >> 8 & 3, map = spec >> 10 & 3, escapes = map - (map > 2);
+    unsigned rex = (spec >> 9 & 8) | (reg >= 8) << 2 | x64_rex_xb(rm);
+    *p = prefix[pp];
+    p += pp != 0;
+    *p = (u8)(0x40 | rex);
+    p += (rex | (spec & 1u << 13)) != 0;
+    st32(p, escape[map] | (spec & 0xff) << escapes * 8);
+    return x64_put_modrm(p + escapes + 1, reg, rm);
+}
+
+/* x64_emit.c: the same by a call, where little of it is known beforehand. */
+void x64_modrm(struct x64 *e, unsigned reg, struct x64_rm rm); /* and sib, displacement */
+void x64_emit(struct x64 *e, u32 spec, unsigned reg, struct x64_rm rm);
+void x64_emit_imm(struct x64 *e, u32 spec, unsigned digit, struct x64_rm rm, i32 v); /* 81: or 83, as V is */
+
+#define X64_KNOWN(rm) \
+    (__builtin_constant_p((rm).memory) && __builtin_constant_p((rm).base) && __builtin_constant_p((rm).index) && \
+     ((rm).memory || __builtin_constant_p((rm).reg)))
+
+/* PP is the mandatory or operand-size prefix; FORCE an empty REX (SPL..DIL). */
+static ALWAYS_INLINE void x64_op(struct x64 *e, unsigned pp, bool w, bool force, unsigned map,
+                                 unsigned opcode, unsigned reg, const struct x64_rm *rm)
+{
+    u32 spec = x64_spec(pp, w, force, map, opcode);
+    if (__builtin_constant_p(spec) && X64_KNOWN(*rm)) e->p = x64_put(e->p, spec, reg, *rm);
+    else x64_emit(e, spec, reg, *rm);
 }
 
 static inline void x64_vex(struct x64 *e, unsigned pp, bool w, bool l, unsigned map,
                            unsigned opcode, unsigned reg, unsigned vvvv, const struct x64_rm *rm)
 {
-    unsigned xb = x64_rex_xb(rm);
+    unsigned xb = x64_rex_xb(*rm);
     x64_u8(e, 0xc4);
     x64_u8(e, ((reg >= 8 ? 0 : 0x80) | (xb & 2 ? 0 : 0x40) | (xb & 1 ? 0 : 0x20)) | map);
     x64_u8(e, (unsigned)w << 7 | (~vvvv & 15) << 3 | (unsigned)l << 2 | pp);
     x64_u8(e, opcode);
-    x64_modrm(e, reg, rm);
+    x64_modrm(e, reg, *rm);
 }
 
 /* --- common instructions; SIZE 4 or 8, of the first three 2, too: then registers keep their upper bits --- */
-static inline void x64_mov_load(struct x64 *e, unsigned size, unsigned reg, struct x64_rm rm)
+static ALWAYS_INLINE void x64_mov_load(struct x64 *e, unsigned size, unsigned reg, struct x64_rm rm)
 {
     x64_op(e, size == 2 ? 1 : 0, size == 8, false, X64_ONE, 0x8b, reg, &rm);
 }
-static inline void x64_mov_store(struct x64 *e, unsigned size, struct x64_rm rm, unsigned reg)
+static ALWAYS_INLINE void x64_mov_store(struct x64 *e, unsigned size, struct x64_rm rm, unsigned reg)
 {
     x64_op(e, size == 2 ? 1 : 0, size == 8, false, X64_ONE, 0x89, reg, &rm);
 }
-static inline void x64_mov(struct x64 *e, unsigned to, unsigned from)
+static ALWAYS_INLINE void x64_mov(struct x64 *e, unsigned to, unsigned from)
 {
     x64_mov_load(e, 8, to, x64_reg(from));
 }
-static inline void x64_lea(struct x64 *e, unsigned size, unsigned reg, struct x64_rm rm)
+static ALWAYS_INLINE void x64_lea(struct x64 *e, unsigned size, unsigned reg, struct x64_rm rm)
 {
     x64_op(e, size == 2 ? 1 : 0, size == 8, false, X64_ONE, 0x8d, reg, &rm);
 }
-static inline void x64_mov_imm32(struct x64 *e, unsigned reg, u32 v) /* zero-extended */
+static ALWAYS_INLINE void x64_mov_imm32(struct x64 *e, unsigned reg, u32 v) /* zero-extended */
 {
     if (reg >= 8) x64_u8(e, 0x41);
     x64_u8(e, 0xb8 | (reg & 7));
     x64_u32(e, v);
 }
-static inline void x64_mov_imm64(struct x64 *e, unsigned reg, u64 v)
+static ALWAYS_INLINE void x64_mov_imm64(struct x64 *e, unsigned reg, u64 v)
 {
     x64_u8(e, 0x48 | (reg >= 8));
     x64_u8(e, 0xb8 | (reg & 7));
@@ -141,19 +163,24 @@ static inline void x64_mov_imm64(struct x64 *e, unsigned reg, u64 v)
 }
 /* ADD 0, OR 1, ADC 2, SBB 3, AND 4, SUB 5, XOR 6, CMP 7 */
 enum { X64_ADD, X64_OR, X64_ADC, X64_SBB, X64_AND, X64_SUB, X64_XOR, X64_CMP };
-static inline void x64_alu(struct x64 *e, unsigned op, unsigned size, unsigned reg, struct x64_rm rm)
+static ALWAYS_INLINE void x64_alu(struct x64 *e, unsigned op, unsigned size, unsigned reg, struct x64_rm rm)
 {
     x64_op(e, 0, size == 8, false, X64_ONE, op * 8 + 3, reg, &rm);
 }
-static inline void x64_alu_imm(struct x64 *e, unsigned op, unsigned size, struct x64_rm rm, i32 v)
+static ALWAYS_INLINE void x64_alu_imm(struct x64 *e, unsigned op, unsigned size, struct x64_rm rm, i32 v)
 {
+    u32 spec = x64_spec(0, size == 8, false, X64_ONE, 0x81);
+    if (!__builtin_constant_p(spec) || !X64_KNOWN(rm)) {
+        x64_emit_imm(e, spec, op, rm, v);
+        return;
+    }
     bool small = v == (i8)v;
-    x64_op(e, 0, size == 8, false, X64_ONE, small ? 0x83 : 0x81, op, &rm);
-    if (small) x64_u8(e, (unsigned)v & 0xff);
-    else x64_u32(e, (u32)v);
+    u8 *p = x64_put(e->p, spec | (unsigned)small << 1, op, rm);
+    st32(p, (u32)v);
+    e->p = p + (small ? 1 : 4);
 }
 /* SHL 4, SHR 5, SAR 7 */
-static inline void x64_shift(struct x64 *e, unsigned op, unsigned size, unsigned reg, unsigned by)
+static ALWAYS_INLINE void x64_shift(struct x64 *e, unsigned op, unsigned size, unsigned reg, unsigned by)
 {
     struct x64_rm rm = x64_reg(reg);
     x64_op(e, 0, size == 8, false, X64_ONE, 0xc1, op, &rm);

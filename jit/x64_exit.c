@@ -7,15 +7,14 @@ u32 site_new(struct lower *l, enum site_kind kind, const struct uop *u)
 {
     const struct jit_cpu *j = l->j;
     struct code_cursor *at = l->at;
-    u32 number = at->site_count++;
+    u32 number = at->site_count++, insn = at->insn_count;
     if (at->site_count + 8 > at->site_end) at->site_count--, l->failed = true;
-    struct jsite *site = &j->sites[number];
-    *site = (struct jsite){.kind = (u8)kind, .index = (u16)(l->c.pending + u->index), .block = l->number,
-                           .target = u->insn->pos};
+    u16 index = (u16)(l->c.pending + u->index);
+    j->sites[number] = (struct jsite){.kind = (u8)kind, .index = index, .block = l->number, .insn = insn, .target = u->insn->pos};
     if (kind > SITE_RUNS) return number;
-    site->insn = at->insn_count++;
-    j->insns[site->insn] = *u->insn;
-    j->insns[site->insn].spare = site->index; /* for cpu_icount_now */
+    at->insn_count++;
+    j->insns[insn] = *u->insn;
+    j->insns[insn].spare = index; /* for cpu_icount_now */
     return number;
 }
 
@@ -138,9 +137,9 @@ u8 *probe_first(struct x64 *e, unsigned cc)
     return x64_jcc(e, cc);
 }
 
-u8 *probe_second(struct lower *l, struct x64 *e)
+u8 *probe_second(const struct jit_cpu *j, struct x64 *e)
 {
-    x64_call_to(e, l->j->code.rw + (l->j->second - l->j->code.rx));
+    x64_call_to(e, j->code.rw + (j->second - j->code.rx));
     return x64_jcc(e, CC_E);
 }
 
@@ -148,7 +147,7 @@ u8 *probe_second(struct lower *l, struct x64 *e)
 static void probe(struct lower *l, u32 site)
 {
     x64_patch(probe_first(&l->hot, CC_NE), l->cold.p);
-    x64_patch(probe_second(l, &l->cold), l->hot.p);
+    x64_patch(probe_second(l->j, &l->cold), l->hot.p);
     flags_cold(l);
     call_c(l, &l->cold, site);
 }

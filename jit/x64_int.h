@@ -76,7 +76,7 @@ struct lower {
 };
 
 /* An address in parts. */
-struct address { u8 base, index, scale, seg, size; i64 disp; };
+struct address { u32 base : 8, index : 8, scale : 2, seg : 4, size : 8; i64 disp; }; /* see struct x64_rm */
 
 #define AT_CPU(member) x64_mem(H_RSP, (i64)offsetof(struct vcpu, member))
 #define AT_REG(reg) x64_mem(H_RSP, (i64)(offsetof(struct vcpu, regs) + (reg) * 8))
@@ -142,6 +142,7 @@ void flags_written(struct lower *l, const struct uop *u, enum recipe_kind kind);
 
 /* x64_cross.c: TARGET is an offset from the page's start, outside of it; COUNTED: instructions icount got. */
 void cross_lower(struct lower *l, const struct uop *u, i64 target, unsigned counted);
+void cross_thunks(struct jit_cpu *j, struct x64 *e);
 
 /* x64_exit.c */
 /* r9 = REG's slot of 2^BITS in the jump cache, from the slot FIRST on. */
@@ -149,7 +150,7 @@ void probe_slot(struct x64 *e, unsigned reg, u32 hash, unsigned bits, u32 first)
 /* Looks r10 up in the jump cache's first slot for it, r9; its place in the jump taken on CC. Then in the second:
  * in the jump taken when it is there. r10 is the key behind the first. */
 u8 *probe_first(struct x64 *e, unsigned cc);
-u8 *probe_second(struct lower *l, struct x64 *e);
+u8 *probe_second(const struct jit_cpu *j, struct x64 *e);
 void jump_there(struct lower *l, struct x64 *e, unsigned count);
 u32 site_new(struct lower *l, enum site_kind kind, const struct uop *u);
 bool site_unused(struct lower *l, u32 site); /* true: it is no more */

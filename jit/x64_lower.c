@@ -7,8 +7,8 @@
 
 struct places {
     u8 host[4];      /* of each operand that is a general register */
-    u8 reg[4];       /* the guest's, for those in scratch */
-    bool scratch[4];
+    u8 scratch;      /* operands (a bit each) that need one of these: */
+    u8 reg[4];       /* the guest's registers in struct vcpu */
     bool force;      /* SPL.. need a REX prefix */
     bool in_place;   /* the r/m operand stays in struct vcpu */
 };
@@ -18,19 +18,20 @@ static void places_find(const struct uop *u, struct places *p)
 {
     unsigned next = H_R9;
     *p = (struct places){.host = {H_NONE, H_NONE, H_NONE, H_NONE}};
-    for (unsigned n = 0; n < 4; n++) {
+    for (unsigned n = 0; n < 4 && u->insn->operand[n].kind; n++) {
         const struct operand *o = &u->insn->operand[n];
         if (o->kind == OPERAND_GPR8H) p->host[n] = (u8)(o->reg + 4);
         if (o->kind != OPERAND_GPR) continue;
-        p->host[n] = (u8)home(o->reg);
-        p->reg[n] = o->reg;
-        if (p->host[n] == H_NONE) {
-            p->scratch[n] = true;
+        unsigned host = home(o->reg);
+        if (host == H_NONE) {
             for (unsigned m = 0; m < n; m++)
-                if (p->scratch[m] && p->reg[m] == o->reg) p->host[n] = p->host[m];
-            if (p->host[n] == H_NONE) p->host[n] = (u8)next++;
+                if ((p->scratch >> m & 1) && p->reg[m] == o->reg) host = p->host[m];
+            if (host == H_NONE) host = next++;
+            p->reg[n] = o->reg;
+            p->scratch |= (u8)(1u << n);
         }
-        if (o->size == 1 && p->host[n] >= 4 && p->host[n] < 8) p->force = true;
+        p->host[n] = (u8)host;
+        p->force |= o->size == 1 && host >= 4 && host < 8;
     }
 }
 
@@ -39,17 +40,17 @@ static void places_find(const struct uop *u, struct places *p)
 static bool rm_in_place(const struct uop *u, const struct places *p, enum recipe_kind recipe)
 {
     unsigned op = u->insn->op, n = u->rm;
-    if (u->access || n > 3 || !p->scratch[n] || recipe == RECIPE_SAVED) return false;
+    if (u->access || n > 3 || !(p->scratch >> n & 1) || recipe == RECIPE_SAVED) return false;
     if (op == OP_BT || op == OP_BTS || op == OP_BTR || op == OP_BTC || op == OP_XCHG) return false;
     for (unsigned m = 0; m < 4; m++)
-        if (m != n && p->scratch[m] && p->reg[m] == p->reg[n]) return false;
+        if (m != n && (p->scratch >> m & 1) && p->reg[m] == p->reg[n]) return false;
     return !(u->writes >> n & 1) || u->insn->operand[n].size == 8;
 }
 
 static void places_load(struct lower *l, const struct uop *u, const struct places *p)
 {
-    for (unsigned n = 0; n < 4; n++) {
-        if (!p->scratch[n] || (p->in_place && n == u->rm)) continue;
+    for (unsigned left = p->scratch, n = 0; left; left >>= 1, n++) {
+        if (!(left & 1) || (p->in_place && n == u->rm)) continue;
         bool partial = (u->writes >> n & 1) && u->insn->operand[n].size < 4;
         if ((u->reads >> n & 1) || partial) x64_mov_load(&l->hot, 8, p->host[n], AT_REG(p->reg[n]));
     }
@@ -57,8 +58,8 @@ static void places_load(struct lower *l, const struct uop *u, const struct place
 
 static void places_store(struct lower *l, const struct uop *u, const struct places *p)
 {
-    for (unsigned n = 0; n < 4; n++)
-        if (p->scratch[n] && (u->writes >> n & 1) && !(p->in_place && n == u->rm)) x64_mov_store(&l->hot, 8, AT_REG(p->reg[n]), p->host[n]);
+    for (unsigned left = p->scratch & u->writes, n = 0; left; left >>= 1, n++)
+        if ((left & 1) && !(p->in_place && n == u->rm)) x64_mov_store(&l->hot, 8, AT_REG(p->reg[n]), p->host[n]);
 }
 
 /* The value of operand N, kept for who redoes the flags. Where C had to load it, it goes on from here, too. */
@@ -78,7 +79,7 @@ static struct x64_rm value_keep(struct lower *l, unsigned n, unsigned size, stru
 /* AH.. can't be encoded beside R10: with AL and AH exchanged the low byte is. The address is in R10 whole, then. */
 static bool swap_high(struct lower *l, const struct uop *u, struct places *p)
 {
-    for (unsigned n = 0; n < 4 && u->access; n++) {
+    for (unsigned n = 0; n < 4 && u->access && u->insn->operand[n].kind; n++) {
         const struct operand *o = &u->insn->operand[n];
         if (o->kind != OPERAND_GPR8H) continue;
         p->host[n] = o->reg;
@@ -126,7 +127,8 @@ static void rm_lower(struct lower *l, const struct uop *u)
     if (swapped) swap_high(l, u, &p);
     flags_written(l, u, recipe);
     if (site != NO_SITE && !value) site_resume(l, site);
-    for (unsigned n = 0; n < 4; n++) held &= p.host[n] != H_R10;
+    if (p.scratch)
+        for (unsigned n = 0; n < 4; n++) held &= p.host[n] != H_R10;
     addend_keep(l, held);
 }
 

@@ -194,14 +194,8 @@ void linear_check(struct lower *l, unsigned size, unsigned align, bool write, u3
 
 static int group_of(const struct lower *l, const struct address *a)
 {
-    struct group_key key = {.base = a->base, .index = a->index, .scale = a->scale,
-                            .seg = a->seg >= FS ? a->seg : 0, .size = a->size};
     if (l->j->jit->options.force_cold || access_checked(l->t, a->seg, a->size)) return -1;
-    if (a->index == REG_ZERO) {
-        key.scale = 0;
-        if (a->base == REG_ZERO || a->base == REG_IP_BASE) key.page = (i32)a->disp & ~(i32)4095;
-    }
-    return group_find(l->t, &key);
+    return group_find(l->t, key_make(a->base, a->index, a->scale, a->seg, a->size, a->disp));
 }
 
 static bool covers(const struct group *g, const struct address *a, unsigned size, bool write)
@@ -234,7 +228,8 @@ static bool group_access(struct lower *l, const struct address *a, unsigned size
     if (k < 0 || (align > 1 && !is_simple(a))) return false;
     struct group *g = &l->c.groups[k];
     if (!covers(g, a, size, write)) {
-        struct ahead ahead = group_ahead(l->t, l->node, l->uop, (unsigned)k);
+        struct ahead ahead;
+        group_ahead(l->t, l->node, l->uop, (unsigned)k, &ahead);
         bool within = ahead.count > 1 && a->disp >= ahead.low && a->disp + (i64)size <= ahead.high;
         if (!within || (write && !ahead.write) || l->cold_before) return false;
         group_check(l, (unsigned)k, a, &ahead, write);
@@ -258,15 +253,16 @@ void groups_forget(struct lower *l) { memset(l->c.groups, 0, sizeof(l->c.groups)
 
 void groups_after(struct lower *l, const struct uop *u)
 {
-    if (!u->kills) return;
-    for (unsigned k = 0; k < l->t->key_count; k++) {
+    for (unsigned moves = u->moves, k = 0; moves; moves >>= 1, k++) {
+        if (!(moves & 1)) continue;
         const struct group_key *key = &l->t->keys[k];
         struct group *g = &l->c.groups[k];
         i32 by;
         if (!g->on) continue;
-        if (key->index != REG_ZERO && (u->kills >> key->index & 1)) g->on = false;
-        if (key->base >= 16 || !(u->kills >> key->base & 1)) continue;
-        bool known = uop_adds(l->t, u, key->base, &by);
+        unsigned base = key_base(key), index = key_index(key);
+        if (index != REG_ZERO && (u->kills >> index & 1)) g->on = false;
+        if (base >= 16 || !(u->kills >> base & 1)) continue;
+        bool known = uop_adds(l->t, u, base, &by);
         if (!known || g->low - by < -SHIFT_MAX || g->high - by > SHIFT_MAX) *g = (struct group){0};
         else g->low -= by, g->high -= by;
     }

@@ -191,6 +191,7 @@ void x64_thunks(struct jit_cpu *j)
     emit_light(&e, slow);
     j->second = code_rx(j, e.p);
     emit_second(&e);
+    cross_thunks(j, &e);
     for (unsigned how = 0; how < TLB_MODES * 2; how++) {
         j->refill[how] = code_rx(j, e.p);
         emit_refill(&e, how);
