@@ -59,6 +59,7 @@ struct bus *bus_new(u64 ram_size, u64 extra_size, struct log *log, struct error 
     struct memory *m = &bus->memory;
     m->arena_size = (ram_size + extra_size + PAGE_SIZE - 1) & PAGE_MASK;
     m->arena = os_reserve(m->arena_size);
+    if (m->arena) os_large_pages(m->arena, ram_size);
     m->code_pages = os_reserve((m->arena_size >> 12) * sizeof *m->code_pages);
     bus->log = log;
     if (m->arena && m->code_pages) return bus;

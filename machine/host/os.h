@@ -10,6 +10,8 @@
 /* SIZE bytes of zeroed address space that costs nothing until touched; NULL when there is none. */
 void *os_reserve(u64 size);
 void os_release(void *address, u64 size);
+/* That memory may come in large pages: fewer of the host's page faults and TLB misses. Advice. */
+void os_large_pages(void *address, u64 size);
 /* Gives the host's pages that lie in [address, address+size) back; they read as zero afterwards. */
 void os_discard(void *address, u64 size);
 

@@ -23,6 +23,15 @@ void *os_reserve(u64 size)
     return p == MAP_FAILED ? NULL : p;
 }
 
+void os_large_pages(void *address, u64 size)
+{
+#ifdef MADV_HUGEPAGE
+    madvise(address, size, MADV_HUGEPAGE);
+#else
+    (void)address, (void)size;
+#endif
+}
+
 void os_release(void *address, u64 size) { munmap(address, size); }
 
 void os_discard(void *address, u64 size)
