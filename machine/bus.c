@@ -102,6 +102,13 @@ u8 *bus_alloc_memory(struct bus *bus, u64 size, const char *name)
     return p;
 }
 
+void bus_clear_memory(struct bus *bus, u8 *memory, u64 size)
+{
+    assert(memory >= bus->memory.arena &&
+           size <= bus->memory.arena_size - (u64)(memory - bus->memory.arena));
+    os_clear(memory, size);
+}
+
 void region_init(struct region *region, struct device *device, const struct region_ops *ops,
                  u64 size)
 {
