@@ -40,7 +40,7 @@ struct fw_cfg_item {
     u8 *bytes;
     u32 length;
     bool is_writable; /* bytes are in the device's `writable`, not allocated */
-    bool is_alias;    /* bytes are another item's */
+    bool is_alias;    /* bytes are another item's, or the board's */
     void (*written)(void *opaque, u32 offset, u32 length);
     void *opaque;
 };
@@ -103,6 +103,14 @@ void fw_cfg_add_bytes(struct device *fw_cfg, u16 key, const void *data, u32 leng
     struct fw_cfg_item *item = fw_cfg_item(fw_cfg_of(fw_cfg), key);
     if (!item) abort(); /* the board's mistake */
     fw_cfg_set(item, data, length);
+}
+
+void fw_cfg_lend_bytes(struct device *fw_cfg, u16 key, u8 *data, u32 length)
+{
+    struct fw_cfg_item *item = fw_cfg_item(fw_cfg_of(fw_cfg), key);
+    if (!item) abort(); /* the board's mistake */
+    fw_cfg_release_item(item);
+    *item = (struct fw_cfg_item){.bytes = data, .length = length, .is_alias = true};
 }
 
 void fw_cfg_add_alias(struct device *fw_cfg, u16 key, u16 of)

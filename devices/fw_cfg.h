@@ -1,7 +1,7 @@
 /*
  * The firmware configuration device: what the board tells the firmware.
- * Items and files are added between device_init and the first instruction; data is copied. Adding a
- * key or a name again replaces it.
+ * Items and files are added between device_init and the first instruction; data is copied where
+ * nothing else is said. Adding a key or a name again replaces it.
  * Thread: machine lock held.
  */
 #ifndef DEVICES_FW_CFG_H
@@ -50,6 +50,8 @@ enum fw_cfg_key {
 
 /* KEY below FW_CFG_FILE_FIRST, or from FW_CFG_ACPI_TABLES on. */
 void fw_cfg_add_bytes(struct device *fw_cfg, u16 key, const void *data, u32 length);
+/* Not copied: DATA lives as long as the device, and stays as it is. */
+void fw_cfg_lend_bytes(struct device *fw_cfg, u16 key, u8 *data, u32 length);
 /* KEY shows the bytes of OF, which must stay as it is. */
 void fw_cfg_add_alias(struct device *fw_cfg, u16 key, u16 of);
 void fw_cfg_add_string(struct device *fw_cfg, u16 key, const char *text); /* with its zero */

@@ -278,7 +278,7 @@ static void vga_reset(struct device *device)
     s->big_endian = 0;
     vga_dispi_reset(s);
     vga_touch(s, 0, s->vram_size);
-    memset(s->vram, 0, s->vram_size);
+    bus_clear_memory(device->bus, s->vram, s->vram_size);
     vga_map_window(s);
 }
 

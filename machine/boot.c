@@ -94,23 +94,24 @@ static u64 initrd_place(struct pc *pc, u64 most, u64 size)
     return size < top ? (top - size) & ~(u64)0xfff : 0;
 }
 
-static void tell_ovmf(struct pc *pc, const u8 *setup, u32 setup_size, const u8 *kernel,
-                      u32 kernel_size, const u8 *initrd, u32 initrd_size, u64 initrd_at)
+/* These are large: from here on they are the firmware configuration's. */
+static void tell_ovmf(struct pc *pc, u8 *setup, u32 setup_size, u8 *kernel, u32 kernel_size,
+                      u8 *initrd, u32 initrd_size, u64 initrd_at)
 {
     const char *cmdline = pc->machine->options->append ? pc->machine->options->append : "";
     struct device *f = pc->fw_cfg;
     fw_cfg_add_u32(f, FW_CFG_SETUP_SIZE, setup_size);
-    fw_cfg_add_bytes(f, FW_CFG_SETUP_DATA, setup, setup_size);
+    fw_cfg_lend_bytes(f, FW_CFG_SETUP_DATA, setup, setup_size);
     fw_cfg_add_u32(f, FW_CFG_SETUP_ADDR, SETUP_SEGMENT << 4);
     fw_cfg_add_u32(f, FW_CFG_KERNEL_SIZE, kernel_size);
-    fw_cfg_add_bytes(f, FW_CFG_KERNEL_DATA, kernel, kernel_size);
+    fw_cfg_lend_bytes(f, FW_CFG_KERNEL_DATA, kernel, kernel_size);
     fw_cfg_add_u32(f, FW_CFG_KERNEL_ADDR, 0x100000);
     fw_cfg_add_u32(f, FW_CFG_CMDLINE_SIZE, (u32)strlen(cmdline) + 1);
     fw_cfg_add_string(f, FW_CFG_CMDLINE_DATA, cmdline);
     fw_cfg_add_u32(f, FW_CFG_CMDLINE_ADDR, CMDLINE_ADDRESS);
     fw_cfg_add_u32(f, FW_CFG_INITRD_SIZE, initrd_size);
     fw_cfg_add_u32(f, FW_CFG_INITRD_ADDR, (u32)initrd_at);
-    if (initrd_size) fw_cfg_add_bytes(f, FW_CFG_INITRD_DATA, initrd, initrd_size);
+    if (initrd_size) fw_cfg_lend_bytes(f, FW_CFG_INITRD_DATA, initrd, initrd_size);
 }
 
 /* The protocol leaves vga= to the loader: a number as C writes it, or a name. The last one
@@ -129,6 +130,7 @@ static u16 video_mode(const char *cmdline, u16 mode)
     return mode;
 }
 
+/* IMAGE is the machine's from here on. */
 static bool boot_linux(struct pc *pc, u8 *image, u64 size, struct error *error)
 {
     struct options *o = pc->machine->options;
@@ -177,7 +179,6 @@ static bool boot_linux(struct pc *pc, u8 *image, u64 size, struct error *error)
               add_load_of(pc, &plan, FW_CFG_KERNEL_DATA, size - setup_size, 0x100000, error) &&
               add_load(pc, &plan, cmdline, strlen(cmdline) + 1, CMDLINE_ADDRESS, error) &&
               add_load_of(pc, &plan, FW_CFG_INITRD_DATA, initrd_size, initrd_at, error);
-    free(initrd);
     if (ok) give_plan(pc, &plan);
     return ok || error_prefix(error, "kernel %s", o->kernel);
 }
@@ -397,17 +398,16 @@ bool boot_kernel(struct pc *pc, struct error *error)
     if (!image) return false;
     u8 *header = multiboot_header(image, size);
     bool ok;
-    if (size > 0x250 && !memcmp(image + 0x202, "HdrS", 4) && ld16(image + 0x1fe) == 0xaa55) {
-        ok = boot_linux(pc, image, size, error);
-    } else if (header) {
+    if (size > 0x250 && !memcmp(image + 0x202, "HdrS", 4) && ld16(image + 0x1fe) == 0xaa55)
+        return boot_linux(pc, image, size, error) && boot_option_rom(pc, "kernelboot.bin", error);
+    if (header)
         ok = boot_multiboot(pc, image, size, header, error) ||
              error_prefix(error, "kernel %s", path);
-    } else if (size >= 64 && !memcmp(image, ELFMAG, 4)) {
+    else if (size >= 64 && !memcmp(image, ELFMAG, 4))
         ok = boot_pvh(pc, image, size, error) || error_prefix(error, "kernel %s", path);
-    } else {
+    else
         ok = error_set(error, "kernel %s: neither a Linux bzImage nor a multiboot or PVH kernel",
                        path);
-    }
     free(image);
     return ok && boot_option_rom(pc, "kernelboot.bin", error);
 }

@@ -59,6 +59,7 @@ struct bus *bus_new(u64 ram_size, u64 extra_size, struct log *log, struct error 
     struct memory *m = &bus->memory;
     m->arena_size = (ram_size + extra_size + PAGE_SIZE - 1) & PAGE_MASK;
     m->arena = os_reserve(m->arena_size);
+    if (m->arena) os_large_pages(m->arena, ram_size);
     m->code_pages = os_reserve((m->arena_size >> 12) * sizeof *m->code_pages);
     bus->log = log;
     if (m->arena && m->code_pages) return bus;
@@ -99,6 +100,13 @@ u8 *bus_alloc_memory(struct bus *bus, u64 size, const char *name)
     u8 *p = m->arena + bus->allocated;
     bus->allocated += size;
     return p;
+}
+
+void bus_clear_memory(struct bus *bus, u8 *memory, u64 size)
+{
+    assert(memory >= bus->memory.arena &&
+           size <= bus->memory.arena_size - (u64)(memory - bus->memory.arena));
+    os_clear(memory, size);
 }
 
 void region_init(struct region *region, struct device *device, const struct region_ops *ops,

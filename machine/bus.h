@@ -50,6 +50,8 @@ void region_init(struct region *region, struct device *device, const struct regi
 /* SIZE bytes of zeroed, page-aligned guest-visible memory for a ROM, flash or video memory. Lives
  * as long as the machine. NULL when the machine has no more (the arena is sized at start). */
 u8 *bus_alloc_memory(struct bus *bus, u64 size, const char *name);
+/* Makes zeros of (a part of) it, at little cost where it is large and was never written. */
+void bus_clear_memory(struct bus *bus, u8 *memory, u64 size);
 
 void region_init_memory(struct region *region, u8 *memory, u64 size, bool read_only,
                         const char *name);

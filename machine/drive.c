@@ -1,8 +1,10 @@
 /*
- * Drives: requests go to a worker thread in order, completions come back on the I/O thread.
+ * Drives: requests are performed in order, by one thread at a time, without the machine lock.
  *
- * One worker a drive keeps a flush behind the writes before it without more ado. cache=writethrough
- * flushes after each write, cache=unsafe never.
+ * That keeps a flush behind the writes before it without more ado. What is small and asks the host
+ * for no device is performed by the thread that submitted it, as soon as that has dropped the lock:
+ * handing it over and back takes the host longer. The rest goes to a worker thread, one a drive.
+ * cache=writethrough flushes after each write, cache=unsafe never.
  */
 #include "machine/drive_host.h"
 #include "machine/clock.h"
@@ -16,6 +18,7 @@
 #include <stdlib.h>
 
 #define REQUEST_NS 100000u /* by a clock */
+#define AT_ONCE KIB(512)   /* most that is moved by a thread with better things to do */
 
 #define NEXT(request) (*(struct drive_request **)&(request)->internal[0])
 
@@ -33,7 +36,7 @@ struct drive {
     pthread_mutex_t mutex;
     pthread_cond_t work, idle;
     struct queue todo, finished, stopped;
-    bool busy, quit, locked, tray_open;
+    bool busy, quit, locked, tray_open; /* BUSY: somebody performs the first of todo */
     struct drive_counts counts;
     void (*changed)(void *opaque);
     void *changed_opaque;
@@ -57,14 +60,16 @@ static struct drive_request *pop(struct queue *queue)
     return request;
 }
 
-static int transfer(struct image *image, struct drive_request *request)
+static int transfer(struct image *image, struct drive_request *request, unsigned how)
 {
     u64 offset = request->offset, left = request->length;
+    if (request->op == DRIVE_WRITE) how |= IMAGE_WRITE;
+    if (image->move)
+        return image->move(image, offset, request->segments, request->segment_count, left, how);
     for (unsigned i = 0; i < request->segment_count && left; i++) {
         u64 n = request->segments[i].length < left ? request->segments[i].length : left;
-        int error = request->op == DRIVE_READ
-                        ? image->read(image, offset, request->segments[i].base, n)
-                        : image->write(image, offset, request->segments[i].base, n);
+        int error = how & IMAGE_WRITE ? image->write(image, offset, request->segments[i].base, n)
+                                      : image->read(image, offset, request->segments[i].base, n);
         if (error) return error;
         offset += n;
         left -= n;
@@ -72,7 +77,15 @@ static int transfer(struct image *image, struct drive_request *request)
     return 0;
 }
 
-static int perform(struct drive *drive, struct drive_request *request)
+/* Worth a try with IMAGE_NOW. */
+static bool may_be_at_once(const struct drive *drive, const struct drive_request *request)
+{
+    if (!drive->image || !drive->image->move || request->length > AT_ONCE) return false;
+    return request->op == DRIVE_READ ||
+           (request->op == DRIVE_WRITE && drive->cache != CACHE_WRITETHROUGH);
+}
+
+static int perform(struct drive *drive, struct drive_request *request, unsigned how)
 {
     struct image *image = drive->image;
     if (!image) return ENOMEDIUM;
@@ -82,9 +95,9 @@ static int perform(struct drive *drive, struct drive_request *request)
     if (request->op != DRIVE_READ && request->op != DRIVE_FLUSH && image->read_only) return EROFS;
     int error = 0;
     switch (request->op) {
-    case DRIVE_READ: return transfer(image, request);
+    case DRIVE_READ: return transfer(image, request, how);
     case DRIVE_WRITE:
-        error = transfer(image, request);
+        error = transfer(image, request, how);
         if (!error && drive->cache == CACHE_WRITETHROUGH) error = image->flush(image);
         return error;
     case DRIVE_FLUSH: return drive->cache == CACHE_UNSAFE ? 0 : image->flush(image);
@@ -94,37 +107,71 @@ static int perform(struct drive *drive, struct drive_request *request)
     return EINVAL;
 }
 
+/* The first of todo, with the mutex, which is dropped meanwhile. False: it would have to wait. */
+static bool perform_first(struct drive *drive, unsigned how)
+{
+    struct drive_request *request = drive->todo.head;
+    drive->busy = true;
+    pthread_mutex_unlock(&drive->mutex);
+    u64 began = os_monotonic_ns();
+    int error = perform(drive, request, how);
+    request->internal[1] = (void *)(intptr_t)error;
+    request->internal[2] = (void *)(uintptr_t)(os_monotonic_ns() - began);
+    pthread_mutex_lock(&drive->mutex);
+    drive->busy = false;
+    if ((how & IMAGE_NOW) && error == EAGAIN) return false;
+    push(&drive->finished, pop(&drive->todo));
+    if (!drive->todo.head) pthread_cond_broadcast(&drive->idle);
+    return true;
+}
+
+static bool has_failed(const struct drive_request *request) { return request->internal[1] != NULL; }
+
 static void *work(void *opaque)
 {
     struct drive *drive = opaque;
+    const struct drive_settings *settings = &drive->settings;
     pthread_mutex_lock(&drive->mutex);
     for (;;) {
-        struct drive_request *request = pop(&drive->todo);
-        if (!request) {
-            drive->busy = false;
-            pthread_cond_broadcast(&drive->idle);
-            if (drive->quit) break;
+        if (drive->busy || !drive->todo.head) {
+            if (drive->quit && !drive->busy) break;
             pthread_cond_wait(&drive->work, &drive->mutex);
             continue;
         }
-        drive->busy = true;
+        perform_first(drive, 0);
         pthread_mutex_unlock(&drive->mutex);
-        u64 began = os_monotonic_ns();
-        request->internal[1] = (void *)(intptr_t)perform(drive, request);
-        request->internal[2] = (void *)(uintptr_t)(os_monotonic_ns() - began);
+        if (settings->enter && settings->enter(settings->opaque)) {
+            drive_finish(drive);
+            settings->leave(settings->opaque);
+        } else {
+            loop_wake(drive->loop);
+        }
         pthread_mutex_lock(&drive->mutex);
-        push(&drive->finished, request);
-        loop_wake(drive->loop);
     }
     pthread_mutex_unlock(&drive->mutex);
     return NULL;
+}
+
+bool drive_work(struct drive *drive)
+{
+    u64 left = AT_ONCE;
+    pthread_mutex_lock(&drive->mutex);
+    while (!drive->busy && drive->todo.head && may_be_at_once(drive, drive->todo.head)) {
+        u64 length = drive->todo.head->length;
+        if (length > left || !perform_first(drive, IMAGE_NOW)) break;
+        left -= length;
+    }
+    if (!drive->busy && (drive->todo.head || drive->quit)) pthread_cond_signal(&drive->work);
+    bool any = drive->finished.head != NULL;
+    pthread_mutex_unlock(&drive->mutex);
+    return any;
 }
 
 /* On a clock that counts instructions: no thread could tell when it is done. */
 static void perform_all(struct drive *drive)
 {
     for (struct drive_request *request; (request = pop(&drive->todo));) {
-        request->internal[1] = (void *)(intptr_t)perform(drive, request);
+        request->internal[1] = (void *)(intptr_t)perform(drive, request, 0);
         push(&drive->finished, request);
     }
 }
@@ -156,12 +203,15 @@ struct drive *drive_new(struct image *image, const struct drive_settings *settin
 
 void drive_submit(struct drive *drive, struct drive_request *request)
 {
+    const struct drive_settings *settings = &drive->settings;
+    bool at_once = settings->waiting && !settings->clock && may_be_at_once(drive, request);
     pthread_mutex_lock(&drive->mutex);
     push(&drive->todo, request);
-    if (drive->settings.clock && !timer_pending(&drive->timer))
-        timer_set(&drive->timer, clock_now(drive->settings.clock) + REQUEST_NS);
-    pthread_cond_signal(&drive->work);
+    if (settings->clock && !timer_pending(&drive->timer))
+        timer_set(&drive->timer, clock_now(settings->clock) + REQUEST_NS);
+    if (!at_once) pthread_cond_signal(&drive->work);
     pthread_mutex_unlock(&drive->mutex);
+    if (at_once) settings->waiting(settings->opaque);
 }
 
 static enum drive_trouble policy(struct drive *drive, struct drive_request *request, int error)
@@ -187,26 +237,41 @@ static void count(struct drive *drive, const struct drive_request *request, int 
 
 const struct drive_counts *drive_counts(const struct drive *drive) { return &drive->counts; }
 
-void drive_complete(struct drive *drive)
+static void complete(struct drive *drive, struct drive_request *request)
+{
+    int error = (int)(intptr_t)request->internal[1];
+    enum drive_trouble trouble = error ? policy(drive, request, error) : TROUBLE_REPORT;
+    count(drive, request, error);
+    if (error && drive->settings.trouble)
+        drive->settings.trouble(drive->settings.opaque, drive, error, request->op != DRIVE_READ,
+                                trouble);
+    if (error && trouble == TROUBLE_STOP && drive->settings.stop) {
+        push(&drive->stopped, request);
+        drive->settings.stop(drive->settings.opaque, drive, error, request->op != DRIVE_READ);
+        return;
+    }
+    request->done(request, trouble == TROUBLE_IGNORE ? 0 : error);
+}
+
+/* With FAILED or up to the first that has failed; true when that is left. */
+static bool complete_all(struct drive *drive, bool failed)
 {
     for (;;) {
+        struct drive_request *request = NULL;
         pthread_mutex_lock(&drive->mutex);
-        struct drive_request *request = pop(&drive->finished);
+        bool left = !failed && drive->finished.head && has_failed(drive->finished.head);
+        if (!left) request = pop(&drive->finished);
         pthread_mutex_unlock(&drive->mutex);
-        if (!request) return;
-        int error = (int)(intptr_t)request->internal[1];
-        enum drive_trouble trouble = error ? policy(drive, request, error) : TROUBLE_REPORT;
-        count(drive, request, error);
-        if (error && drive->settings.trouble)
-            drive->settings.trouble(drive->settings.opaque, drive, error, request->op != DRIVE_READ,
-                                    trouble);
-        if (error && trouble == TROUBLE_STOP && drive->settings.stop) {
-            push(&drive->stopped, request);
-            drive->settings.stop(drive->settings.opaque, drive, error, request->op != DRIVE_READ);
-            continue;
-        }
-        request->done(request, trouble == TROUBLE_IGNORE ? 0 : error);
+        if (!request) return left;
+        complete(drive, request);
     }
+}
+
+void drive_complete(struct drive *drive) { complete_all(drive, true); }
+
+void drive_finish(struct drive *drive)
+{
+    if (complete_all(drive, false)) loop_wake(drive->loop);
 }
 
 void drive_retry(struct drive *drive)
@@ -220,6 +285,7 @@ static bool settle(struct drive *drive)
 {
     if (drive->settings.clock) perform_all(drive);
     pthread_mutex_lock(&drive->mutex);
+    if (drive->todo.head) pthread_cond_signal(&drive->work); /* nobody may have come to it */
     while (drive->busy || drive->todo.head) pthread_cond_wait(&drive->idle, &drive->mutex);
     bool more = drive->finished.head != NULL;
     pthread_mutex_unlock(&drive->mutex);

@@ -1,6 +1,6 @@
 /*
  * A drive as a disk controller sees it: sectors in, sectors out, whatever the image format is.
- * Requests complete on the I/O thread with the machine lock held, never inside drive_submit.
+ * Requests complete with the machine lock held, on any thread and never inside drive_submit.
  * A flush completes after every earlier completed write is on stable storage, as far as cache=
  * says.
  */

@@ -23,6 +23,13 @@ struct drive_settings {
     void (*trouble)(void *opaque, struct drive *drive, int error, bool is_write,
                     enum drive_trouble what);
     void (*tray)(void *opaque, struct drive *drive, bool open);
+    /* Told, lock held, of requests that drive_work may be able to do as soon as the lock is
+     * dropped. NULL: there is nobody who would, and the worker does all. */
+    void (*waiting)(void *opaque);
+    /* The lock, for the worker to run completions itself: false when somebody else has it, who may
+     * be waiting for the worker. NULL: it leaves them to the I/O thread. */
+    bool (*enter)(void *opaque);
+    void (*leave)(void *opaque);
     void *opaque;
     struct clock *clock; /* by this clock requests are done, all after the same time, on its
                             thread; NULL: as fast as they can be, on a thread of their own */
@@ -45,9 +52,14 @@ struct drive_counts {
 const struct drive_counts *drive_counts(const struct drive *drive);
 /* Finishes what is under way, flushes, closes. */
 void drive_free(struct drive *drive);
-/* Waits for the worker; completions stay to be run. */
+/* Waits until all is performed; completions stay to be run. */
 void drive_settle(struct drive *drive);
+/* Any thread, without the lock: does what asks for little and for no device, leaves the rest to the
+ * worker. True when there are completions to run. */
+bool drive_work(struct drive *drive);
 /* Runs completions that are ready; I/O thread, lock held. */
 void drive_complete(struct drive *drive);
+/* The same for any thread: what failed is left to the I/O thread, as many others are told. */
+void drive_finish(struct drive *drive);
 
 #endif

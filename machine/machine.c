@@ -38,14 +38,29 @@ void machine_lock(struct machine *m)
         pthread_cond_wait(&m->lock_free, &m->lock);
 }
 
-/* Who is woken wants the lock at once. */
+bool machine_try_lock(struct machine *m) { return !pthread_mutex_trylock(&m->lock); }
+
+static bool work_on_drives(struct machine *m)
+{
+    bool done = false;
+    for (unsigned i = 0; i < m->drive_count; i++) done |= drive_work(m->drives[i]);
+    return done;
+}
+
+/* Who is woken wants the lock at once. The guest's disks are served by the thread that asked them,
+ * where that takes no longer than waking another one; completions may ask for more. */
 void machine_unlock(struct machine *m)
 {
-    bool io = m->kick_io;
-    m->kick_io = false;
-    pthread_mutex_unlock(&m->lock);
-    if (atomic_load(&m->kicks)) vcpus_wake(m, atomic_exchange(&m->kicks, 0));
-    if (io) loop_wake(m->loop);
+    for (;;) {
+        bool io = m->kick_io, drives = m->kick_drives;
+        m->kick_io = m->kick_drives = false;
+        pthread_mutex_unlock(&m->lock);
+        if (atomic_load(&m->kicks)) vcpus_wake(m, atomic_exchange(&m->kicks, 0));
+        if (io) loop_wake(m->loop);
+        if (likely(!drives) || !work_on_drives(m)) return;
+        machine_lock(m);
+        for (unsigned i = 0; i < m->drive_count; i++) drive_finish(m->drives[i]);
+    }
 }
 
 static void lock_any(void *opaque) { machine_lock(opaque); }

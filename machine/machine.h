@@ -68,6 +68,7 @@ struct machine {
     _Atomic u64 kicks;            /* sleeping processors to be woken once the lock is free, a bit
                                      each */
     bool kick_io;                 /* the I/O thread too. Under the lock */
+    bool kick_drives;             /* requests wait for who drops the lock. Under the lock */
 
     struct smp_group *group;
     struct vcpu_thread vcpu[MAX_VCPUS];
@@ -127,6 +128,7 @@ void machine_ask_reset(struct machine *machine, const char *reason);
 void machine_ask_pause(struct machine *machine, const char *status);
 void machine_lock(struct machine *machine);
 void machine_unlock(struct machine *machine);
+bool machine_try_lock(struct machine *machine);
 void machine_lock_io(struct machine *machine); /* I/O thread: before the processors */
 
 /* Makes, initialises and enters a chip into the machine's list. NULL with a line. */

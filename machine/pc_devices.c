@@ -53,10 +53,15 @@ static void drive_tray(void *opaque, struct drive *drive, bool open)
                                                  .id = drive_id(drive), .tray_open = open});
 }
 
+static void drives_waiting(void *opaque) { ((struct machine *)opaque)->kick_drives = true; }
+static bool enter_machine(void *opaque) { return machine_try_lock(opaque); }
+static void leave_machine(void *opaque) { machine_unlock(opaque); }
+
 static struct drive_settings settings_for(struct machine *m, const char *id)
 {
     return (struct drive_settings){.id = id, .stop = drive_stopped, .trouble = drive_trouble,
-                                   .tray = drive_tray, .opaque = m,
+                                   .tray = drive_tray, .waiting = drives_waiting,
+                                   .enter = enter_machine, .leave = leave_machine, .opaque = m,
                                    .clock = m->icount ? m->clock : NULL};
 }
 

@@ -1,12 +1,12 @@
 /*
  * An image format behind a drive: bytes of a disk kept in a file. One file a format in
  * machine/disk/.
- * Thread: a drive's worker thread, one call at a time; open and close on the I/O thread.
+ * Thread: whoever does a drive's work, one call at a time; open and close on the I/O thread.
  */
 #ifndef MACHINE_DISK_IMAGE_H
 #define MACHINE_DISK_IMAGE_H
 
-#include "machine/types.h"
+#include "machine/drive.h" /* struct drive_segment */
 
 struct error;
 struct image;
@@ -18,6 +18,8 @@ struct image_format {
     struct image *(*open)(const char *path, bool read_only, struct error *error);
 };
 
+enum image_how { IMAGE_READ = 0, IMAGE_WRITE = 1, IMAGE_NOW = 2 };
+
 struct image {
     const struct image_format *format;
     u64 size;                            /* bytes of the disk */
@@ -28,6 +30,11 @@ struct image {
     int (*flush)(struct image *);        /* written data survives a power failure */
     int (*discard)(struct image *, u64 offset, u64 length); /* may be NULL */
     void (*close)(struct image *);
+    /* The same for what lies in COUNT parts, which are no less than LENGTH in all. IMAGE_NOW: EAGAIN,
+     * with any of it moved or none, rather than wait for a device. NULL: part by part through read
+     * and write, which wait. */
+    int (*move)(struct image *, u64 offset, const struct drive_segment *parts, unsigned count,
+                u64 length, unsigned how);
 };
 
 extern const struct image_format *const image_formats[]; /* ends with NULL */

@@ -112,6 +112,6 @@ struct image *overlay_open(struct image *base, struct error *error)
     if (!o || !where) abort();
     *o = (struct overlay){.base = base, .fd = fd, .where = where};
     o->image = (struct image){base->format, base->size, false, overlay_read, overlay_write,
-                              overlay_flush, NULL, overlay_close};
+                              overlay_flush, NULL, overlay_close, NULL};
     return &o->image;
 }

@@ -2,7 +2,7 @@
  * Raw images: the disk's bytes are the file's. Block devices too.
  * One emulator at a time may write an image: an advisory lock on the file says so.
  */
-#define _GNU_SOURCE /* fallocate, F_OFD_SETLK */
+#define _GNU_SOURCE /* fallocate, F_OFD_SETLK, preadv2 */
 #include "machine/disk/image.h"
 #include "machine/error.h"
 
@@ -11,50 +11,108 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #ifdef __linux__
 #include <linux/fs.h> /* BLKGETSIZE64 */
+#include <sys/vfs.h>  /* fstatfs */
 #endif
+
+#define PARTS 64 /* of memory in one system call */
+
+#define TMPFS_TYPE 0x01021994u
+#define RAMFS_TYPE 0x858458f6u
 
 struct raw {
     struct image base;
     int fd;
+    bool in_memory;     /* no device to wait for */
+    unsigned never_now; /* 1: for reads, 2: for writes nobody can tell whether they would wait */
 };
 
-static int raw_read(struct image *image, u64 offset, void *to, u64 length)
+/* How far a request has come: LEFT bytes are missing, from SKIP bytes into PARTS on. */
+struct progress {
+    const struct drive_segment *parts;
+    unsigned count;
+    u64 skip, left;
+};
+
+static unsigned next_parts(const struct progress *p, struct iovec *vector)
+{
+    u64 skip = p->skip, left = p->left;
+    unsigned used = 0;
+    for (unsigned i = 0; i < p->count && left && used < PARTS; i++) {
+        u64 n = p->parts[i].length - skip;
+        if (n > left) n = left;
+        if (n) vector[used++] = (struct iovec){(u8 *)p->parts[i].base + skip, n};
+        left -= n;
+        skip = 0;
+    }
+    return used;
+}
+
+static void advance(struct progress *p, u64 n)
+{
+    p->left -= n;
+    for (n += p->skip; p->count && n >= p->parts->length; p->count--) n -= p->parts++->length;
+    p->skip = n;
+}
+
+static ssize_t move_some(struct raw *raw, u64 offset, const struct iovec *vector, unsigned count,
+                         unsigned how)
+{
+#ifdef RWF_NOWAIT
+    int flags = (how & IMAGE_NOW) && !raw->in_memory ? RWF_NOWAIT : 0;
+    if (flags)
+        return how & IMAGE_WRITE ? pwritev2(raw->fd, vector, (int)count, (off_t)offset, flags)
+                                 : preadv2(raw->fd, vector, (int)count, (off_t)offset, flags);
+#endif
+    return how & IMAGE_WRITE ? pwritev(raw->fd, vector, (int)count, (off_t)offset)
+                             : preadv(raw->fd, vector, (int)count, (off_t)offset);
+}
+
+/* Some file systems take no flags, or none for writes; they are not asked a second time. */
+static int not_now(struct raw *raw, unsigned how, int error)
+{
+    if (!(how & IMAGE_NOW) || (error != EOPNOTSUPP && error != EINVAL)) return error;
+    raw->never_now |= how & IMAGE_WRITE ? 2 : 1;
+    return EAGAIN;
+}
+
+static int raw_move(struct image *image, u64 offset, const struct drive_segment *parts,
+                    unsigned count, u64 length, unsigned how)
 {
     struct raw *raw = container_of(image, struct raw, base);
-    u8 *p = to;
-    while (length) {
-        ssize_t n = pread(raw->fd, p, length, (off_t)offset);
+    struct progress p = {parts, count, 0, length};
+    struct iovec vector[PARTS];
+    if ((how & IMAGE_NOW) && raw->never_now & (how & IMAGE_WRITE ? 2 : 1)) return EAGAIN;
+    while (p.left) {
+        unsigned used = next_parts(&p, vector);
+        ssize_t n = used ? move_some(raw, offset, vector, used, how) : 0;
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return errno;
+        if (n < 0) return not_now(raw, how, errno);
+        if (n == 0 && (how & IMAGE_WRITE)) return ENOSPC;
+        if (n == 0 && !used) return EINVAL;
         if (n == 0) { /* the last sector of a file that is not a multiple of 512 */
-            memset(p, 0, length);
-            return 0;
+            for (unsigned i = 0; i < used; n += (ssize_t)vector[i++].iov_len)
+                memset(vector[i].iov_base, 0, vector[i].iov_len);
         }
-        p += n;
+        advance(&p, (u64)n);
         offset += (u64)n;
-        length -= (u64)n;
     }
     return 0;
 }
 
+static int raw_read(struct image *image, u64 offset, void *to, u64 length)
+{
+    return raw_move(image, offset, &(struct drive_segment){to, length}, 1, length, IMAGE_READ);
+}
+
 static int raw_write(struct image *image, u64 offset, const void *from, u64 length)
 {
-    struct raw *raw = container_of(image, struct raw, base);
-    const u8 *p = from;
-    while (length) {
-        ssize_t n = pwrite(raw->fd, p, length, (off_t)offset);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return errno;
-        if (n == 0) return ENOSPC;
-        p += n;
-        offset += (u64)n;
-        length -= (u64)n;
-    }
-    return 0;
+    struct drive_segment part = {(void *)(uintptr_t)from, length};
+    return raw_move(image, offset, &part, 1, length, IMAGE_WRITE);
 }
 
 static int raw_flush(struct image *image)
@@ -97,6 +155,20 @@ static bool raw_size(int fd, const char *path, u64 *size, struct error *error)
     return true;
 }
 
+static bool lies_in_memory(int fd)
+{
+#ifdef __linux__
+    struct statfs fs;
+    struct stat st;
+    /* A block device's node may lie in one that does. */
+    return !fstat(fd, &st) && S_ISREG(st.st_mode) && !fstatfs(fd, &fs) &&
+           ((u32)fs.f_type == TMPFS_TYPE || (u32)fs.f_type == RAMFS_TYPE);
+#else
+    (void)fd;
+    return false;
+#endif
+}
+
 static bool raw_lock(int fd, const char *path, bool read_only, struct error *error)
 {
 #ifdef F_OFD_SETLK
@@ -122,8 +194,13 @@ static struct image *raw_open(const char *path, bool read_only, struct error *er
     struct raw *raw = calloc(1, sizeof *raw);
     if (!raw) abort();
     raw->fd = fd;
+    raw->in_memory = lies_in_memory(fd);
+#ifndef RWF_NOWAIT
+    if (!raw->in_memory) raw->never_now = 3;
+#endif
     raw->base = (struct image){&raw_format, (size + 511) & ~(u64)511, read_only,
-                               raw_read,    raw_write, raw_flush, raw_discard, raw_close};
+                               raw_read,    raw_write, raw_flush, raw_discard, raw_close,
+                               raw_move};
     return &raw->base;
 }
 

@@ -10,8 +10,10 @@
 /* SIZE bytes of zeroed address space that costs nothing until touched; NULL when there is none. */
 void *os_reserve(u64 size);
 void os_release(void *address, u64 size);
-/* Gives the host's pages that lie in [address, address+size) back; they read as zero afterwards. */
-void os_discard(void *address, u64 size);
+/* That memory may come in large pages: fewer of the host's page faults and TLB misses. Advice. */
+void os_large_pages(void *address, u64 size);
+/* Makes zeros of what os_reserve gave; whole pages of the host's are given back. */
+void os_clear(void *address, u64 size);
 
 void os_yield(void);       /* others may run first */
 u64 os_monotonic_ns(void); /* never goes back */

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
@@ -23,15 +24,28 @@ void *os_reserve(u64 size)
     return p == MAP_FAILED ? NULL : p;
 }
 
+void os_large_pages(void *address, u64 size)
+{
+#ifdef MADV_HUGEPAGE
+    madvise(address, size, MADV_HUGEPAGE);
+#else
+    (void)address, (void)size;
+#endif
+}
+
 void os_release(void *address, u64 size) { munmap(address, size); }
 
-void os_discard(void *address, u64 size)
+void os_clear(void *address, u64 size)
 {
-    /* MADV_DONTNEED on private anonymous memory gives zero pages back. Of a page of ours that the range has but
-     * a part of, which is a page of the guest's where ours are larger, the rest would go, too. */
     const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = (uintptr_t)address;
     const uintptr_t first = (at + page - 1) & ~(page - 1), last = (at + size) & ~(page - 1);
-    if (first < last) madvise((void *)first, last - first, MADV_DONTNEED);
+    /* MADV_DONTNEED on private anonymous memory gives zero pages back. */
+    if (first >= last || madvise((void *)first, last - first, MADV_DONTNEED)) {
+        memset(address, 0, size);
+        return;
+    }
+    memset(address, 0, first - at);
+    memset((void *)last, 0, at + size - last);
 }
 
 static u64 read_clock(clockid_t id)

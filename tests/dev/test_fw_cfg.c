@@ -76,6 +76,22 @@ static void items(void **state)
     assert_int_equal(in32(&b->f, 0x518), 0x47464320);
 }
 
+/* Lent and copied bytes take each other's place, and only the copies are freed. */
+static void lent_bytes(void **state)
+{
+    struct board *b = *state;
+    u8 data[] = {1, 2, 3, 4};
+    fw_cfg_add_bytes(b->fw_cfg, FW_CFG_KERNEL_DATA, "abcdef", 6);
+    fw_cfg_lend_bytes(b->fw_cfg, FW_CFG_KERNEL_DATA, data, sizeof data);
+    fw_cfg_lend_bytes(b->fw_cfg, FW_CFG_INITRD_DATA, data + 1, 2);
+    assert_int_equal(item(b, FW_CFG_KERNEL_DATA, 5), 0x04030201);
+    assert_int_equal(item(b, FW_CFG_INITRD_DATA, 3), 0x0302);
+    device_reset(b->fw_cfg);
+    assert_int_equal(item(b, FW_CFG_KERNEL_DATA, 4), 0x04030201);
+    fw_cfg_add_bytes(b->fw_cfg, FW_CFG_KERNEL_DATA, "x", 1);
+    assert_int_equal(item(b, FW_CFG_KERNEL_DATA, 2), 'x');
+}
+
 static void files_are_sorted(void **state)
 {
     struct board *b = *state;
@@ -151,6 +167,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(items, setup, teardown),
+        cmocka_unit_test_setup_teardown(lent_bytes, setup, teardown),
         cmocka_unit_test_setup_teardown(files_are_sorted, setup, teardown),
         cmocka_unit_test_setup_teardown(dma_reads, setup, teardown),
         cmocka_unit_test_setup_teardown(hostile, setup, teardown),

@@ -459,6 +459,24 @@ static void test_ports(void **state)
     assert_int_equal(unseen & 9, 9);
 }
 
+static void test_reset_clears(void **state)
+{
+    struct screen *t = *state;
+    static const u32 places[] = {0, 4096 * 5 + 12, 0x123457, 0xfffffc};
+    for (unsigned i = 0; i < ARRAY_SIZE(places); i++)
+        bus_memory_write(t->f.bus, FRAME_BUFFER + places[i], 0x12345678, 4);
+    assert_int_equal(t->vga->vram[places[3]], 0x78);
+    device_reset((struct device *)t->vga);
+    for (unsigned i = 0; i < ARRAY_SIZE(places); i++)
+        assert_memory_equal(t->vga->vram + places[i], "\0\0\0", 4);
+    /* A part of it that begins and ends within pages. */
+    memset(t->vga->vram, 0x55, 0x30000);
+    bus_clear_memory(t->f.bus, t->vga->vram + 0x123, 0x20000);
+    assert_int_equal(t->vga->vram[0x122], 0x55);
+    assert_int_equal(t->vga->vram[0x20123], 0x55);
+    for (u32 i = 0x123; i < 0x20123; i++) assert_int_equal(t->vga->vram[i], 0);
+}
+
 /* Whatever a guest writes wherever: nothing but pictures comes of it. */
 static void test_hostile(void **state)
 {
@@ -491,7 +509,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_text), TEST(test_split_screen), TEST(test_write_modes), TEST(test_read_modes),
         TEST(test_mode_13h), TEST(test_cga), TEST(test_dispi), TEST(test_dispi_depths),
-        TEST(test_mmio), TEST(test_ports), TEST(test_hostile),
+        TEST(test_mmio), TEST(test_ports), TEST(test_reset_clears), TEST(test_hostile),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -464,8 +464,9 @@ static void failing_close(struct image *image) { (void)image; }
 
 static struct failing failing_new(int error)
 {
-    return (struct failing){{NULL, SIZE, false, failing_read, failing_write, failing_flush, NULL,
-                             failing_close}, error, 0, 0};
+    return (struct failing){.image = {.size = SIZE, .read = failing_read, .write = failing_write,
+                                      .flush = failing_flush, .close = failing_close},
+                            .error = error};
 }
 
 static void open_failing(struct disk_test *t, struct failing *f, enum drive_cache cache,
