@@ -46,18 +46,16 @@ static void *new_zeroed(size_t alignment, size_t size)
 
 struct vcpu *cpu_new(unsigned index, struct bus *bus, struct log *log)
 {
-    const size_t tlb_at = (sizeof(struct vcpu) + CPU_ROOM_BEHIND + 4095) & ~(size_t)4095;
-    u8 *room = new_zeroed(4096, CPU_ROOM_BELOW + tlb_at + sizeof(struct tlb));
+    u8 *room = new_zeroed(4096, CPU_ROOM_BELOW + CPU_SHIFT + sizeof(struct vcpu) + CPU_ROOM_BEHIND);
     if (!room) return NULL;
-    struct vcpu *cpu = (struct vcpu *)(room + CPU_ROOM_BELOW);
-    cpu->tlb = (struct tlb *)((u8 *)cpu + tlb_at);
+    struct vcpu *cpu = (struct vcpu *)(room + CPU_ROOM_BELOW + CPU_SHIFT);
     cpu->blocks = block_cache_new();
     if (!cpu->blocks) {
         cpu_free(cpu);
         return NULL;
     }
-    tlb_init(cpu->tlb);
-    cpu->tlb_now = cpu->tlb->entry[0];
+    tlb_init(&cpu->tlb);
+    cpu->tlb_now = cpu->tlb.entry[0];
     cpu->index = index;
     cpu->count = 1;
     cpu->bus = bus;
@@ -79,7 +77,7 @@ void cpu_free(struct vcpu *cpu)
 {
     if (!cpu) return;
     free(cpu->blocks);
-    free((u8 *)cpu - CPU_ROOM_BELOW);
+    free((u8 *)cpu - CPU_ROOM_BELOW - CPU_SHIFT);
 }
 
 /* --- from outside --- */

@@ -190,7 +190,12 @@ struct tlb {
 
 /* The declared registers: what a snapshot holds. */
 #define VCPU_STATE(SCALAR, ARRAY, GROUP, BLOB)                                                     \
+    VCPU_NEAR_STATE(SCALAR, ARRAY, GROUP, BLOB) VCPU_FAR_STATE(SCALAR, ARRAY, GROUP, BLOB)
+/* What is touched most, so near that translated code names it with a byte: see struct vcpu. */
+#define VCPU_NEAR_STATE(SCALAR, ARRAY, GROUP, BLOB)                                                \
     ARRAY(u64, regs, REG_SLOTS)                                                                    \
+    SCALAR(u64, icount)       /* instructions completed */
+#define VCPU_FAR_STATE(SCALAR, ARRAY, GROUP, BLOB)                                                 \
     SCALAR(u64, rip)                                                                               \
     SCALAR(u64, lf_result)                                                                         \
     SCALAR(u64, lf_aux)                                                                            \
@@ -222,11 +227,10 @@ struct tlb {
     SCALAR(u8, ftw)           /* one bit a physical register: 1 = not empty */                     \
     SCALAR(u16, fop) SCALAR(u64, fip) SCALAR(u64, fdp) SCALAR(u16, fcs) SCALAR(u16, fds)           \
     SCALAR(u32, mxcsr)                                                                             \
+    SCALAR(u64, monitor_address)                                                                   \
     ARRAY(u64, zmm, 32 * 8)   /* as union vec; use cpu_vec() */                                    \
     ARRAY(u64, opmask, 8)                                                                          \
-    SCALAR(u64, monitor_address)                                                                   \
-    SCALAR(u64, kvm_system_time) SCALAR(u64, kvm_wall_clock)                                       \
-    SCALAR(u64, icount)       /* instructions completed */
+    SCALAR(u64, kvm_system_time) SCALAR(u64, kvm_wall_clock)
 
 struct cpu_model;
 struct block_cache;
@@ -278,6 +282,8 @@ static inline bool trace_covers(const struct cpu_trace *trace, u64 linear)
 
 #define CPU_ROOM_BELOW KIB(64)
 #define CPU_ROOM_BEHIND KIB(704)
+#define CPU_ALIGNED 64u /* on the host: the TLB in it, and what lies CPU_SHIFT below or above such an address */
+#define CPU_SHIFT 16u
 
 /* Tests make rare paths common: a soft TLB of few entries, blocks that come back to cpu_run at
  * random. */
@@ -292,16 +298,18 @@ struct cpu_stress {
 };
 
 struct vcpu {
-    STATE_MEMBERS(VCPU_STATE)
+    STATE_MEMBERS(VCPU_NEAR_STATE)
+    _Atomic u64 run_until;     /* blocks follow one another while icount, its neighbour, is below; 0: come back */
+    u64 engine_near[2];        /* a translator's */
+    struct tlb tlb;            /* user code's entries first: they are what is near */
+    STATE_MEMBERS(VCPU_FAR_STATE)
 
     /* --- not saved: rebuilt by cpu_restored --- */
-    _Atomic u64 run_until;     /* blocks follow one another while icount, its neighbour, is below; 0: come back */
     u16 mode_key;              /* enum mode_key bits: what decoded blocks depend on */
     u8 code_size;              /* enum code_size */
     u8 tlb_mode;               /* enum tlb_mode of ordinary data accesses now */
     u8 stack_size;             /* 2, 4 or 8: width of the stack pointer */
-    struct tlb_entry *tlb_now; /* tlb->entry[tlb_mode] */
-    struct tlb *tlb;
+    struct tlb_entry *tlb_now; /* tlb.entry[tlb_mode] */
     u64 a20_mask;              /* physical addresses are ANDed with it */
     u64 physical_mask;         /* bits a physical address may have */
     u32 map_generation;        /* of the memory map the TLB was filled from */

@@ -50,7 +50,7 @@ static void fast_mode(struct vcpu *cpu, unsigned cpl)
     unsigned key = cpu->mode_key & ~(unsigned)(MODE_USER | MODE_RING12 | MODE_AC);
     cpu->cpl = (u8)cpl;
     cpu->tlb_mode = cpl == 3 ? TLB_USER : ac ? TLB_KERNEL_AC : TLB_KERNEL;
-    cpu->tlb_now = cpu->tlb->entry[cpu->tlb_mode];
+    cpu->tlb_now = cpu->tlb.entry[cpu->tlb_mode];
     if (cpl == 3) key |= MODE_USER;
     else if (ac) key |= MODE_AC;
     cpu->mode_key = (u16)key;
@@ -108,10 +108,10 @@ bool fast_sysret(struct vcpu *cpu, u32 *arithmetic)
  * once. */
 static const u8 *fast_read(struct vcpu *cpu, enum tlb_mode mode, u64 linear, unsigned size)
 {
-    struct tlb_entry *e = tlb_slot(cpu->tlb->entry[mode], linear);
+    struct tlb_entry *e = tlb_slot(cpu->tlb.entry[mode], linear);
     u64 tag = (linear + size - 1) & PAGE_MASK;
     if (atomic_load_explicit(&e->tag_read, memory_order_relaxed) != tag &&
-        !tlb_refill(cpu, tag, (u64)((u8 *)e - (u8 *)cpu->tlb->entry[mode]), mode * 2))
+        !tlb_refill(cpu, tag, (u64)((u8 *)e - (u8 *)cpu->tlb.entry[mode]), mode * 2))
         return NULL;
     return (const u8 *)(uintptr_t)(linear + e->addend);
 }

@@ -99,7 +99,7 @@ static ALWAYS_INLINE bool jump_mapped(const struct vcpu *cpu, u64 linear, u64 sl
 {
     enum tlb_mode mode = tlb_fetch_mode(cpu);
     unsigned slot = linear >> 12 & (TLB_ENTRIES - 1);
-    const struct tlb *tlb = cpu->tlb;
+    const struct tlb *tlb = &cpu->tlb;
     return tlb->slow_tag[mode][slot] == (linear & PAGE_MASK) &&
            (tlb->entry[mode][slot].slow & (PHYSICAL_PAGE | TLB_EXECUTABLE)) == slow;
 }

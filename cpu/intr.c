@@ -84,7 +84,7 @@ bool frame_push(struct vcpu *cpu, struct frame *f, u64 value)
     u64 at = (f->sp - f->size) & f->mask;
     if (!frame_fits(f, at)) return cpu_fault_error(cpu, VECTOR_SS, f->error);
     u64 linear = f->flat ? at : (u32)(f->base + at);
-    TRY(lin_write_as(cpu, cpu->tlb->entry[f->mode], f->mode, linear, f->size, value));
+    TRY(lin_write_as(cpu, cpu->tlb.entry[f->mode], f->mode, linear, f->size, value));
     f->sp = (f->sp & ~f->mask) | at;
     return true;
 }
@@ -99,7 +99,7 @@ void frame_commit(struct vcpu *cpu, const struct frame *f)
 bool interrupt_8086(struct vcpu *cpu, u8 vector, u64 ip, u32 flags_image, u32 flags_cleared)
 {
     u64 entry, base = cpu_vm86(cpu) ? 0 : cpu->idt_base;
-    TRY(lin_read_as(cpu, cpu_vm86(cpu) ? cpu->tlb_now : cpu->tlb->entry[TLB_KERNEL],
+    TRY(lin_read_as(cpu, cpu_vm86(cpu) ? cpu->tlb_now : cpu->tlb.entry[TLB_KERNEL],
                     cpu_vm86(cpu) ? (enum tlb_mode)cpu->tlb_mode : TLB_KERNEL,
                     (u32)(base + vector * 4u), 4, &entry));
     TRY(stack_write_at(cpu, -2, 2, flags_image & 0xffff));

@@ -49,7 +49,7 @@ bool tlb_protect_code(struct vcpu *cpu, u64 arena_page);
 void tlb_boundary_slow(struct tlb *tlb);
 static inline void tlb_boundary(struct vcpu *cpu)
 {
-    if (unlikely(cpu->tlb->has_evicted)) tlb_boundary_slow(cpu->tlb);
+    if (unlikely(cpu->tlb.has_evicted)) tlb_boundary_slow(&cpu->tlb);
 }
 
 /* --- page walk (mmu.c) --- */
@@ -177,11 +177,11 @@ static ALWAYS_INLINE bool lin_write(struct vcpu *cpu, u64 linear, unsigned size,
 /* Implicit supervisor accesses: descriptor tables, TSS, interrupt stacks of inner levels. */
 static inline bool sys_read(struct vcpu *cpu, u64 linear, unsigned size, u64 *value)
 {
-    return lin_read_as(cpu, cpu->tlb->entry[TLB_KERNEL], TLB_KERNEL, linear, size, value);
+    return lin_read_as(cpu, cpu->tlb.entry[TLB_KERNEL], TLB_KERNEL, linear, size, value);
 }
 static inline bool sys_write(struct vcpu *cpu, u64 linear, unsigned size, u64 value)
 {
-    return lin_write_as(cpu, cpu->tlb->entry[TLB_KERNEL], TLB_KERNEL, linear, size, value);
+    return lin_write_as(cpu, cpu->tlb.entry[TLB_KERNEL], TLB_KERNEL, linear, size, value);
 }
 
 /* --- segments (seg.c has the slow half) --- */

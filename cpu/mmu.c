@@ -38,7 +38,7 @@ static ALWAYS_INLINE bool place_find(struct vcpu *cpu, u64 physical, enum walk_k
 {
     physical &= cpu->a20_mask & cpu->physical_mask;
     place->physical = physical;
-    place->host = tlb_memory(cpu->tlb, physical);
+    place->host = tlb_memory(&cpu->tlb, physical);
     if (likely(place->host != NULL)) return true;
     if (kind == WALK_LIGHT) return false;
     if (kind == WALK_ACCESS) tlb_learn(cpu, physical);
@@ -173,7 +173,7 @@ static ALWAYS_INLINE u64 directory_key(const struct tlb *tlb, u64 linear)
 static ALWAYS_INLINE unsigned directory_find(struct vcpu *cpu, u64 linear, struct progress *p,
                                              struct place *place)
 {
-    struct tlb *tlb = cpu->tlb;
+    struct tlb *tlb = &cpu->tlb;
     unsigned slot = linear >> 21 & (TLB_DIRECTORIES - 1);
     u64 key = tlb->directory[slot].key;
     if (p->kind == WALK_PROBE || (key ^ directory_key(tlb, linear)) >> 4) return 0;
@@ -225,7 +225,7 @@ again:
         if (!known && !place_find(cpu, table + (linear >> shift & 511) * 8, p->kind, &place))
             return false;
         if (level == 1 && !known && place.host && p->kind != WALK_PROBE)
-            directory_keep(cpu->tlb, linear, p, place.host - (linear >> 12 & 511) * 8, false);
+            directory_keep(&cpu->tlb, linear, p, place.host - (linear >> 12 & 511) * 8, false);
         u64 entry = place_read(cpu, &place, 8);
         bool large = (entry & PTE_PS) && level > 1;
         if (!(entry & PTE_P)) return fault(cpu, p, 0, walk);
@@ -235,7 +235,7 @@ again:
         if (large) bad |= ((1ull << shift) - 1) & PTE_ADDRESS & ~(1ull << 12); /* bit 12: PAT */
         if (unlikely(entry & bad)) return fault(cpu, p, PF_P | PF_RSVD, walk);
         if (large && level == 2 && !known && place.host && p->kind != WALK_PROBE)
-            directory_keep(cpu->tlb, linear, p, place.host, true);
+            directory_keep(&cpu->tlb, linear, p, place.host, true);
         p->rights &= entry;
         p->nx |= entry & PTE_NX;
         if (level > 1 && !large) {
@@ -332,7 +332,7 @@ static ALWAYS_INLINE bool walk_known(struct vcpu *cpu, u64 linear, enum access a
     static const u32 needed[] = {
         [ACCESS_READ] = TLB_PRESENT, [ACCESS_WRITE] = TLB_WRITABLE,
         [ACCESS_EXECUTE] = TLB_EXECUTABLE};
-    const struct tlb *tlb = cpu->tlb;
+    const struct tlb *tlb = &cpu->tlb;
     unsigned slot = linear >> 21 & (TLB_DIRECTORIES - 1);
     u64 key = tlb->directory[slot].key;
     if ((key ^ directory_key(tlb, linear)) >> 4) return false;

@@ -47,7 +47,7 @@ void cpu_update_mode(struct vcpu *cpu)
     cpu->stack_size = cpu->code_size == CODE64 ? 8 : cpu->seg[SS].attr & SEG_DB ? 4 : 2;
     bool ac = (cpu->cr4 & CR4_SMAP) && (cpu->eflags & FLAG_AC);
     cpu->tlb_mode = cpu->cpl == 3 ? TLB_USER : ac ? TLB_KERNEL_AC : TLB_KERNEL;
-    cpu->tlb_now = cpu->tlb->entry[cpu->tlb_mode];
+    cpu->tlb_now = cpu->tlb.entry[cpu->tlb_mode];
     update_align_check(cpu);
 
     unsigned key = cpu->code_size;

@@ -16,7 +16,7 @@
 
 #define TLB_LISTS (TLB_LISTED | TLB_LISTED_GLOBAL)
 
-#define COUNT(cpu, name) ((cpu)->tlb->stats[TLB_STAT_##name]++)
+#define COUNT(cpu, name) ((cpu)->tlb.stats[TLB_STAT_##name]++)
 
 static void tag_set(_Atomic u64 *tag, u64 value)
 {
@@ -73,7 +73,7 @@ static void forget_contexts(struct tlb *tlb)
 /* Nothing is known of the current context's tables from now on. */
 static void forget_directories(struct vcpu *cpu)
 {
-    struct tlb *tlb = cpu->tlb;
+    struct tlb *tlb = &cpu->tlb;
     unsigned pcid = cpu_pcid(cpu);
     if (unlikely(!++tlb->directory_last)) {
         for (unsigned i = 0; i < TLB_DIRECTORIES; i++) tlb->directory[i].key = 0;
@@ -91,7 +91,7 @@ static void unmapped(struct vcpu *cpu, enum unmapped what, u64 which)
 
 void tlb_learn(struct vcpu *cpu, u64 physical)
 {
-    struct tlb *tlb = cpu->tlb;
+    struct tlb *tlb = &cpu->tlb;
     struct memory_window window;
     if (memory_window(cpu->bus, physical & PAGE_MASK, cpu_sees_smram(cpu), &window))
         tlb->window[tlb->window_next++ % ARRAY_SIZE(tlb->window)] = window;
@@ -121,13 +121,13 @@ void tlb_flush_non_global(struct vcpu *cpu)
     COUNT(cpu, FLUSH_LOCAL);
     log_flush(cpu, "not global");
     forget_directories(cpu);
-    drop_non_global(cpu->tlb);
+    drop_non_global(&cpu->tlb);
     unmapped(cpu, UNMAPPED_CONTEXT, cpu_pcid(cpu));
 }
 
 void tlb_switch_context(struct vcpu *cpu)
 {
-    struct tlb *tlb = cpu->tlb;
+    struct tlb *tlb = &cpu->tlb;
     unsigned pcid = cpu_pcid(cpu);
     log_flush(cpu, "another context");
     if (context_of(tlb, pcid)->pcid == pcid && context_of(tlb, pcid)->epoch)
@@ -139,22 +139,22 @@ void tlb_switch_context(struct vcpu *cpu)
 
 void tlb_flush_context(struct vcpu *cpu, unsigned pcid)
 {
-    context_of(cpu->tlb, pcid)->epoch = 0; /* a neighbour's loss does no harm */
+    context_of(&cpu->tlb, pcid)->epoch = 0; /* a neighbour's loss does no harm */
     unmapped(cpu, UNMAPPED_CONTEXT, pcid);
 }
 
 void tlb_flush_contexts(struct vcpu *cpu)
 {
     log_flush(cpu, "all contexts");
-    forget_contexts(cpu->tlb);
+    forget_contexts(&cpu->tlb);
     forget_directories(cpu);
-    drop_non_global(cpu->tlb);
+    drop_non_global(&cpu->tlb);
     unmapped(cpu, UNMAPPED_CONTEXTS, 0);
 }
 
 void tlb_flush_all(struct vcpu *cpu)
 {
-    struct tlb *tlb = cpu->tlb;
+    struct tlb *tlb = &cpu->tlb;
     COUNT(cpu, FLUSH_ALL);
     log_flush(cpu, "everything");
     forget_contexts(tlb);
@@ -204,7 +204,7 @@ static void drop_large(struct tlb *tlb, u64 linear, unsigned shift, unsigned fir
 /* INVLPG names any address of a large page and means all its 4 KiB slices. */
 void tlb_flush_page(struct vcpu *cpu, u64 linear)
 {
-    struct tlb *tlb = cpu->tlb;
+    struct tlb *tlb = &cpu->tlb;
     u64 page = linear & PAGE_MASK;
     unsigned slot = page >> 12 & (TLB_ENTRIES - 1);
     COUNT(cpu, FLUSH_PAGE);
@@ -225,7 +225,7 @@ void tlb_flush_page(struct vcpu *cpu, u64 linear)
 /* Everything anew, whatever the memory held. */
 void tlb_reset(struct vcpu *cpu)
 {
-    struct tlb *tlb = cpu->tlb;
+    struct tlb *tlb = &cpu->tlb;
     memset(tlb->touched_count, 0, sizeof(tlb->touched_count));
     memset(tlb->touched_global_count, 0, sizeof(tlb->touched_global_count));
     for (unsigned mode = 0; mode < TLB_MODES; mode++)
@@ -271,10 +271,10 @@ static ALWAYS_INLINE void note_evicted(struct vcpu *cpu, const struct tlb_entry 
     if (cpu->count == 1 || (tag & TLB_INVALID_TAG)) return;
     const u8 *host = entry_host(e, tag);
     unsigned bit = evicted_bit(arena_page(cpu->memory, host));
-    _Atomic u64 *word = &cpu->tlb->evicted[bit / 64];
+    _Atomic u64 *word = &cpu->tlb.evicted[bit / 64];
     atomic_store_explicit(word, atomic_load_explicit(word, memory_order_relaxed) | 1ull << bit % 64,
                           memory_order_release);
-    cpu->tlb->has_evicted = true;
+    cpu->tlb.has_evicted = true;
 }
 
 void tlb_boundary_slow(struct tlb *tlb)
@@ -286,7 +286,7 @@ void tlb_boundary_slow(struct tlb *tlb)
 
 bool tlb_protect_code(struct vcpu *cpu, u64 arena_page)
 {
-    struct tlb *tlb = cpu->tlb;
+    struct tlb *tlb = &cpu->tlb;
     bool any = false;
     atomic_thread_fence(memory_order_seq_cst);
     /* Non-globals first: a slot moves from that list to the other, never back without a refill. */
@@ -306,8 +306,8 @@ static void stress_evict(struct vcpu *cpu)
 {
     struct cpu_stress *s = &cpu->stress;
     for (; s->count > s->tlb_entries; s->count--) {
-        note_evicted(cpu, &cpu->tlb->entry[s->filled[s->first].mode][s->filled[s->first].slot]);
-        entry_drop(cpu->tlb, s->filled[s->first].mode, s->filled[s->first].slot);
+        note_evicted(cpu, &cpu->tlb.entry[s->filled[s->first].mode][s->filled[s->first].slot]);
+        entry_drop(&cpu->tlb, s->filled[s->first].mode, s->filled[s->first].slot);
         s->first = (s->first + 1) % STRESS_TLB_MOST;
     }
 }
@@ -326,7 +326,7 @@ static void publish_write(struct vcpu *cpu, struct tlb_entry *e, u64 page)
 {
     u8 *host = entry_host(e, page);
     if (unlikely(cpu->undo) && !undo_may_publish(cpu, host)) return;
-    cpu->tlb->published++;
+    cpu->tlb.published++;
     if (memory_is_code(cpu->memory, host)) {
         e->slow |= TLB_CODE;
         return;
@@ -349,7 +349,7 @@ static void drop_listed(struct tlb *tlb, unsigned mode, const u16 *list, unsigne
 
 void tlb_drop_write_tags(struct vcpu *cpu)
 {
-    struct tlb *tlb = cpu->tlb;
+    struct tlb *tlb = &cpu->tlb;
     if (!tlb->published) return;
     tlb->published = 0;
     for (unsigned mode = 0; mode < TLB_MODES; mode++) {
@@ -371,7 +371,7 @@ static bool tlb_direct(const struct vcpu *cpu, u64 slow, enum tlb_mode mode)
 
 void tlb_publish_noted(struct vcpu *cpu, bool on)
 {
-    struct tlb *tlb = cpu->tlb;
+    struct tlb *tlb = &cpu->tlb;
     for (unsigned i = 0; i < cpu->undo->entries; i++) {
         struct tlb_entry *e = cpu->undo->entry[i].entry;
         unsigned at = (unsigned)(e - &tlb->entry[0][0]), mode = at / TLB_ENTRIES;
@@ -387,7 +387,7 @@ void tlb_publish_noted(struct vcpu *cpu, bool on)
 static ALWAYS_INLINE struct tlb_entry *entry_set(struct vcpu *cpu, u64 page, enum tlb_mode mode, u64 slow,
                                                  const u8 *host)
 {
-    struct tlb *tlb = cpu->tlb;
+    struct tlb *tlb = &cpu->tlb;
     unsigned slot = page >> 12 & (TLB_ENTRIES - 1);
     struct tlb_entry *e = &tlb->entry[mode][slot];
     note_evicted(cpu, e);
@@ -407,8 +407,8 @@ static ALWAYS_INLINE struct tlb_entry *entry_set(struct vcpu *cpu, u64 page, enu
 
 static void fill_count(struct vcpu *cpu, u64 page, enum access access, enum tlb_mode mode)
 {
-    u64 old = cpu->tlb->slow_tag[mode][page >> 12 & (TLB_ENTRIES - 1)];
-    cpu->tlb->stats[TLB_STAT_FILL_READ + access]++;
+    u64 old = cpu->tlb.slow_tag[mode][page >> 12 & (TLB_ENTRIES - 1)];
+    cpu->tlb.stats[TLB_STAT_FILL_READ + access]++;
     if (old == page) COUNT(cpu, WRITABLE);
     else if (old != TLB_INVALID_TAG) COUNT(cpu, EVICTED);
 }
@@ -428,10 +428,10 @@ static struct tlb_entry *tlb_fill(struct vcpu *cpu, u64 linear, enum access acce
     u8 *host = NULL;
 
     fill_count(cpu, page, access, mode);
-    if (walk.flags & TLB_LARGE) tlb_note_large(cpu->tlb, page, walk.large_shift);
+    if (walk.flags & TLB_LARGE) tlb_note_large(&cpu->tlb, page, walk.large_shift);
     if (unlikely(is_apic_page(cpu, physical))) {
         slow |= TLB_APIC;
-    } else if (!(host = tlb_memory(cpu->tlb, physical))) {
+    } else if (!(host = tlb_memory(&cpu->tlb, physical))) {
         struct memory_target target = {0};
         tlb_learn(cpu, physical);
         memory_resolve(cpu->bus, physical, cpu_sees_smram(cpu), &target);
@@ -452,7 +452,7 @@ bool tlb_refill(struct vcpu *cpu, u64 tag, u64 at, unsigned how)
     enum tlb_mode mode = (enum tlb_mode)(how >> 1);
     bool write = how & 1;
     unsigned slot = (unsigned)(at / sizeof(struct tlb_entry));
-    struct tlb_entry *e = &cpu->tlb->entry[mode][slot];
+    struct tlb_entry *e = &cpu->tlb.entry[mode][slot];
     if (unlikely(tag & (PAGE_SIZE - 1)) ||                        /* misaligned */
         unlikely((tag >> 12 & (TLB_ENTRIES - 1)) != slot) ||      /* in two pages */
         unlikely(!cpu_is_canonical(tag)) || (unlikely(cpu->watch_pages) && maybe_watched(cpu->watch_linear, tag)) ||
@@ -462,16 +462,16 @@ bool tlb_refill(struct vcpu *cpu, u64 tag, u64 at, unsigned how)
                  cpu->map_generation))
         return false;
     /* What is there but not for this access is a device's, or code, or wants its dirty bit. */
-    if (cpu->tlb->slow_tag[mode][slot] == tag && (!write || (e->slow & TLB_WRITABLE))) return false;
+    if (cpu->tlb.slow_tag[mode][slot] == tag && (!write || (e->slow & TLB_WRITABLE))) return false;
     struct walk walk;
     if (!mmu_walk(cpu, tag, write ? ACCESS_WRITE : ACCESS_READ, mode, WALK_LIGHT, &walk)) return false;
     fill_count(cpu, tag, write ? ACCESS_WRITE : ACCESS_READ, mode);
     u64 physical = walk.physical & cpu->a20_mask & PAGE_MASK;
-    u8 *host = tlb_memory(cpu->tlb, physical);
+    u8 *host = tlb_memory(&cpu->tlb, physical);
     if (unlikely(!host) || unlikely(is_apic_page(cpu, physical)) ||
         (unlikely(cpu->watch_pages) && maybe_watched(cpu->watch_physical, physical)))
         return false;
-    if (walk.flags & TLB_LARGE) tlb_note_large(cpu->tlb, tag, walk.large_shift);
+    if (walk.flags & TLB_LARGE) tlb_note_large(&cpu->tlb, tag, walk.large_shift);
     entry_set(cpu, tag, mode, physical | walk.flags, host);
     return tag == (write ? atomic_load_explicit(&e->tag_write, memory_order_relaxed)
                          : atomic_load_explicit(&e->tag_read, memory_order_relaxed));
@@ -493,9 +493,9 @@ bool tlb_refill_at(struct vcpu *cpu, u64 linear, u64 at, unsigned how, unsigned 
     u64 tag = (linear + size - 1) & PAGE_MASK;
     enum tlb_mode mode = (enum tlb_mode)(how >> 1);
     unsigned slot = (unsigned)(at / sizeof(struct tlb_entry));
-    if ((how & 1) && cpu->count == 1 && cpu->tlb->slow_tag[mode][slot] == tag && (linear & PAGE_MASK) == tag &&
+    if ((how & 1) && cpu->count == 1 && cpu->tlb.slow_tag[mode][slot] == tag && (linear & PAGE_MASK) == tag &&
         likely(!cpu->undo && !cpu->stress.tlb_entries && !(mode == TLB_USER && cpu->align_check)) &&
-        beside_code(cpu, &cpu->tlb->entry[mode][slot], linear, size)) {
+        beside_code(cpu, &cpu->tlb.entry[mode][slot], linear, size)) {
         COUNT(cpu, BESIDE);
         return true;
     }
@@ -509,8 +509,8 @@ static struct tlb_entry *tlb_find(struct vcpu *cpu, u64 linear, enum access acce
         [ACCESS_READ] = 0, [ACCESS_WRITE] = TLB_WRITABLE, [ACCESS_EXECUTE] = TLB_EXECUTABLE};
     u64 page = linear & PAGE_MASK;
     unsigned slot = page >> 12 & (TLB_ENTRIES - 1);
-    struct tlb_entry *e = &cpu->tlb->entry[mode][slot];
-    if (cpu->tlb->slow_tag[mode][slot] == page && (e->slow & needed[access]) == needed[access])
+    struct tlb_entry *e = &cpu->tlb.entry[mode][slot];
+    if (cpu->tlb.slow_tag[mode][slot] == page && (e->slow & needed[access]) == needed[access])
         return e;
     return tlb_fill(cpu, linear, access, mode);
 }
@@ -687,7 +687,7 @@ static void run_write(struct vcpu *cpu, struct tlb_entry *e, u64 linear, const v
     }
     u8 *host = entry_host(e, linear);
     bool code = memory_is_code(cpu->memory, host);
-    if (!code && tlb_direct(cpu, e->slow, (enum tlb_mode)((e - &cpu->tlb->entry[0][0]) / TLB_ENTRIES)))
+    if (!code && tlb_direct(cpu, e->slow, (enum tlb_mode)((e - &cpu->tlb.entry[0][0]) / TLB_ENTRIES)))
         publish_write(cpu, e, linear & PAGE_MASK);
     guest_copy(host, from, size);
     /* Behind the store: what another processor decodes in between is void. */

@@ -207,7 +207,7 @@ void jumps_mode(struct jit_cpu *j)
         space_forget(j, s);
     }
     j->space_now = s;
-    j->state->jump_sign = s->sign;
+    jit_near(j->cpu)->jump_sign = s->sign;
 }
 
 /* Pages are noted from what the cache holds, too much of which is gone. */
@@ -237,7 +237,7 @@ static ALWAYS_INLINE struct jump *second_slot(struct jit_cpu *j, u64 key)
 const struct jump *jumps_find(struct jit_cpu *j, u64 linear)
 {
     const struct jump *jump = &j->state->jumps[(u32)linear * JUMP_HASH >> 18];
-    u64 key = linear ^ j->state->jump_sign;
+    u64 key = linear ^ jit_near(j->cpu)->jump_sign;
     if (likely(jump->key == key)) return jump;
     jump = second_slot(j, key);
     return jump->key == key ? jump : NULL;
@@ -248,16 +248,16 @@ bool jumps_add(struct jit_cpu *j, u64 linear, const u8 *code)
     const struct vcpu *cpu = j->cpu;
     if (!cpu_is_canonical(linear)) return false;
     unsigned mode = tlb_fetch_mode(cpu), slot = linear >> 12 & (TLB_ENTRIES - 1);
-    if (cpu->tlb->slow_tag[mode][slot] != (linear & PAGE_MASK)) return false;
+    if (cpu->tlb.slow_tag[mode][slot] != (linear & PAGE_MASK)) return false;
     jumps_mode(j);
-    if (!(cpu->tlb->entry[mode][slot].slow & TLB_GLOBAL)) j->space_now->local = true;
+    if (!(cpu->tlb.entry[mode][slot].slow & TLB_GLOBAL)) j->space_now->local = true;
     if (unlikely(j->page_count >= PAGES_MANY)) note_pages_anew(j);
     note_page(j, linear);
     if (!(linear >> 63) && !space_is_user(j->space_now)) j->low_supervisor = true;
     struct jump *jump = &j->state->jumps[(u32)linear * JUMP_HASH >> 18];
-    u64 key = linear ^ j->state->jump_sign;
+    u64 key = linear ^ jit_near(j->cpu)->jump_sign;
     if (jump->sign && jump->key != key) *second_slot(j, jump->key) = *jump;
-    *jump = (struct jump){.key = key, .sign = j->state->jump_sign, .page = linear & PAGE_MASK, .code = code};
+    *jump = (struct jump){.key = key, .sign = jit_near(j->cpu)->jump_sign, .page = linear & PAGE_MASK, .code = code};
     return true;
 }
 

@@ -8,8 +8,8 @@
 #include "cpu/alu.h"
 #include "jit/jit_int.h"
 
-/* state->flag_way, of flag_operand[0] and [1]: [31:16] the second operand when WAY_IMMEDIATE, [9:8] the
- * operation's size as a power of 2, [7:0] the operation. 0: state->flags has them. */
+/* jit_near.flag_way, of flag_operand[0] and [1]: [31:16] the second operand when WAY_IMMEDIATE, [9:8] the
+ * operation's size as a power of 2, [7:0] the operation. 0: jit_near.flags has them. */
 enum flag_way {
     WAY_FLAGS,
     WAY_SUB,        /* a - b */
@@ -25,10 +25,11 @@ enum flag_way {
 };
 
 /* Into the processor's own flags. */
-static inline void flag_way_take(struct vcpu *cpu, const struct jit_state *s)
+static inline void flag_way_take(struct vcpu *cpu)
 {
-    unsigned way = s->flag_way, size = 1u << (way >> WAY_SIZE_SHIFT & 3);
-    u64 a = s->flag_operand[0] & size_mask(size), b = s->flag_operand[1];
+    unsigned way = jit_near(cpu)->flag_way, size = 1u << (way >> WAY_SIZE_SHIFT & 3);
+    const u64 *operand = jit_below(cpu)->flag_operand;
+    u64 a = operand[0] & size_mask(size), b = operand[1];
     if (way & WAY_IMMEDIATE) b = (u64)(i64)(i16)(way >> WAY_IMMEDIATE_SHIFT);
     b &= size_mask(size);
     switch (way & 0xff) {
@@ -44,21 +45,21 @@ static inline void flag_way_take(struct vcpu *cpu, const struct jit_state *s)
     }
 }
 
-/* state->flags as EFLAGS has them, and back; these are the flags then. */
-static inline u32 flags_unpack(const struct jit_state *s) { return (s->flags >> 8 & 0xd5) | (s->flags & 1u) << 11; }
+/* jit_near.flags as EFLAGS has them, and back; these are the flags then. */
+static inline u32 flags_unpack(const struct jit_near *s) { return (s->flags >> 8 & 0xd5) | (s->flags & 1u) << 11; }
 
-static inline void flags_pack(struct jit_state *s, u32 eflags)
+static inline void flags_pack(struct jit_near *s, u32 eflags)
 {
     s->flags = (u16)((eflags & 0xd5) << 8 | 2 << 8 | (eflags >> 11 & 1));
     s->flag_way = WAY_FLAGS;
 }
 
-static inline void flags_from_native(struct vcpu *cpu, const struct jit_state *s)
+static inline void flags_from_native(struct vcpu *cpu)
 {
-    if (s->flag_way) flag_way_take(cpu, s);
-    else flags_put(cpu, flags_unpack(s));
+    if (jit_near(cpu)->flag_way) flag_way_take(cpu);
+    else flags_put(cpu, flags_unpack(jit_near(cpu)));
 }
 
-static inline void flags_to_native(const struct vcpu *cpu, struct jit_state *s) { flags_pack(s, flags_get(cpu)); }
+static inline void flags_to_native(const struct vcpu *cpu) { flags_pack(jit_near(cpu), flags_get(cpu)); }
 
 #endif

@@ -43,7 +43,7 @@
 #define MODIFIED_WRITES 16u
 #define MODIFIED_PERIOD 20000u /* instructions a write must be apart */
 
-_Static_assert(sizeof(struct jit_state) + 64 <= CPU_ROOM_BEHIND, "room behind struct vcpu");
+_Static_assert(sizeof(struct jit_state) + CPU_ALIGNED <= CPU_ROOM_BEHIND, "room behind struct vcpu");
 
 /* --- finding blocks --- */
 
@@ -124,7 +124,7 @@ static bool hurried(const struct vcpu *cpu)
 /* Back to the main loop, which takes the flags from where translated code leaves them. */
 static const u8 *stop(struct jit_cpu *j, enum engine_result result)
 {
-    flags_to_native(j->cpu, j->state);
+    flags_to_native(j->cpu);
     j->result = result;
     return NULL;
 }
@@ -156,7 +156,7 @@ static const u8 *fault(struct jit_cpu *j, const struct jsite *site)
     if (!cpu_deliver_stopped(cpu)) return stop(j, ENGINE_SHUTDOWN);
     if (boundary_busy(cpu)) return stop(j, ENGINE_RAN);
     cpu->leave_block = false; /* left */
-    j->state->vectors_live = 0;
+    jit_near(j->cpu)->vectors_live = 0;
     return go_on(j, NULL);
 }
 
@@ -181,12 +181,12 @@ static const u8 *run_and_resume(struct jit_cpu *j, const struct jsite *site)
     cpu->current_insn = insn;
     if (unlikely(cpu->undo) && lockstep_refuses(cpu, insn)) return fault(j, site);
     if (unlikely(insn->op == OP_PAUSE)) spun(j);
-    bool x87 = j->state->x87_live && x87_concerns(insn);
+    bool x87 = jit_near(j->cpu)->x87_live && x87_concerns(insn);
     if (x87) x87_spill(j);
     if (unlikely((site->kind == SITE_HELPER && !insn_allowed(cpu, insn)) ||
                  !sem_table[insn->op](cpu, insn)))
         return fault(j, site);
-    if (site->kind == SITE_HELPER) j->state->vectors_live = 0;
+    if (site->kind == SITE_HELPER) jit_near(j->cpu)->vectors_live = 0;
     x87_forbidden(j);
     if (unlikely(insn->flags & INSN_ENDS_BLOCK)) jumps_mode(j); /* a segment register */
     bool lost = x87 && site->kind == SITE_ACCESS && !x87_load(j); /* the block goes on with it */
@@ -195,7 +195,7 @@ static const u8 *run_and_resume(struct jit_cpu *j, const struct jsite *site)
         cpu->icount += site->index + 1u;
         return stop(j, ENGINE_RAN);
     }
-    flags_to_native(cpu, j->state);
+    flags_to_native(cpu);
     return site->resume;
 }
 
@@ -218,8 +218,8 @@ static const u8 *load_and_resume(struct jit_cpu *j, const struct jsite *site)
     unsigned memory = insn->operand[0].kind != OPERAND_MEMORY;
     if (unlikely(cpu->watch_pages || cpu->stops)) return run_and_leave(j, site);
     cpu->current_insn = insn;
-    if (unlikely(!mem_read(cpu, insn, insn->operand[memory].size, &j->state->flag_operand[memory]))) return fault(j, site);
-    flags_to_native(cpu, j->state);
+    if (unlikely(!mem_read(cpu, insn, insn->operand[memory].size, &jit_below(cpu)->flag_operand[memory]))) return fault(j, site);
+    flags_to_native(cpu);
     return site->resume;
 }
 
@@ -230,7 +230,9 @@ static void within_page(struct jit_cpu *j, const struct jsite *site, u64 from, c
     if (from != j->cpu->regs[REG_IP_BASE] || own->generation != block->generation ||
         own->key >> 28 != block->key >> 28 || site->mode != (u16)block->key || !link_may(j, site))
         return;
-    link_make(j, site, block, block->pos <= own->pos || own->loops ? block->checked : block->entry);
+    bool ahead = block->pos > own->pos && !own->loops; /* so that such links in a row come to an end */
+    const u8 *to = !ahead ? block->checked : j->jit->options.no_budget ? block->inner : block->entry;
+    link_make(j, site, block, to);
     j->stats.linked++;
 }
 
@@ -250,7 +252,7 @@ static const u8 *go_on(struct jit_cpu *j, struct jsite *site)
              site->kind == SITE_CROSS)
         cross_link(j, site, block);
     jumps_mode(j);
-    flags_to_native(cpu, j->state);
+    flags_to_native(cpu);
     return block->checked;
 }
 
@@ -266,7 +268,7 @@ static const u8 *run_and_end(struct jit_cpu *j, struct jsite *site)
     cpu->icount += site->index + 1u;
     if (boundary_busy(cpu)) return stop(j, ENGINE_RAN);
     cpu->leave_block = false; /* it ended here anyway, and what may have come with IF is in `requests` */
-    j->state->vectors_live = 0;
+    jit_near(j->cpu)->vectors_live = 0;
     x87_forbidden(j);
     return go_on(j, site);
 }
@@ -299,19 +301,19 @@ static const u8 *load_vectors(struct jit_cpu *j, const struct jsite *site)
     bool avx = (cpu->cr4 & CR4_OSXSAVE) && (cpu->xcr0 & 6) == 6 && cpu_protected(cpu) && j->host.avx;
     if (sse && (avx || site->want == 1)) {
         /* No more than is wanted: who first uses AVX must come here for its XINUSE bit. */
-        j->state->vectors_live |= site->want;
+        jit_near(j->cpu)->vectors_live |= site->want;
         cpu->xsave_in_use |= site->want == 3 ? 6 : 2;
-        flags_to_native(cpu, j->state);
+        flags_to_native(cpu);
         return site->resume;
     }
-    j->state->vectors_live = 0;
+    jit_near(j->cpu)->vectors_live = 0;
     return refuse(j, site);
 }
 
 static const u8 *load_x87(struct jit_cpu *j, const struct jsite *site)
 {
     if (!x87_load(j)) return refuse(j, site);
-    flags_to_native(j->cpu, j->state);
+    flags_to_native(j->cpu);
     return site->resume;
 }
 
@@ -328,7 +330,7 @@ static const u8 *second_page(struct jit_cpu *j, const struct jsite *site)
     if (!code_decode_straddle(cpu, &insn, host, site->target, next, &now)) return refuse(j, site);
     if (!memcmp(now.bytes, known->bytes, site->want)) {
         *known = now;
-        flags_to_native(cpu, j->state);
+        flags_to_native(cpu);
         return site->resume;
     }
     block->generation--; /* void, for those who look it up */
@@ -350,7 +352,7 @@ static const u8 *go_plain(struct jit_cpu *j, struct jsite *site)
     }
     if (evictions == j->evictions && link_may(j, site)) link_make(j, site, block, block->checked);
     jumps_mode(j);
-    flags_to_native(cpu, j->state);
+    flags_to_native(cpu);
     return block->checked;
 }
 
@@ -367,7 +369,7 @@ static const u8 *warm(struct jit_cpu *j, struct jsite *site)
     cpu->rip = cpu->regs[REG_IP_BASE] + site->target;
     linear = code_linear(cpu);
     const u8 *host = tlb_fetch(cpu, linear, &faulted, &physical);
-    flags_to_native(cpu, j->state);
+    flags_to_native(cpu);
     j->state->heat[site->block % HEAT_SLOTS] = (i32)j->jit->options.hot;
     const struct jblock *there = cache_find(j, key, place);
     enum loops_answer answer = LOOPS_NEVER;
@@ -384,8 +386,8 @@ const u8 *jit_slow(struct vcpu *cpu, u32 number)
     struct jit_cpu *j = cpu->jit;
     struct jsite *site = &j->sites[number];
     struct jit_stats *stats = &j->stats;
-    flags_from_native(cpu, j->state);
-    if (j->state->x87_live) x87_settle(j);
+    flags_from_native(cpu);
+    if (jit_near(j->cpu)->x87_live) x87_settle(j);
     switch (site->kind) {
     case SITE_ACCESS: stats->accesses++; return run_and_resume(j, site);
     case SITE_LOAD: stats->accesses++; return load_and_resume(j, site);
@@ -407,7 +409,7 @@ const u8 *jit_slow(struct vcpu *cpu, u32 number)
     case SITE_PLAIN: stats->plain++; return go_plain(j, site);
     case SITE_HOT: return warm(j, site);
     case SITE_FLAGS:
-        flags_to_native(cpu, j->state);
+        flags_to_native(cpu);
         return site->resume;
     case SITE_STRADDLE: return second_page(j, site);
     case SITE_X87: stats->x87++; return load_x87(j, site);
@@ -445,12 +447,12 @@ enum engine_result jit_enter(struct jit_cpu *j, const struct jblock *block)
     j->stats.entries++;
     jumps_mode(j);
     if (!j->jit->options.no_link) jumps_add(j, code_linear(cpu), block->checked); /* a void one may be there */
-    flags_to_native(cpu, j->state);
-    j->state->vectors_live = 0;
+    flags_to_native(cpu);
+    jit_near(j->cpu)->vectors_live = 0;
     j->result = ENGINE_RAN;
     ((x64_enter_fn)(uintptr_t)j->enter)(cpu, block->checked);
-    flags_from_native(cpu, j->state);
-    j->state->vectors_live = 0;
+    flags_from_native(cpu);
+    jit_near(j->cpu)->vectors_live = 0;
     x87_spill(j);
     return j->result;
 }

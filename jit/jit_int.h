@@ -39,19 +39,37 @@ struct jump_space {
 #define SPACE_KEY (MODE_CODE64 | MODE_FLAT | MODE_STACK32 | MODE_PROTECTED)
 enum { SPACE_SUPERVISOR, SPACE_AC, SPACE_OTHERS, SPACES = 66 };
 
-/* Behind struct vcpu, reached by translated code through its state pointer. */
-struct jit_state {
-    /* What units touch most, together. */
+/*
+ * Translated code's state lies in and around struct vcpu, which it reaches through its state pointer. That
+ * points into regs, so that a displacement of one byte reaches what units touch most: the registers without
+ * a host register, what struct vcpu has next to them up to the TLB's first fields, and below it what lies
+ * within a signal handler's distance from the stack pointer, 128 bytes.
+ */
+struct jit_near {       /* vcpu.engine_near */
     u64 jump_sign;      /* what entries of `jumps` must carry to be good now */
     u32 flag_way;       /* how the flags can be had (flag_way.h); 0: */
     u16 flags;          /* AH: SF ZF AF PF CF as LAHF has them; AL: OF */
     u8 vectors_live;    /* the guest's vector registers and MXCSR are in the host's: 1 SSE, 3 AVX too */
     u8 x87_live;        /* the guest's x87 registers and words are in the host's */
+};
+#define NEAR_GROUPS 5u
+struct jit_below {      /* ends where struct vcpu begins */
+    u64 groups[NEAR_GROUPS]; /* addends of checked pages, good within a unit */
     u64 flag_operand[2]; /* of the operation that wrote the flags: what redoing it takes and is not in
                            registers; all of it when flag_way says so */
+};
+#define STATE_POINTER ((i64)offsetof(struct vcpu, regs[R9])) /* where in struct vcpu it points */
+_Static_assert(sizeof(struct jit_near) <= sizeof(((struct vcpu *)0)->engine_near), "its room");
+#define STATE_AT ((i64)((sizeof(struct vcpu) + CPU_SHIFT + CPU_ALIGNED - 1) / CPU_ALIGNED * CPU_ALIGNED - CPU_SHIFT))
+_Static_assert(STATE_POINTER + sizeof(struct jit_below) <= 128, "out of signal handlers' way");
+_Static_assert(offsetof(struct vcpu, tlb) + sizeof(struct tlb_entry) - 8 - STATE_POINTER <= 128, "near");
+_Static_assert((offsetof(struct vcpu, tlb) + CPU_SHIFT) % CPU_ALIGNED == 0, "entries keep to a line");
+
+/* Behind struct vcpu. */
+struct jit_state {
     u64 scratch[3];
     u64 resume;         /* where translated code goes on */
-    u64 groups[GROUP_MAX]; /* addends of checked pages, good within a unit */
+    u64 groups[GROUP_MAX - NEAR_GROUPS]; /* as jit_below's */
     u64 host_rsp;       /* C stack of the thread that runs the processor */
     struct { u64 read, write; } reach[6]; /* offsets below are translated code's (segments.c) */
     u32 pauses;         /* PAUSEs until others may have the host's processor */
@@ -65,7 +83,6 @@ struct jit_state {
     i32 heat[HEAT_SLOTS]; /* ways back left until a loop is worth tier 2 */
     struct jump { u64 key, sign, page; const u8 *code; } jumps[JUMP_SLOTS + JUMP_SECOND] __attribute__((aligned(64)));
 };
-_Static_assert(offsetof(struct jit_state, groups) == 64, "two lines and a half of the host's cache");
 
 #define KEY_PLAIN 0x8000u /* beside the mode: no shared checks */
 _Static_assert(MODE_RING12 < KEY_PLAIN && !(STOPS_KEY & KEY_PLAIN), "a bit of its own");
@@ -82,6 +99,7 @@ struct jblock {
     u32 next;           /* in its hash chain; 0: none */
     const u8 *entry;    /* executable address behind the generation check */
     const u8 *checked;  /* in front of it */
+    const u8 *inner;    /* behind the look at the time, too */
     u16 pos;            /* in the page */
     bool loops;         /* tier 2 */
     u32 redirected;     /* of tier 1: the block that is entered instead, or 0 */
@@ -107,7 +125,7 @@ enum site_kind {
     SITE_CROSS,    /* the same, of a direct branch, which may be linked */
     SITE_VECTORS,  /* vector registers are wanted in the host's */
     SITE_X87,      /* the x87's are */
-    SITE_FLAGS,    /* state->flags is wanted */
+    SITE_FLAGS,    /* jit_near.flags is wanted */
     SITE_STRADDLE, /* the block's second page is not what it was */
     SITE_HOT,      /* a tier 1 unit has gone back often */
 };
@@ -381,8 +399,10 @@ void jit_dump(struct jit_cpu *j, const struct jblock *block, const struct making
 
 static inline struct jit_state *jit_state_of(struct vcpu *cpu)
 {
-    return (struct jit_state *)(((uintptr_t)(cpu + 1) + 63) & ~(uintptr_t)63);
+    return (struct jit_state *)((u8 *)cpu + STATE_AT);
 }
+static inline struct jit_near *jit_near(const struct vcpu *cpu) { return (struct jit_near *)cpu->engine_near; }
+static inline struct jit_below *jit_below(const struct vcpu *cpu) { return (struct jit_below *)cpu - 1; }
 static inline const u8 *code_rx(const struct jit_cpu *j, const u8 *rw)
 {
     return j->code.rx + (rw - j->code.rw);

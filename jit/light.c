@@ -23,11 +23,12 @@ const u8 *jit_light(struct vcpu *cpu, u32 number)
     struct jit_cpu *j = cpu->jit;
     const struct jsite *site = &j->sites[number];
     struct jit_state *s = j->state;
-    u32 flags = flags_unpack(s);
-    if (s->flag_way) flag_way_take(cpu, s), flags = flags_get(cpu);
+    struct jit_near *near = jit_near(cpu);
+    u32 flags = flags_unpack(near);
+    if (near->flag_way) flag_way_take(cpu), flags = flags_get(cpu);
     s->slow_site = number;
     if (unlikely(!run(cpu, &j->insns[site->insn], &flags))) return NULL;
-    flags_pack(s, flags);
+    flags_pack(near, flags);
     cpu->icount += site->index + 1u;
     tlb_boundary(cpu);
     j->stats.lights++;

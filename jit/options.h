@@ -15,6 +15,7 @@ struct jit_options {
     bool no_loops;     /* no tier 2 */
     bool no_background;/* it is made by the processor's own thread, so that runs repeat */
     bool await_background; /* tests: who asks for a unit of tier 2 waits until it is made */
+    bool no_budget;    /* no processor is ever given one: units ahead in the page need not look at the time */
     bool all_loops;    /* tests: tier 2 takes what has no loop, too */
     bool perf_map;     /* names of blocks for Linux perf, /tmp/perf-PID.map */
     bool jit_dump;     /* and with their code, jit-PID.dump */

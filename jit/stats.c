@@ -87,7 +87,7 @@ static void put_tlb(const struct printer *p, const struct jit *jit)
     for (unsigned n = 0; n < TLB_STATS; n++) {
         u64 sum = 0;
         for (unsigned i = 0; i < JIT_CPUS; i++)
-            if (jit->cpus[i]) sum += jit->cpus[i]->cpu->tlb->stats[n];
+            if (jit->cpus[i]) sum += jit->cpus[i]->cpu->tlb.stats[n];
         put_count(p, sum, what[n]);
     }
 }

@@ -38,7 +38,6 @@ static void cold_way(struct lower *l, i64 by, u32 site, const u8 *thunk)
 void cross_thunks(struct jit_cpu *j, struct x64 *e)
 {
     const u8 *slow = j->code.rw + (j->slow - j->code.rx);
-    i64 passes = STATE_AT + (i64)offsetof(struct jit_state, passes);
     struct x64_rm code = AT_JUMP(code);
     j->cross_gone = code_rx(j, e->p);
     x64_mov_store(e, 8, AT_CPU(rip), H_R10);
@@ -47,7 +46,7 @@ void cross_thunks(struct jit_cpu *j, struct x64 *e)
     x64_mov_store(e, 8, AT_CPU(rip), H_R10);
     x64_mov_store(e, 8, AT_STATE(scratch[0]), H_R9);
     x64_alu_imm(e, X64_AND, 4, x64_reg(H_R9), HEAT_SLOTS - 1);
-    x64_alu_imm(e, X64_SUB, 4, x64_sib(H_RSP, H_R9, 2, passes), 1);
+    x64_alu_imm(e, X64_SUB, 4, AT_INDEX(STATE_AT + (i64)offsetof(struct jit_state, passes), H_R9, 2), 1);
     u8 *own = x64_jcc(e, CC_LE);
     u8 *good = probe_first(e, CC_E), *second = probe_second(j, e);
     x64_patch(own, e->p);
@@ -77,7 +76,7 @@ void cross_lower(struct lower *l, const struct uop *u, i64 target, unsigned coun
     s->want = crossed_by(u, target);
     s->index = (u16)(counted - 1);
     x64_mov_load(e, 8, H_R10, AT_REG(REG_IP_BASE));
-    x64_mov_load(e, 8, H_R9, AT_STATE(jump_sign));
+    x64_mov_load(e, 8, H_R9, AT_NEAR(jump_sign));
     x64_alu(e, X64_XOR, 8, H_R9, x64_reg(H_R10));
     compare_cell(e, s->cell);
     x64_patch(x64_jcc(e, CC_NE), cold->p);
@@ -99,6 +98,6 @@ void cross_link(struct jit_cpu *j, struct jsite *site, const struct jblock *bloc
     jumps_crossed(j, page); /* which may change the sign */
     link_unmake(j, site);
     link_make(j, site, block, block->checked);
-    st64(site->cell, from ^ j->state->jump_sign);
+    st64(site->cell, from ^ jit_near(j->cpu)->jump_sign);
     j->stats.crossed++;
 }

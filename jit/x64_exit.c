@@ -94,7 +94,7 @@ void vectors_want(struct lower *l, unsigned want, const struct uop *u)
     flags_hold(l);
     u32 site = site_new(l, SITE_VECTORS, u);
     l->j->sites[site].want = (u8)want;
-    struct x64_rm at = AT_STATE(vectors_live);
+    struct x64_rm at = AT_NEAR(vectors_live);
     x64_op(&l->hot, 0, false, false, X64_ONE, 0x80, X64_CMP, &at);
     x64_u8(&l->hot, want);
     l->c.flags &= ~(unsigned)FL_REG;
@@ -132,7 +132,7 @@ _Static_assert(sizeof(struct jump) == 32 && JUMP_SLOTS == 1 << 14 && JUMP_SECOND
 u8 *probe_first(struct x64 *e, unsigned cc)
 {
     probe_slot(e, H_R10, JUMP_HASH, 14, 0);
-    x64_alu(e, X64_XOR, 8, H_R10, AT_STATE(jump_sign));
+    x64_alu(e, X64_XOR, 8, H_R10, AT_NEAR(jump_sign));
     x64_alu(e, X64_CMP, 8, H_R10, AT_JUMP(key));
     return x64_jcc(e, cc);
 }

@@ -21,10 +21,10 @@ static void emit_flags_save(struct x64 *e)
     x64_u8(e, 0x9f); /* lahf */
     struct x64_rm al = x64_reg(H_RAX);
     x64_op(e, 0, false, false, X64_0F, 0x90 | CC_O, 0, &al);
-    struct x64_rm to = AT_STATE(flags);
+    struct x64_rm to = AT_NEAR(flags);
     x64_op(e, X64_66, false, false, X64_ONE, 0x89, H_RAX, &to);
     x64_mov(e, H_RAX, H_R9);
-    store_imm32(e, 4, AT_STATE(flag_way), WAY_FLAGS);
+    store_imm32(e, 4, AT_NEAR(flag_way), WAY_FLAGS);
 }
 
 /* --- redoing --- */
@@ -42,7 +42,7 @@ static bool result_is_enough(const struct insn *i)
 static struct x64_rm value_of(const struct recipe *r, unsigned n)
 {
     const struct operand *o = &r->uop->insn->operand[n];
-    if (o->kind == OPERAND_MEMORY || r->stored) return AT_STATE(flag_operand[n]);
+    if (o->kind == OPERAND_MEMORY || r->stored) return AT_BELOW(flag_operand[n]);
     return home(o->reg) == H_NONE ? AT_REG(o->reg) : x64_reg(home(o->reg));
 }
 
@@ -112,7 +112,7 @@ static void redo(struct x64 *e, const struct recipe *r)
 {
     const struct uop *u = r->uop;
     if (r->kind == RECIPE_SAVED) {
-        x64_mov_load(e, 8, H_R9, AT_STATE(flag_operand[0]));
+        x64_mov_load(e, 8, H_R9, AT_BELOW(flag_operand[0]));
         sized(e, u->insn->size, 0xc0, u->digit, x64_reg(H_R9));
         x64_u8(e, (unsigned)u->imm);
     } else if (result_is_enough(u->insn)) {
@@ -187,7 +187,7 @@ enum recipe_kind recipe_plan(const struct lower *l, const struct uop *u)
     return kind;
 }
 
-/* The value of operand N in memory goes by r9 to state->flag_operand[N]. */
+/* The value of operand N in memory goes by r9 to flag_operand[N]. */
 bool recipe_wants_value(const struct uop *u, enum recipe_kind kind)
 {
     return kind && u->access && !is_logic(u->insn);
@@ -256,7 +256,7 @@ static void way_operand(struct x64 *e, const struct insn *i, unsigned n)
     if (o->kind != OPERAND_GPR) return;
     unsigned from = home(o->reg);
     if (from == H_NONE) x64_mov_load(e, 8, from = H_R9, AT_REG(o->reg));
-    x64_mov_store(e, 8, AT_STATE(flag_operand[n]), from);
+    x64_mov_store(e, 8, AT_BELOW(flag_operand[n]), from);
 }
 
 static bool takes_second(const struct insn *i) { return !result_is_enough(i) && i->op != OP_NEG; }
@@ -282,10 +282,10 @@ static void emit_way(struct x64 *e, const struct recipe *r)
         u64 seen = imm & size_mask(i->size);
         if (((u64)(i64)(i16)imm & size_mask(i->size)) == seen)
             way |= WAY_IMMEDIATE | (unsigned)(u16)imm << WAY_IMMEDIATE_SHIFT;
-        else store_imm32(e, 8, AT_STATE(flag_operand[1]), (u32)imm);
+        else store_imm32(e, 8, AT_BELOW(flag_operand[1]), (u32)imm);
     }
     unsigned log = i->size == 8 ? 3 : i->size >> 1;
-    store_imm32(e, 4, AT_STATE(flag_way), way | log << WAY_SIZE_SHIFT);
+    store_imm32(e, 4, AT_NEAR(flag_way), way | log << WAY_SIZE_SHIFT);
 }
 
 static void to_memory(struct lower *l, struct x64 *e)
@@ -307,7 +307,7 @@ static void make_native(struct lower *l, const struct uop *u)
 {
     if (l->c.flags & FL_NATIVE) return;
     u32 site = site_new(l, SITE_FLAGS, u);
-    x64_alu_imm(&l->hot, X64_CMP, 4, AT_STATE(flag_way), WAY_FLAGS);
+    x64_alu_imm(&l->hot, X64_CMP, 4, AT_NEAR(flag_way), WAY_FLAGS);
     x64_patch(x64_jcc(&l->hot, CC_NE), l->cold.p);
     call_c(l, &l->cold, site);
     site_resume(l, site);
@@ -355,7 +355,7 @@ void flags_want(struct lower *l, unsigned bits, const struct uop *u)
         return;
     }
     make_native(l, u);
-    struct x64_rm at = AT_STATE(flags);
+    struct x64_rm at = AT_NEAR(flags);
     if (bits == FLAG_CF) {
         x64_op(e, 0, false, false, X64_0F, 0xba, 4, &at); /* bt */
         x64_u8(e, 8);

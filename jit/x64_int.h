@@ -1,13 +1,13 @@
 /*
  * The x86-64 back end's insides.
  *
- * Host registers: rsp the state (struct vcpu; nothing is pushed), r9 and r10 scratch, r11 the guest's
+ * Host registers: rsp the state (within struct vcpu; nothing is pushed), r9 and r10 scratch, r11 the guest's
  * rSP, the others the guest register of the same number; the guest's R9..R11 stay in struct vcpu. Vector
- * registers and MXCSR are the guest's while state->vectors_live says so, the x87's while x87_live
+ * registers and MXCSR are the guest's while vectors_live says so, the x87's while x87_live
  * does. C code runs on the thread's own stack.
  *
- * Arithmetic flags are in RFLAGS, in state->flags, or can be had again by redoing the last operation
- * that wrote them (a recipe), as known at each point of a unit. C code finds them in state->flags: the
+ * Arithmetic flags are in RFLAGS, in jit_near.flags, or can be had again by redoing the last operation
+ * that wrote them (a recipe), as known at each point of a unit. C code finds them in jit_near.flags: the
  * cold way there redoes them when need be.
  */
 #ifndef JIT_X64_INT_H
@@ -16,7 +16,7 @@
 #include "jit/jit_int.h"
 #include "jit/x64_emit.h"
 
-enum { FL_REG = 1, FL_MEM = 2, FL_RECIPE = 4, FL_NATIVE = 8 /* beside FL_MEM: state->flags has them */ };
+enum { FL_REG = 1, FL_MEM = 2, FL_RECIPE = 4, FL_NATIVE = 8 /* beside FL_MEM: jit_near.flags has them */ };
 
 #define NO_SITE 0xffffffffu
 #define VERSION_MAX 400u
@@ -27,12 +27,12 @@ enum recipe_kind {
     RECIPE_NONE,
     RECIPE_REDO,    /* its operands are what they were */
     RECIPE_INVERT,  /* its first operand follows from its result and the second */
-    RECIPE_SAVED,   /* its first operand's old value is in state->flag_operand */
+    RECIPE_SAVED,   /* its first operand's old value is in flag_operand */
 };
 struct recipe {
     const struct uop *uop;
     u8 kind;
-    bool stored; /* its register operands are in state->flag_operand, too, as those from memory are */
+    bool stored; /* its register operands are in flag_operand, too, as those from memory are */
 };
 
 /* The bytes [low, high) from a key's address have been checked; the page's addend is in state->groups. */
@@ -78,12 +78,20 @@ struct lower {
 /* An address in parts. */
 struct address { u32 base : 8, index : 8, scale : 2, seg : 4, size : 8; i64 disp; }; /* see struct x64_rm */
 
-#define AT_CPU(member) x64_mem(H_RSP, (i64)offsetof(struct vcpu, member))
-#define AT_REG(reg) x64_mem(H_RSP, (i64)(offsetof(struct vcpu, regs) + (reg) * 8))
+/* What lies BY from struct vcpu's begin. */
+#define AT(by) x64_mem(H_RSP, (i64)(by) - STATE_POINTER)
+#define AT_INDEX(by, index, scale) x64_sib(H_RSP, index, scale, (i64)(by) - STATE_POINTER)
+#define AT_CPU(member) AT(offsetof(struct vcpu, member))
+#define AT_REG(reg) AT(offsetof(struct vcpu, regs) + (reg) * 8)
 #define AT_SEG(number, member) \
-    x64_mem(H_RSP, (i64)(offsetof(struct vcpu, seg) + (number) * sizeof(struct segment) + offsetof(struct segment, member)))
-#define STATE_AT ((i64)((sizeof(struct vcpu) + 63) & ~(size_t)63))
-#define AT_STATE(member) x64_mem(H_RSP, STATE_AT + (i64)offsetof(struct jit_state, member))
+    AT(offsetof(struct vcpu, seg) + (number) * sizeof(struct segment) + offsetof(struct segment, member))
+#define AT_NEAR(member) AT(offsetof(struct vcpu, engine_near) + offsetof(struct jit_near, member))
+#define AT_BELOW(member) AT((i64)offsetof(struct jit_below, member) - (i64)sizeof(struct jit_below))
+#define AT_STATE(member) AT(STATE_AT + (i64)offsetof(struct jit_state, member))
+static inline struct x64_rm at_group(unsigned k)
+{
+    return k < NEAR_GROUPS ? AT_BELOW(groups[k]) : AT_STATE(groups[k - NEAR_GROUPS]);
+}
 
 /* Host register of a guest register, H_NONE for those in struct vcpu. */
 static inline unsigned home(unsigned reg)
@@ -125,7 +133,7 @@ void groups_forget(struct lower *l);
 
 /* x64_flags.c */
 void flags_memory(struct lower *l);                /* the state holds them, in some way */
-void flags_stored(struct lower *l, const struct uop *u); /* state->flags does; RFLAGS is free */
+void flags_stored(struct lower *l, const struct uop *u); /* jit_near.flags does; RFLAGS is free */
 void flags_ready(struct lower *l, const struct uop *u); /* a flags_want behind it for U keeps r10 */
 void flags_hold(struct lower *l);                  /* RFLAGS may be overwritten */
 void flags_want(struct lower *l, unsigned bits, const struct uop *u); /* RFLAGS holds BITS. Keeps r9 and
@@ -138,7 +146,7 @@ bool recipe_wants_value(const struct uop *u, enum recipe_kind kind);
 void flags_written(struct lower *l, const struct uop *u, enum recipe_kind kind);
 
 #define AT_JUMP(member) \
-    x64_sib(H_RSP, H_R9, 0, STATE_AT + (i64)(offsetof(struct jit_state, jumps) + offsetof(struct jump, member)))
+    AT_INDEX(STATE_AT + (i64)(offsetof(struct jit_state, jumps) + offsetof(struct jump, member)), H_R9, 0)
 
 /* x64_cross.c: TARGET is an offset from the page's start, outside of it; COUNTED: instructions icount got. */
 void cross_lower(struct lower *l, const struct uop *u, i64 target, unsigned counted);

@@ -82,8 +82,7 @@ static void emit_tag(struct lower *l, const struct address *a, unsigned size, un
     if (!simple) {
         emit_ea(l, a, H_R10, a->size);
         if (a->seg >= FS)
-            x64_alu(e, X64_ADD, 8, H_R10, x64_mem(H_RSP, (i64)(offsetof(struct vcpu, seg) +
-                    a->seg * sizeof(struct segment) + offsetof(struct segment, base))));
+            x64_alu(e, X64_ADD, 8, H_R10, AT_SEG(a->seg, base));
         if (more) x64_lea(e, 8, H_R9, x64_mem(H_R10, more));
         else x64_mov(e, H_R9, H_R10);
     }
@@ -108,8 +107,7 @@ static struct x64_rm emit_operand(struct lower *l, const struct address *a)
         return x64_mem(H_R10, 0);
     }
     if (a->seg >= FS)
-        add_loaded(l, x64_mem(H_RSP, (i64)(offsetof(struct vcpu, seg) + a->seg * sizeof(struct segment) +
-                                           offsetof(struct segment, base))));
+        add_loaded(l, AT_SEG(a->seg, base));
     bool base = at_home(a->base), index = at_home(a->index);
     if (!base && a->base != REG_ZERO) add_loaded(l, AT_REG(a->base));
     if (!index && a->index != REG_ZERO) {
@@ -130,16 +128,14 @@ static unsigned tlb_mode(const struct lower *l)
     return l->t->mode_key & MODE_USER ? TLB_USER : l->t->mode_key & MODE_AC ? TLB_KERNEL_AC : TLB_KERNEL;
 }
 
-static i64 tlb_disp(const struct lower *l)
-{
-    const struct vcpu *cpu = l->j->cpu;
-    return (const u8 *)cpu->tlb->entry[tlb_mode(l)] - (const u8 *)cpu;
-}
+/* A member of the entry r10 of the mode's TLB. */
+#define AT_ENTRY(l, member) \
+    AT_INDEX(offsetof(struct vcpu, tlb.entry) + tlb_mode(l) * sizeof(((struct tlb *)0)->entry[0]) + \
+             offsetof(struct tlb_entry, member), H_R10, 0)
 
 static void emit_compare(struct lower *l, bool write)
 {
-    i64 tag = write ? offsetof(struct tlb_entry, tag_write) : offsetof(struct tlb_entry, tag_read);
-    x64_alu(&l->hot, X64_CMP, 8, H_R9, x64_sib(H_RSP, H_R10, 0, tlb_disp(l) + tag));
+    x64_alu(&l->hot, X64_CMP, 8, H_R9, write ? AT_ENTRY(l, tag_write) : AT_ENTRY(l, tag_read));
     l->c.flags &= ~(unsigned)FL_REG;
 }
 
@@ -152,8 +148,7 @@ static void compare_tag(struct lower *l, const struct address *a, unsigned size,
 
 static void load_addend(struct lower *l)
 {
-    x64_mov_load(&l->hot, 8, H_R10,
-                 x64_sib(H_RSP, H_R10, 0, tlb_disp(l) + (i64)offsetof(struct tlb_entry, addend)));
+    x64_mov_load(&l->hot, 8, H_R10, AT_ENTRY(l, addend));
 }
 
 /* The comparison was not met: the TLB is filled, or C called. */
@@ -216,7 +211,7 @@ static void group_check(struct lower *l, unsigned k, const struct address *a, co
     const struct uop *u = &l->t->uops[l->t->nodes[l->node].first + l->uop];
     cold_plain(l, fail ? x64_jmp(&l->hot) : x64_jcc(&l->hot, CC_NE), how, u);
     load_addend(l);
-    x64_mov_store(&l->hot, 8, AT_STATE(groups[k]), H_R10);
+    x64_mov_store(&l->hot, 8, at_group(k), H_R10);
     l->c.groups[k] = (struct group){true, ahead->write, ahead->low, ahead->high};
 }
 
@@ -234,7 +229,7 @@ static bool group_access(struct lower *l, const struct address *a, unsigned size
         if (!within || (write && !ahead.write) || l->cold_before) return false;
         group_check(l, (unsigned)k, a, &ahead, write);
     } else if (!addend_held(l) || l->held != k) {
-        x64_mov_load(&l->hot, 8, H_R10, AT_STATE(groups[k]));
+        x64_mov_load(&l->hot, 8, H_R10, at_group(k));
     }
     l->held = align > 1 ? -1 : k;
     if (align > 1) {

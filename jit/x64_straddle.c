@@ -4,8 +4,7 @@
  */
 #include "jit/x64_int.h"
 
-#define AT_TLB(tlb_member, index) \
-    x64_sib(H_RSP, index, 0, (const u8 *)(tlb_member) - (const u8 *)cpu)
+#define AT_TLB(member, index) AT_INDEX(offsetof(struct vcpu, tlb) + offsetof(struct tlb, member), index, 0)
 
 /* r9 and r10 are free, the flags saved. */
 void straddle_guard(struct lower *l, const struct code_straddle *s)
@@ -21,10 +20,10 @@ void straddle_guard(struct lower *l, const struct code_straddle *s)
     x64_mov(e, H_R9, H_R10);
     x64_shift(e, 5, 8, H_R9, 12 - 3);
     x64_alu_imm(e, X64_AND, 4, x64_reg(H_R9), (TLB_ENTRIES - 1) * 8);
-    x64_alu(e, X64_CMP, 8, H_R10, AT_TLB(&cpu->tlb->slow_tag[mode][0], H_R9));
+    x64_alu(e, X64_CMP, 8, H_R10, AT_TLB(slow_tag[mode][0], H_R9));
     cold_call(l, x64_jcc(e, CC_NE), site);
     x64_shift(e, 4, 4, H_R9, 2);
-    x64_mov_load(e, 8, H_R10, AT_TLB(&cpu->tlb->entry[mode][0].slow, H_R9));
+    x64_mov_load(e, 8, H_R10, AT_TLB(entry[mode][0].slow, H_R9));
     x64_mov_imm64(e, H_R9, CODE_SLOW_MASK);
     x64_alu(e, X64_AND, 8, H_R10, x64_reg(H_R9));
     x64_mov_imm64(e, H_R9, (u64)(uintptr_t)s);

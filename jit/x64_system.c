@@ -1,8 +1,7 @@
 /* System instructions to x86-64 code. */
 #include "jit/x64_int.h"
 
-#define AT_GS_BASE                                                                                 \
-    x64_mem(H_RSP, (i64)(offsetof(struct vcpu, seg) + GS * sizeof(struct segment) + offsetof(struct segment, base)))
+#define AT_GS_BASE AT_SEG(GS, base)
 
 void swapgs_lower(struct lower *l)
 {
@@ -49,17 +48,16 @@ void read_cr_lower(struct lower *l, const struct uop *u)
 static void access_switch(struct lower *l, bool on)
 {
     struct x64 *e = &l->hot;
-    const struct vcpu *cpu = l->j->cpu;
     struct x64_rm mode = AT_CPU(tlb_mode), key = AT_CPU(mode_key);
     unsigned to = on ? TLB_KERNEL_AC : TLB_KERNEL;
     x64_op(e, 0, false, false, X64_ONE, 0xc6, 0, &mode);
     x64_u8(e, to);
-    x64_lea(e, 8, H_R9, x64_mem(H_RSP, (const u8 *)cpu->tlb->entry[to] - (const u8 *)cpu));
+    x64_lea(e, 8, H_R9, AT_CPU(tlb.entry[to]));
     x64_mov_store(e, 8, AT_CPU(tlb_now), H_R9);
     x64_op(e, X64_66, false, false, X64_ONE, 0x83, on ? X64_OR : X64_AND, &key);
     x64_u8(e, on ? MODE_AC : (u8)~MODE_AC);
     x64_mov_load(e, 8, H_R9, on ? AT_STATE(spaces[SPACE_AC].sign) : AT_STATE(spaces[SPACE_SUPERVISOR].sign));
-    x64_mov_store(e, 8, AT_STATE(jump_sign), H_R9);
+    x64_mov_store(e, 8, AT_NEAR(jump_sign), H_R9);
 }
 
 /* In AC mode SMAP is on; else EFLAGS.AC may be set while it is off. */

@@ -18,7 +18,7 @@ static void guest_vectors(struct x64 *e, bool avx, bool load)
 {
     struct x64_rm guest = AT_CPU(mxcsr), host = AT_STATE(host_mxcsr);
     for (unsigned r = 0; r < 16; r++) {
-        struct x64_rm at = x64_mem(H_RSP, (i64)(offsetof(struct vcpu, zmm) + r * 64));
+        struct x64_rm at = AT(offsetof(struct vcpu, zmm) + r * 64);
         unsigned opcode = load ? 0x10 : 0x11; /* movups */
         if (avx) x64_vex(e, X64_NP, false, true, X64_0F, opcode, r, 0, &at);
         else x64_op(e, 0, false, false, X64_0F, opcode, r, &at);
@@ -30,7 +30,7 @@ static void guest_vectors(struct x64 *e, bool avx, bool load)
 
 static u8 *if_vectors_dead(struct x64 *e)
 {
-    struct x64_rm at = AT_STATE(vectors_live);
+    struct x64_rm at = AT_NEAR(vectors_live);
     x64_op(e, 0, false, false, X64_ONE, 0x80, X64_CMP, &at);
     x64_u8(e, 0);
     return x64_jcc(e, CC_E);
@@ -70,6 +70,7 @@ static void emit_enter(struct x64 *e)
 {
     struct x64_rm resume = AT_STATE(resume);
     for (unsigned n = 0; n < ARRAY_SIZE(callee_saved); n++) push(e, callee_saved[n]);
+    x64_lea(e, 8, H_RDI, x64_mem(H_RDI, STATE_POINTER));
     push(e, H_RDI);
     x64_mov_store(e, 8, x64_mem(H_RDI, AT_STATE(host_rsp).disp), H_RSP);
     x64_mov(e, H_RSP, H_RDI);
@@ -78,12 +79,12 @@ static void emit_enter(struct x64 *e)
     x64_op(e, 0, false, false, X64_ONE, 0xff, 4, &resume);
 }
 
-/* r9: the site. The processor's address is what lies on top of the C stack. */
+/* r9: the site. The state pointer is what lies on top of the C stack. */
 static void emit_slow(struct x64 *e, bool avx)
 {
-    struct x64_rm resume = AT_STATE(resume), rax = x64_reg(H_RAX), at = AT_STATE(flags);
+    struct x64_rm resume = AT_STATE(resume), rax = x64_reg(H_RAX), at = AT_NEAR(flags);
     emit_spill(e, avx);
-    x64_mov(e, H_RDI, H_RSP);
+    x64_lea(e, 8, H_RDI, AT(0));
     x64_mov_load(e, 4, H_RSI, x64_reg(H_R9));
     x64_mov_load(e, 8, H_RSP, AT_STATE(host_rsp));
     x64_mov_imm64(e, H_RAX, (u64)(uintptr_t)jit_slow);
@@ -104,6 +105,14 @@ static void emit_slow(struct x64 *e, bool avx)
     x64_op(e, 0, false, false, X64_ONE, 0xff, 4, &resume);
 }
 
+/* From the state pointer to where C finds a stack, 128 bytes below struct vcpu, and back. */
+static void c_stack(struct x64 *e, bool down)
+{
+    i64 by = STATE_POINTER + 128;
+    x64_lea(e, 8, H_RSP, x64_mem(H_RSP, down ? -by : by));
+}
+_Static_assert(CPU_SHIFT % 16 == 0 && 128 >= sizeof(struct jit_below), "an aligned stack, out of the way");
+
 /*
  * r9: the site. C on the room below struct vcpu, which leaves the other registers alone. When it has no
  * code to go on with, to C the long way.
@@ -113,10 +122,12 @@ static void emit_light(struct x64 *e, const u8 *slow)
     static const u8 given[] = {RAX, RCX, RDX, RSP, RSI, RDI, R8};
     struct x64_rm resume = AT_STATE(resume), rax = x64_reg(H_RAX);
     for (unsigned n = 0; n < ARRAY_SIZE(given); n++) x64_mov_store(e, 8, AT_REG(given[n]), home(given[n]));
-    x64_mov(e, H_RDI, H_RSP);
+    x64_lea(e, 8, H_RDI, AT(0));
     x64_mov_load(e, 4, H_RSI, x64_reg(H_R9));
     x64_mov_imm64(e, H_RAX, (u64)(uintptr_t)jit_light);
+    c_stack(e, true);
     x64_op(e, 0, false, false, X64_ONE, 0xff, 2, &rax);
+    c_stack(e, false);
     x64_mov_store(e, 8, resume, H_RAX);
     x64_op(e, 0, true, false, X64_ONE, 0x85, H_RAX, &rax);
     for (unsigned n = 0; n < ARRAY_SIZE(given); n++) x64_mov_load(e, 8, home(given[n]), AT_REG(given[n]));
@@ -127,6 +138,26 @@ static void emit_light(struct x64 *e, const u8 *slow)
     x64_jmp_to(e, slow);
 }
 
+static const u8 saved[] = {H_RAX, H_RCX, H_RDX, H_RSI, H_RDI, H_R8, H_R9, H_R10, H_R11};
+
+_Static_assert(ARRAY_SIZE(saved) % 2, "with the return address they keep C's stack aligned");
+
+/* In a function translated code calls, which calls C: rdi is struct vcpu behind it. */
+static void c_save(struct x64 *e)
+{
+    c_stack(e, true);
+    for (unsigned n = 0; n < ARRAY_SIZE(saved); n++) push(e, saved[n]);
+    x64_lea(e, 8, H_RDI, x64_mem(H_RSP, (i64)(8 * (ARRAY_SIZE(saved) + 1)) + 128));
+}
+
+/* And returns. RFLAGS stays. */
+static void c_restore(struct x64 *e)
+{
+    for (unsigned n = ARRAY_SIZE(saved); n-- > 0;) pop(e, saved[n]);
+    c_stack(e, false);
+    x64_u8(e, 0xc3);
+}
+
 /*
  * Called by a cold stub: r9 the tag that was not met, r10 the slot's place in its array. On the room
  * below struct vcpu, saving what a C function may change of general registers; tlb_refill leaves the
@@ -134,28 +165,23 @@ static void emit_light(struct x64 *e, const u8 *slow)
  */
 static void emit_refill(struct x64 *e, unsigned how)
 {
-    static const u8 saved[] = {H_RAX, H_RCX, H_RDX, H_RSI, H_RDI, H_R8, H_R9, H_R10, H_R11};
     struct x64_rm rax = x64_reg(H_RAX);
-    for (unsigned n = 0; n < ARRAY_SIZE(saved); n++) push(e, saved[n]);
-    x64_lea(e, 8, H_RDI, x64_mem(H_RSP, (i64)(8 * (ARRAY_SIZE(saved) + 1))));
+    c_save(e);
     x64_mov(e, H_RSI, H_R9);
     x64_mov(e, H_RDX, H_R10);
     x64_mov_imm32(e, H_RCX, how);
     x64_mov_imm64(e, H_RAX, (u64)(uintptr_t)tlb_refill);
     x64_op(e, 0, false, false, X64_ONE, 0xff, 2, &rax);
     x64_op(e, 0, false, false, X64_ONE, 0x84, H_RAX, &rax); /* test al, al */
-    for (unsigned n = ARRAY_SIZE(saved); n-- > 0;) pop(e, saved[n]);
-    x64_u8(e, 0xc3);
+    c_restore(e);
 }
 
 /* The same where the linear address is in scratch[2]: r9 is the access's size << 8 | tlb_refill_at's HOW. */
 static void emit_refill_at(struct x64 *e)
 {
-    static const u8 saved[] = {H_RAX, H_RCX, H_RDX, H_RSI, H_RDI, H_R8, H_R9, H_R10, H_R11};
     struct x64_rm rax = x64_reg(H_RAX), r9 = x64_reg(H_R9);
-    for (unsigned n = 0; n < ARRAY_SIZE(saved); n++) push(e, saved[n]);
-    x64_lea(e, 8, H_RDI, x64_mem(H_RSP, (i64)(8 * (ARRAY_SIZE(saved) + 1))));
-    x64_mov_load(e, 8, H_RSI, x64_mem(H_RDI, AT_STATE(scratch[2]).disp));
+    c_save(e);
+    x64_mov_load(e, 8, H_RSI, x64_mem(H_RDI, AT_STATE(scratch[2]).disp + STATE_POINTER));
     x64_mov(e, H_RDX, H_R10);
     x64_op(e, 0, false, false, X64_0F, 0xb6, H_RCX, &r9);
     x64_mov(e, H_R8, H_R9);
@@ -163,8 +189,7 @@ static void emit_refill_at(struct x64 *e)
     x64_mov_imm64(e, H_RAX, (u64)(uintptr_t)tlb_refill_at);
     x64_op(e, 0, false, false, X64_ONE, 0xff, 2, &rax);
     x64_op(e, 0, false, false, X64_ONE, 0x84, H_RAX, &rax); /* test al, al */
-    for (unsigned n = ARRAY_SIZE(saved); n-- > 0;) pop(e, saved[n]);
-    x64_u8(e, 0xc3);
+    c_restore(e);
 }
 
 /* r9: offset in the page. */

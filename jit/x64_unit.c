@@ -243,8 +243,14 @@ static u8 *stale_check(struct lower *l, const struct jblock *b)
 {
     struct x64 *e = &l->hot;
     struct x64_rm at = x64_mem(H_R9, 0);
-    x64_mov_imm64(e, H_R9, (u64)(uintptr_t)b->page_generation);
-    x64_op(e, 0, false, false, X64_ONE, 0x81, X64_CMP, &at);
+    i64 from_here = (i64)((uintptr_t)b->page_generation - (uintptr_t)code_rx(l->j, e->p + 10));
+    if (from_here == (i32)from_here) { /* cmp dword [rip + from_here], generation */
+        x64_u8(e, 0x81), x64_u8(e, 0x3d);
+        x64_u32(e, (u32)from_here);
+    } else {
+        x64_mov_imm64(e, H_R9, (u64)(uintptr_t)b->page_generation);
+        x64_op(e, 0, false, false, X64_ONE, 0x81, X64_CMP, &at);
+    }
     x64_u32(e, b->generation);
     return x64_jcc(e, CC_NE);
 }
@@ -322,6 +328,7 @@ static void way_in(struct lower *l, struct jblock *b, const struct node *node)
     x64_patch(stale, l->cold.p);
     x64_patch(late, l->cold.p);
     leave_at(l, node->pos);
+    b->inner = code_rx(l->j, e->p);
     if (l->t->straddle) straddle_guard(l, l->t->straddle);
 }
 

@@ -10,7 +10,7 @@ void x87_want(struct lower *l, const struct uop *u)
     flags_hold(l);
     u32 site = site_new(l, SITE_X87, u);
     l->j->sites[site].target = u->insn->pos;
-    struct x64_rm at = AT_STATE(x87_live);
+    struct x64_rm at = AT_NEAR(x87_live);
     x64_op(&l->hot, 0, false, false, X64_ONE, 0x80, X64_CMP, &at);
     x64_u8(&l->hot, 0);
     l->c.flags &= ~(unsigned)FL_REG;

@@ -3,7 +3,7 @@
  *
  * They go there when a block wants them (x87_load) and stay, across calls to C as well: C code never
  * touches the x87, an instruction's semantics that do are found by x87_concerns. They come back
- * (x87_spill) in front of those, and before the main loop goes on. While they are there state->x87_live
+ * (x87_spill) in front of those, and before the main loop goes on. While they are there x87_live
  * is set, CR0.EM and CR0.TS are clear, every exception is masked and none is pending: nothing but a
  * memory operand keeps an instruction from completing. Under other control words blocks that want
  * the x87 are the interpreter's.
@@ -59,7 +59,7 @@ bool x87_load(struct jit_cpu *j)
         return false;
     image_from_state(cpu, image);
     ((x87_image_fn)(uintptr_t)j->x87_restore)(image);
-    j->state->x87_live = 1;
+    jit_near(j->cpu)->x87_live = 1;
     j->state->x87_note = (struct x87_note){X87_NOTHING, X87_NOTHING};
     return true;
 }
@@ -83,11 +83,11 @@ void x87_settle(struct jit_cpu *j)
 void x87_spill(struct jit_cpu *j)
 {
     u8 image[IMAGE];
-    if (!j->state->x87_live) return;
+    if (!jit_near(j->cpu)->x87_live) return;
     x87_settle(j);
     ((x87_image_fn)(uintptr_t)j->x87_save)(image);
     state_from_image(j->cpu, image);
-    j->state->x87_live = 0;
+    jit_near(j->cpu)->x87_live = 0;
 }
 
 /* INSN's semantics look at the x87's registers or change them. */

@@ -201,6 +201,7 @@ static bool add_translator(struct pc *pc, struct error *error)
         return error_set(error, "-accel lockstep=: with -smp 1 only");
     /* When a unit is there must not depend on the host; and a host with one processor has none to spare. */
     options.no_background |= m->options->icount || os_processors() < 2;
+    options.no_budget = !m->options->icount && !m->options->random_exits && !options.lockstep;
     options.hold = hold_machine;
     options.failed = quit_failed;
     options.opaque = m;

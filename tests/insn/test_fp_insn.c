@@ -42,17 +42,16 @@ static int make(void **state)
     f->memory =
         (struct memory){ .arena = f->page, .arena_size = 4096, .code_pages = &f->code_page };
     cpu->memory = &f->memory;
-    cpu->tlb = calloc(1, sizeof(struct tlb));
     for (unsigned i = 0; i < TLB_ENTRIES; i++) {
-        cpu->tlb->entry[TLB_USER][i].tag_read = TLB_INVALID_TAG;
-        cpu->tlb->entry[TLB_USER][i].tag_write = TLB_INVALID_TAG;
+        cpu->tlb.entry[TLB_USER][i].tag_read = TLB_INVALID_TAG;
+        cpu->tlb.entry[TLB_USER][i].tag_write = TLB_INVALID_TAG;
     }
-    struct tlb_entry *e = &cpu->tlb->entry[TLB_USER][PAGE >> 12];
+    struct tlb_entry *e = &cpu->tlb.entry[TLB_USER][PAGE >> 12];
     e->tag_read = e->tag_write = PAGE;
     e->addend = (u64)(uintptr_t)f->page - PAGE;
     e->slow = PAGE | TLB_PRESENT | TLB_WRITABLE | TLB_EXECUTABLE;
-    cpu->tlb->slow_tag[TLB_USER][PAGE >> 12] = PAGE;
-    cpu->tlb_now = cpu->tlb->entry[TLB_USER];
+    cpu->tlb.slow_tag[TLB_USER][PAGE >> 12] = PAGE;
+    cpu->tlb_now = cpu->tlb.entry[TLB_USER];
     cpu->tlb_mode = TLB_USER;
     cpu->code_size = CODE64;
     cpu->cpl = 3;
@@ -73,7 +72,6 @@ static int make(void **state)
 static int unmake(void **state)
 {
     struct fixture *f = *state;
-    free(f->cpu->tlb);
     free(f->cpu);
     free(f->page);
     free(f);

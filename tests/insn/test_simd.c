@@ -45,11 +45,11 @@ struct fixture {
 static void map_page(struct vcpu *cpu, u64 linear, const u8 *host)
 {
     unsigned slot = linear >> 12 & (TLB_ENTRIES - 1);
-    struct tlb_entry *e = &cpu->tlb->entry[TLB_USER][slot];
+    struct tlb_entry *e = &cpu->tlb.entry[TLB_USER][slot];
     e->tag_read = e->tag_write = linear;
     e->addend = (u64)(uintptr_t)host - linear;
     e->slow = PAGE | TLB_PRESENT | TLB_WRITABLE;
-    cpu->tlb->slow_tag[TLB_USER][slot] = linear;
+    cpu->tlb.slow_tag[TLB_USER][slot] = linear;
 }
 
 static int make(void **state)
@@ -59,15 +59,14 @@ static int make(void **state)
     memset(cpu, 0, sizeof(*cpu));
     f->page = aligned_alloc(4096, 4096);
     memset(f->page, 0, 4096);
-    cpu->tlb = calloc(1, sizeof(struct tlb));
     for (unsigned i = 0; i < TLB_ENTRIES; i++) {
-        cpu->tlb->entry[TLB_USER][i].tag_read = TLB_INVALID_TAG;
-        cpu->tlb->entry[TLB_USER][i].tag_write = TLB_INVALID_TAG;
+        cpu->tlb.entry[TLB_USER][i].tag_read = TLB_INVALID_TAG;
+        cpu->tlb.entry[TLB_USER][i].tag_write = TLB_INVALID_TAG;
     }
     map_page(cpu, PAGE, f->page);
     map_page(cpu, HIGH_PAGE, f->page);
     cpu->memory = &f->memory;
-    cpu->tlb_now = cpu->tlb->entry[TLB_USER];
+    cpu->tlb_now = cpu->tlb.entry[TLB_USER];
     cpu->tlb_mode = TLB_USER;
     cpu->code_size = CODE64;
     cpu->efer = EFER_LME | EFER_LMA;
@@ -85,7 +84,6 @@ static int make(void **state)
 static int unmake(void **state)
 {
     struct fixture *f = *state;
-    free(f->cpu->tlb);
     free(f->cpu);
     free(f->page);
     free(f);
