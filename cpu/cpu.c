@@ -35,6 +35,7 @@ static void tlb_init(struct tlb *tlb)
                                   memory_order_relaxed);
             tlb->slow_tag[mode][slot] = TLB_INVALID_TAG;
         }
+    tlb_forget_stack(tlb);
 }
 
 static void *new_zeroed(size_t alignment, size_t size)
@@ -475,6 +476,7 @@ enum cpu_exit cpu_run(struct vcpu *cpu)
     cpu->current_insn = NULL;
 
     atomic_store(&cpu->in_guest, 1);
+    tlb_forget_stack(&cpu->tlb); /* who took write tags away meanwhile did not wait */
     if (cpu->group) smp_acknowledge(cpu);
     do exit = run_round(cpu, cpu->limit);
     while (exit == EXIT_NONE);

@@ -162,7 +162,16 @@ enum tlb_stat {
     TLB_STATS
 };
 
+/* The page of user code's stack, looked at first by accesses through RSP. */
+struct tlb_stack {
+    u64 tag;        /* its linear address. Whatever it is an address matches: when there is none, one that is
+                       not canonical and hard to meet, and ADDEND leads to tlb.nowhere */
+    u64 addend;
+};
+
 struct tlb {
+    struct tlb_stack stack; /* both tags of the page's entry are valid, or another processor that made them
+                               invalid waits for this one */
     struct tlb_entry entry[TLB_MODES][TLB_ENTRIES];
     u64 slow_tag[TLB_MODES][TLB_ENTRIES]; /* linear page the entry's `slow` is about; invalid tag if
                                              none */
@@ -186,6 +195,7 @@ struct tlb {
     bool has_evicted;
     u64 stats[TLB_STATS];
     u32 published;     /* write tags made valid since tlb_drop_write_tags */
+    u8 nowhere[4096];
 };
 
 /* The declared registers: what a snapshot holds. */
@@ -284,6 +294,7 @@ static inline bool trace_covers(const struct cpu_trace *trace, u64 linear)
 #define CPU_ROOM_BEHIND KIB(704)
 #define CPU_ALIGNED 64u /* on the host: the TLB in it, and what lies CPU_SHIFT below or above such an address */
 #define CPU_SHIFT 16u
+#define TLB_STACK_NONE 0xc7a5916e3bd08000ull
 
 /* Tests make rare paths common: a soft TLB of few entries, blocks that come back to cpu_run at
  * random. */
@@ -300,8 +311,7 @@ struct cpu_stress {
 struct vcpu {
     STATE_MEMBERS(VCPU_NEAR_STATE)
     _Atomic u64 run_until;     /* blocks follow one another while icount, its neighbour, is below; 0: come back */
-    u64 engine_near[2];        /* a translator's */
-    struct tlb tlb;            /* user code's entries first: they are what is near */
+    struct tlb tlb;            /* the stack's page and user code's entries first: they are what is near */
     STATE_MEMBERS(VCPU_FAR_STATE)
 
     /* --- not saved: rebuilt by cpu_restored --- */

@@ -127,8 +127,9 @@ static bool code_protect(struct vcpu *cpu, const u8 *host, unsigned length)
     if (!cpu->group) {
         struct code_page *page = &cpu->memory->code_pages[arena_page(cpu->memory, host)];
         unsigned pos = (unsigned)((u64)(host - cpu->memory->arena) & (PAGE_SIZE - 1));
-        if (!atomic_fetch_or(&page->granules, granules_of(pos, pos + length - 1)))
-            tlb_protect_code(cpu, arena_page(cpu->memory, host));
+        if (atomic_fetch_or(&page->granules, granules_of(pos, pos + length - 1))) return true;
+        tlb_protect_code(cpu, arena_page(cpu->memory, host));
+        tlb_forget_stack(&cpu->tlb);
         return true;
     }
     return smp_protected(cpu, smp_protect(cpu, host, length));

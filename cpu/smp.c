@@ -67,7 +67,9 @@ static void stop_writers(struct vcpu *cpu, u64 page)
     u32 count = atomic_load(&group->count);
     for (u32 i = 0; i < count; i++) {
         struct vcpu *other = atomic_load(&group->cpus[i]);
-        if (!tlb_protect_code(other, page) || other == cpu) continue;
+        bool had = tlb_protect_code(other, page);
+        if (other == cpu) tlb_forget_stack(&cpu->tlb);
+        if (!had || other == cpu) continue;
         u64 epoch = atomic_load(&group->protect_epoch) + 1;
         atomic_store(&other->protect_need, epoch);
         atomic_store(&group->protect_epoch, epoch);
@@ -108,5 +110,6 @@ bool smp_protected(struct vcpu *cpu, u64 epoch)
 void smp_acknowledge(struct vcpu *cpu)
 {
     atomic_fetch_and(&cpu->requests, ~(u32)REQUEST_QUIESCE);
+    tlb_forget_stack(&cpu->tlb);
     if (cpu->group) atomic_store(&cpu->protect_ack, atomic_load(&cpu->group->protect_epoch));
 }

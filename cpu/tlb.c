@@ -23,9 +23,22 @@ static void tag_set(_Atomic u64 *tag, u64 value)
     atomic_store_explicit(tag, value, memory_order_release);
 }
 
+void tlb_forget_stack(struct tlb *tlb)
+{
+    tlb->stack.tag = TLB_STACK_NONE;
+    tlb->stack.addend = (u64)(uintptr_t)tlb->nowhere - TLB_STACK_NONE;
+}
+
+/* The entry SLOT of any mode is about to change. */
+static ALWAYS_INLINE void forget_stack_at(struct tlb *tlb, unsigned slot)
+{
+    if (unlikely((tlb->stack.tag >> 12 & (TLB_ENTRIES - 1)) == slot)) tlb_forget_stack(tlb);
+}
+
 static void entry_drop(struct tlb *tlb, unsigned mode, unsigned slot)
 {
     struct tlb_entry *e = &tlb->entry[mode][slot];
+    forget_stack_at(tlb, slot);
     tag_set(&e->tag_read, TLB_INVALID_TAG);
     tag_set(&e->tag_write, TLB_INVALID_TAG);
     e->slow &= TLB_LISTS;
@@ -352,6 +365,7 @@ void tlb_drop_write_tags(struct vcpu *cpu)
     struct tlb *tlb = &cpu->tlb;
     if (!tlb->published) return;
     tlb->published = 0;
+    tlb_forget_stack(tlb);
     for (unsigned mode = 0; mode < TLB_MODES; mode++) {
         drop_listed(tlb, mode, tlb->touched[mode], tlb->touched_count[mode]);
         drop_listed(tlb, mode, tlb->touched_global[mode], tlb->touched_global_count[mode]);
@@ -372,6 +386,7 @@ static bool tlb_direct(const struct vcpu *cpu, u64 slow, enum tlb_mode mode)
 void tlb_publish_noted(struct vcpu *cpu, bool on)
 {
     struct tlb *tlb = &cpu->tlb;
+    tlb_forget_stack(tlb);
     for (unsigned i = 0; i < cpu->undo->entries; i++) {
         struct tlb_entry *e = cpu->undo->entry[i].entry;
         unsigned at = (unsigned)(e - &tlb->entry[0][0]), mode = at / TLB_ENTRIES;
@@ -391,6 +406,7 @@ static ALWAYS_INLINE struct tlb_entry *entry_set(struct vcpu *cpu, u64 page, enu
     unsigned slot = page >> 12 & (TLB_ENTRIES - 1);
     struct tlb_entry *e = &tlb->entry[mode][slot];
     note_evicted(cpu, e);
+    forget_stack_at(tlb, slot);
     tag_set(&e->tag_read, TLB_INVALID_TAG);
     tag_set(&e->tag_write, TLB_INVALID_TAG);
     tlb->slow_tag[mode][slot] = page;

@@ -28,7 +28,7 @@ enum flag_way {
 static inline void flag_way_take(struct vcpu *cpu)
 {
     unsigned way = jit_near(cpu)->flag_way, size = 1u << (way >> WAY_SIZE_SHIFT & 3);
-    const u64 *operand = jit_below(cpu)->flag_operand;
+    const u64 *operand = jit_near(cpu)->flag_operand;
     u64 a = operand[0] & size_mask(size), b = operand[1];
     if (way & WAY_IMMEDIATE) b = (u64)(i64)(i16)(way >> WAY_IMMEDIATE_SHIFT);
     b &= size_mask(size);

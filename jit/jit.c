@@ -218,7 +218,7 @@ static const u8 *load_and_resume(struct jit_cpu *j, const struct jsite *site)
     unsigned memory = insn->operand[0].kind != OPERAND_MEMORY;
     if (unlikely(cpu->watch_pages || cpu->stops)) return run_and_leave(j, site);
     cpu->current_insn = insn;
-    if (unlikely(!mem_read(cpu, insn, insn->operand[memory].size, &jit_below(cpu)->flag_operand[memory]))) return fault(j, site);
+    if (unlikely(!mem_read(cpu, insn, insn->operand[memory].size, &jit_near(cpu)->flag_operand[memory]))) return fault(j, site);
     flags_to_native(cpu);
     return site->resume;
 }

@@ -45,31 +45,29 @@ enum { SPACE_SUPERVISOR, SPACE_AC, SPACE_OTHERS, SPACES = 66 };
  * a host register, what struct vcpu has next to them up to the TLB's first fields, and below it what lies
  * within a signal handler's distance from the stack pointer, 128 bytes.
  */
-struct jit_near {       /* vcpu.engine_near */
+#define NEAR_GROUPS 3u
+struct jit_near {       /* ends where struct vcpu begins */
+    u64 groups[NEAR_GROUPS]; /* addends of checked pages, good within a unit */
+    u64 flag_operand[2]; /* of the operation that wrote the flags: what redoing it takes and is not in
+                           registers; all of it when flag_way says so */
     u64 jump_sign;      /* what entries of `jumps` must carry to be good now */
     u32 flag_way;       /* how the flags can be had (flag_way.h); 0: */
     u16 flags;          /* AH: SF ZF AF PF CF as LAHF has them; AL: OF */
     u8 vectors_live;    /* the guest's vector registers and MXCSR are in the host's: 1 SSE, 3 AVX too */
     u8 x87_live;        /* the guest's x87 registers and words are in the host's */
 };
-#define NEAR_GROUPS 5u
-struct jit_below {      /* ends where struct vcpu begins */
-    u64 groups[NEAR_GROUPS]; /* addends of checked pages, good within a unit */
-    u64 flag_operand[2]; /* of the operation that wrote the flags: what redoing it takes and is not in
-                           registers; all of it when flag_way says so */
-};
 #define STATE_POINTER ((i64)offsetof(struct vcpu, regs[R9])) /* where in struct vcpu it points */
-_Static_assert(sizeof(struct jit_near) <= sizeof(((struct vcpu *)0)->engine_near), "its room");
 #define STATE_AT ((i64)((sizeof(struct vcpu) + CPU_SHIFT + CPU_ALIGNED - 1) / CPU_ALIGNED * CPU_ALIGNED - CPU_SHIFT))
-_Static_assert(STATE_POINTER + sizeof(struct jit_below) <= 128, "out of signal handlers' way");
-_Static_assert(offsetof(struct vcpu, tlb) + sizeof(struct tlb_entry) - 8 - STATE_POINTER <= 128, "near");
-_Static_assert((offsetof(struct vcpu, tlb) + CPU_SHIFT) % CPU_ALIGNED == 0, "entries keep to a line");
+_Static_assert(STATE_POINTER + sizeof(struct jit_near) <= 128, "out of signal handlers' way");
+_Static_assert(offsetof(struct vcpu, tlb.entry) + sizeof(struct tlb_entry) - 8 - STATE_POINTER <= 128, "near");
+_Static_assert((offsetof(struct vcpu, tlb.entry) + CPU_SHIFT) % CPU_ALIGNED == 0, "entries keep to a line");
 
 /* Behind struct vcpu. */
 struct jit_state {
     u64 scratch[3];
+    u64 stack_at;       /* an address through RSP that is being looked up */
     u64 resume;         /* where translated code goes on */
-    u64 groups[GROUP_MAX - NEAR_GROUPS]; /* as jit_below's */
+    u64 groups[GROUP_MAX - NEAR_GROUPS]; /* as jit_near's */
     u64 host_rsp;       /* C stack of the thread that runs the processor */
     struct { u64 read, write; } reach[6]; /* offsets below are translated code's (segments.c) */
     u32 pauses;         /* PAUSEs until others may have the host's processor */
@@ -206,6 +204,9 @@ struct making {
     u64 ns;              /* that lowering took */
 };
 
+/* How an access through RSP is looked up that is not to the page it was to before. */
+enum stack_way { STACK_READ, STACK_WRITE, STACK_WRITE_IF_KNOWN /* the TLB is not filled for it */, STACK_WAYS };
+
 struct jit_cpu {
     struct jit *jit;
     struct vcpu *cpu;
@@ -217,7 +218,7 @@ struct jit_cpu {
     u64 turns;           /* areas begun */
     u8 *hot, *hot_end;   /* writable addresses the thunks may take; behind them lie the areas */
     const u8 *enter, *leave, *slow, *light; /* thunks, executable addresses */
-    const u8 *refill[TLB_MODES * 2], *refill_at, *second, *cross_way, *cross_gone;
+    const u8 *refill[TLB_MODES * 2], *refill_at, *stack[STACK_WAYS], *second, *cross_way, *cross_gone;
     const u8 *x87_save, *x87_restore;
     struct jblock *blocks;
     struct jsite *sites;
@@ -401,8 +402,7 @@ static inline struct jit_state *jit_state_of(struct vcpu *cpu)
 {
     return (struct jit_state *)((u8 *)cpu + STATE_AT);
 }
-static inline struct jit_near *jit_near(const struct vcpu *cpu) { return (struct jit_near *)cpu->engine_near; }
-static inline struct jit_below *jit_below(const struct vcpu *cpu) { return (struct jit_below *)cpu - 1; }
+static inline struct jit_near *jit_near(const struct vcpu *cpu) { return (struct jit_near *)cpu - 1; }
 static inline const u8 *code_rx(const struct jit_cpu *j, const u8 *rw)
 {
     return j->code.rx + (rw - j->code.rw);

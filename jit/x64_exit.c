@@ -73,17 +73,45 @@ void cold_refill_at(struct lower *l, u8 *patch, unsigned how, unsigned size, u32
     call_c(l, &l->cold, site);
 }
 
-/* Else a unit without shared checks goes on from U. */
-void cold_plain(struct lower *l, u8 *patch, int how, const struct uop *u)
+/* The same where it was the stack's page that was not met, of SIZE bytes; comes back behind the addend's load. */
+static void refill_stack(struct lower *l, u8 *patch, enum stack_way way, unsigned size)
 {
-    u32 site = site_new(l, SITE_PLAIN, u);
-    if (how >= 0) refill(l, patch, (unsigned)how);
-    else x64_patch(patch, l->cold.p);
+    x64_patch(patch, l->cold.p);
+    x64_call_to(&l->cold, l->j->code.rw + (l->j->stack[way] - l->j->code.rx));
+    x64_alu_imm(&l->cold, X64_CMP, 8, x64_reg(H_R9), (i32)(PAGE_SIZE - size));
+    x64_patch(x64_jcc(&l->cold, CC_BE), l->hot.p);
+}
+
+void cold_stack(struct lower *l, u8 *patch, enum stack_way way, unsigned size, u32 site)
+{
+    refill_stack(l, patch, way, size);
+    flags_cold(l);
+    call_c(l, &l->cold, site);
+}
+
+/* A unit without shared checks goes on from U. */
+static void on_plain(struct lower *l, u32 site, const struct uop *u)
+{
     flags_cold(l);
     count_insns(&l->cold, l->c.pending + u->index);
     l->j->sites[site].patch = x64_jmp(&l->cold);
     x64_patch(l->j->sites[site].patch, l->cold.p);
     call_c(l, &l->cold, site);
+}
+
+void cold_plain(struct lower *l, u8 *patch, int how, const struct uop *u)
+{
+    u32 site = site_new(l, SITE_PLAIN, u);
+    if (how >= 0) refill(l, patch, (unsigned)how);
+    else x64_patch(patch, l->cold.p);
+    on_plain(l, site, u);
+}
+
+void plain_stack(struct lower *l, u8 *patch, enum stack_way way, unsigned size, const struct uop *u)
+{
+    u32 site = site_new(l, SITE_PLAIN, u);
+    refill_stack(l, patch, way, size);
+    on_plain(l, site, u);
 }
 
 /* --- vectors --- */
@@ -109,13 +137,6 @@ void count_insns(struct x64 *e, unsigned count)
 {
     if (!count) return;
     x64_alu_imm(e, X64_ADD, 8, AT_CPU(icount), (i32)count);
-}
-
-/* In code that is called: the return address lies on top. */
-static struct x64_rm called(struct x64_rm at)
-{
-    at.disp += 8;
-    return at;
 }
 
 void probe_slot(struct x64 *e, unsigned reg, u32 hash, unsigned bits, u32 first)

@@ -42,7 +42,7 @@ static bool result_is_enough(const struct insn *i)
 static struct x64_rm value_of(const struct recipe *r, unsigned n)
 {
     const struct operand *o = &r->uop->insn->operand[n];
-    if (o->kind == OPERAND_MEMORY || r->stored) return AT_BELOW(flag_operand[n]);
+    if (o->kind == OPERAND_MEMORY || r->stored) return AT_NEAR(flag_operand[n]);
     return home(o->reg) == H_NONE ? AT_REG(o->reg) : x64_reg(home(o->reg));
 }
 
@@ -112,7 +112,7 @@ static void redo(struct x64 *e, const struct recipe *r)
 {
     const struct uop *u = r->uop;
     if (r->kind == RECIPE_SAVED) {
-        x64_mov_load(e, 8, H_R9, AT_BELOW(flag_operand[0]));
+        x64_mov_load(e, 8, H_R9, AT_NEAR(flag_operand[0]));
         sized(e, u->insn->size, 0xc0, u->digit, x64_reg(H_R9));
         x64_u8(e, (unsigned)u->imm);
     } else if (result_is_enough(u->insn)) {
@@ -256,7 +256,7 @@ static void way_operand(struct x64 *e, const struct insn *i, unsigned n)
     if (o->kind != OPERAND_GPR) return;
     unsigned from = home(o->reg);
     if (from == H_NONE) x64_mov_load(e, 8, from = H_R9, AT_REG(o->reg));
-    x64_mov_store(e, 8, AT_BELOW(flag_operand[n]), from);
+    x64_mov_store(e, 8, AT_NEAR(flag_operand[n]), from);
 }
 
 static bool takes_second(const struct insn *i) { return !result_is_enough(i) && i->op != OP_NEG; }
@@ -282,7 +282,7 @@ static void emit_way(struct x64 *e, const struct recipe *r)
         u64 seen = imm & size_mask(i->size);
         if (((u64)(i64)(i16)imm & size_mask(i->size)) == seen)
             way |= WAY_IMMEDIATE | (unsigned)(u16)imm << WAY_IMMEDIATE_SHIFT;
-        else store_imm32(e, 8, AT_BELOW(flag_operand[1]), (u32)imm);
+        else store_imm32(e, 8, AT_NEAR(flag_operand[1]), (u32)imm);
     }
     unsigned log = i->size == 8 ? 3 : i->size >> 1;
     store_imm32(e, 4, AT_NEAR(flag_way), way | log << WAY_SIZE_SHIFT);

@@ -85,12 +85,11 @@ struct address { u32 base : 8, index : 8, scale : 2, seg : 4, size : 8; i64 disp
 #define AT_REG(reg) AT(offsetof(struct vcpu, regs) + (reg) * 8)
 #define AT_SEG(number, member) \
     AT(offsetof(struct vcpu, seg) + (number) * sizeof(struct segment) + offsetof(struct segment, member))
-#define AT_NEAR(member) AT(offsetof(struct vcpu, engine_near) + offsetof(struct jit_near, member))
-#define AT_BELOW(member) AT((i64)offsetof(struct jit_below, member) - (i64)sizeof(struct jit_below))
+#define AT_NEAR(member) AT((i64)offsetof(struct jit_near, member) - (i64)sizeof(struct jit_near))
 #define AT_STATE(member) AT(STATE_AT + (i64)offsetof(struct jit_state, member))
 static inline struct x64_rm at_group(unsigned k)
 {
-    return k < NEAR_GROUPS ? AT_BELOW(groups[k]) : AT_STATE(groups[k - NEAR_GROUPS]);
+    return k < NEAR_GROUPS ? AT_NEAR(groups[k]) : AT_STATE(groups[k - NEAR_GROUPS]);
 }
 
 /* Host register of a guest register, H_NONE for those in struct vcpu. */
@@ -126,6 +125,18 @@ void lea_lower(struct lower *l, const struct uop *u);
 /* The check of what lies from r10 to r9, both included and less than the TLB's reach apart: r10 is the
  * addend behind it, r9 free. */
 void span_check(struct lower *l, bool write, u32 site);
+/* The TLB entry's place of the address r10. */
+void emit_slot(struct x64 *e);
+/* A member of the entry r10 of MODE's TLB. */
+#define AT_ENTRY(mode, member) \
+    AT_INDEX(offsetof(struct vcpu, tlb.entry) + (mode) * sizeof(((struct tlb *)0)->entry[0]) + \
+             offsetof(struct tlb_entry, member), H_R10, 0)
+/* In code that is called: the return address lies on top. */
+static inline struct x64_rm called(struct x64_rm at)
+{
+    at.disp += 8;
+    return at;
+}
 /* r10, a linear address that scratch[2] holds, too, is looked up in the TLB as mem_check does: r10 is the addend. */
 void linear_check(struct lower *l, unsigned size, unsigned align, bool write, u32 site);
 void groups_after(struct lower *l, const struct uop *u); /* U has been lowered */
@@ -168,6 +179,9 @@ void cold_refill(struct lower *l, u8 *patch, unsigned how, u32 site); /* HOW: tl
 void cold_refill_at(struct lower *l, u8 *patch, unsigned how, unsigned size, u32 site);
 /* Without one shared check, when the jump at PATCH is taken: HOW as above, or -1 not to fill the TLB. */
 void cold_plain(struct lower *l, u8 *patch, int how, const struct uop *u);
+/* The same two of an access of SIZE bytes through RSP that is not in the stack's page. */
+void cold_stack(struct lower *l, u8 *patch, enum stack_way way, unsigned size, u32 site);
+void plain_stack(struct lower *l, u8 *patch, enum stack_way way, unsigned size, const struct uop *u);
 void call_c(struct lower *l, struct x64 *e, u32 site);
 void count_insns(struct x64 *e, unsigned count);
 void vectors_want(struct lower *l, unsigned want, const struct uop *u);

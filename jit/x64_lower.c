@@ -68,10 +68,10 @@ static struct x64_rm value_keep(struct lower *l, unsigned n, unsigned size, stru
     struct x64 *e = &l->hot;
     if (size >= 4) x64_mov_load(e, size, H_R9, rm);
     else x64_op(e, 0, false, false, X64_0F, size == 1 ? 0xb6 : 0xb7, H_R9, &rm);
-    x64_mov_store(e, 8, AT_BELOW(flag_operand[n]), H_R9);
+    x64_mov_store(e, 8, AT_NEAR(flag_operand[n]), H_R9);
     if (site == NO_SITE) return x64_reg(H_R9);
     l->j->sites[site].resume = code_rx(l->j, l->cold.p);
-    x64_mov_load(&l->cold, 8, H_R9, AT_BELOW(flag_operand[n]));
+    x64_mov_load(&l->cold, 8, H_R9, AT_NEAR(flag_operand[n]));
     x64_jmp_to(&l->cold, e->p);
     return x64_reg(H_R9);
 }
@@ -113,7 +113,7 @@ static void rm_lower(struct lower *l, const struct uop *u)
     else if (!u->access) rm = x64_reg(p.host[u->rm]);
     else if (value) rm = value_keep(l, u->insn->operand[0].kind != OPERAND_MEMORY, u->msize, rm, site);
     bool swapped = swap_high(l, u, &p);
-    if (recipe == RECIPE_SAVED) x64_mov_store(e, 8, AT_BELOW(flag_operand[0]), p.host[0]);
+    if (recipe == RECIPE_SAVED) x64_mov_store(e, 8, AT_NEAR(flag_operand[0]), p.host[0]);
     unsigned reg = u->digit != 0xff ? u->digit : p.host[u->reg];
     if (u->lock) x64_u8(e, 0xf0);
     if (u->vex) {

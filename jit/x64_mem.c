@@ -58,8 +58,7 @@ static bool is_simple(const struct address *a)
            (at_home(a->index) || a->index == REG_ZERO) && (a->base != REG_ZERO || a->index != REG_ZERO);
 }
 
-/* r10: the place in the TLB of the address that it is. */
-static void emit_slot(struct x64 *e)
+void emit_slot(struct x64 *e)
 {
     x64_shift(e, 5, 4, H_R10, 7);
     x64_alu_imm(e, X64_AND, 4, x64_reg(H_R10), (TLB_ENTRIES - 1) << 5);
@@ -128,14 +127,9 @@ static unsigned tlb_mode(const struct lower *l)
     return l->t->mode_key & MODE_USER ? TLB_USER : l->t->mode_key & MODE_AC ? TLB_KERNEL_AC : TLB_KERNEL;
 }
 
-/* A member of the entry r10 of the mode's TLB. */
-#define AT_ENTRY(l, member) \
-    AT_INDEX(offsetof(struct vcpu, tlb.entry) + tlb_mode(l) * sizeof(((struct tlb *)0)->entry[0]) + \
-             offsetof(struct tlb_entry, member), H_R10, 0)
-
 static void emit_compare(struct lower *l, bool write)
 {
-    x64_alu(&l->hot, X64_CMP, 8, H_R9, write ? AT_ENTRY(l, tag_write) : AT_ENTRY(l, tag_read));
+    x64_alu(&l->hot, X64_CMP, 8, H_R9, write ? AT_ENTRY(tlb_mode(l), tag_write) : AT_ENTRY(tlb_mode(l), tag_read));
     l->c.flags &= ~(unsigned)FL_REG;
 }
 
@@ -148,7 +142,7 @@ static void compare_tag(struct lower *l, const struct address *a, unsigned size,
 
 static void load_addend(struct lower *l)
 {
-    x64_mov_load(&l->hot, 8, H_R10, AT_ENTRY(l, addend));
+    x64_mov_load(&l->hot, 8, H_R10, AT_ENTRY(tlb_mode(l), addend));
 }
 
 /* The comparison was not met: the TLB is filled, or C called. */
@@ -157,6 +151,29 @@ static void unless_met(struct lower *l, bool write, u32 site)
     l->cold_before = true;
     if (l->j->jit->options.force_cold) cold_call(l, x64_jmp(&l->hot), site);
     else cold_refill(l, x64_jcc(&l->hot, CC_NE), tlb_mode(l) * 2 + write, site);
+}
+
+/* --- accesses through RSP, by the stack's page (struct tlb_stack) --- */
+
+static bool through_stack(const struct lower *l, const struct address *a, unsigned align)
+{
+    return a->base == RSP && a->index == REG_ZERO && a->size == 8 && a->seg < FS && align <= 1 &&
+           a->disp == (i32)a->disp && (l->t->mode_key & MODE_USER) && !l->j->jit->options.force_cold &&
+           !l->j->jit->options.fail_groups;
+}
+
+/* r10 is the addend when SIZE bytes from A on lie in the stack's page; else the jump at what it returns is taken. */
+static u8 *stack_check(struct lower *l, const struct address *a, unsigned size)
+{
+    struct x64 *e = &l->hot;
+    flags_hold(l);
+    emit_ea(l, a, H_R9, 8);
+    x64_alu(e, X64_XOR, 8, H_R9, AT_CPU(tlb.stack.tag));
+    x64_alu_imm(e, X64_CMP, 8, x64_reg(H_R9), (i32)(PAGE_SIZE - size));
+    u8 *other = x64_jcc(e, CC_A);
+    x64_mov_load(e, 8, H_R10, AT_CPU(tlb.stack.addend));
+    l->c.flags &= ~(unsigned)FL_REG;
+    return other;
 }
 
 void span_check(struct lower *l, bool write, u32 site)
@@ -198,21 +215,33 @@ static bool covers(const struct group *g, const struct address *a, unsigned size
     return g->on && a->disp >= g->low && a->disp + (i64)size <= g->high && (g->write || !write);
 }
 
+static void group_checked(struct lower *l, unsigned k, const struct ahead *ahead)
+{
+    x64_mov_store(&l->hot, 8, at_group(k), H_R10);
+    l->c.groups[k] = (struct group){true, ahead->write, ahead->low, ahead->high};
+}
+
 /* One check for all that lies ahead; failing, it goes on with a unit that has none. */
 static void group_check(struct lower *l, unsigned k, const struct address *a, const struct ahead *ahead,
                         bool write)
 {
     struct address low = *a;
     low.disp = ahead->low;
-    compare_tag(l, &low, (unsigned)(ahead->high - ahead->low), 0, ahead->write);
+    unsigned size = (unsigned)(ahead->high - ahead->low);
+    const struct uop *u = &l->t->uops[l->t->nodes[l->node].first + l->uop];
+    if (through_stack(l, a, 0)) {
+        unsigned way = !ahead->write ? STACK_READ : write ? STACK_WRITE : STACK_WRITE_IF_KNOWN;
+        plain_stack(l, stack_check(l, &low, size), way, size, u);
+        group_checked(l, k, ahead);
+        return;
+    }
+    compare_tag(l, &low, size, 0, ahead->write);
     bool fail = l->j->jit->options.fail_groups;
     /* A page must not become dirty for a write that may not come. */
     int how = fail || write != ahead->write ? -1 : (int)(tlb_mode(l) * 2 + write);
-    const struct uop *u = &l->t->uops[l->t->nodes[l->node].first + l->uop];
     cold_plain(l, fail ? x64_jmp(&l->hot) : x64_jcc(&l->hot, CC_NE), how, u);
     load_addend(l);
-    x64_mov_store(&l->hot, 8, at_group(k), H_R10);
-    l->c.groups[k] = (struct group){true, ahead->write, ahead->low, ahead->high};
+    group_checked(l, k, ahead);
 }
 
 /* True: the access is within a checked group, r10 the addend. */
@@ -263,6 +292,18 @@ void groups_after(struct lower *l, const struct uop *u)
     }
 }
 
+static void access_check(struct lower *l, const struct address *a, unsigned size, unsigned align, bool write, u32 site)
+{
+    if (through_stack(l, a, align)) {
+        l->cold_before = true;
+        cold_stack(l, stack_check(l, a, size), write ? STACK_WRITE : STACK_READ, size, site);
+        return;
+    }
+    compare_tag(l, a, size, align, write);
+    unless_met(l, write, site);
+    load_addend(l);
+}
+
 struct x64_rm mem_check(struct lower *l, const struct address *a, unsigned size, unsigned align,
                         bool write, u32 site)
 {
@@ -273,9 +314,7 @@ struct x64_rm mem_check(struct lower *l, const struct address *a, unsigned size,
     }
     if (!group_access(l, a, size, align, write, site)) {
         l->held = -1;
-        compare_tag(l, a, size, align, write);
-        unless_met(l, write, site);
-        load_addend(l);
+        access_check(l, a, size, align, write, site);
     }
     const u8 *addend_at = l->hot.p;
     struct x64_rm rm = emit_operand(l, a);

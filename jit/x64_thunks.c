@@ -111,7 +111,7 @@ static void c_stack(struct x64 *e, bool down)
     i64 by = STATE_POINTER + 128;
     x64_lea(e, 8, H_RSP, x64_mem(H_RSP, down ? -by : by));
 }
-_Static_assert(CPU_SHIFT % 16 == 0 && 128 >= sizeof(struct jit_below), "an aligned stack, out of the way");
+_Static_assert(CPU_SHIFT % 16 == 0 && 128 >= sizeof(struct jit_near), "an aligned stack, out of the way");
 
 /*
  * r9: the site. C on the room below struct vcpu, which leaves the other registers alone. When it has no
@@ -150,46 +150,82 @@ static void c_save(struct x64 *e)
     x64_lea(e, 8, H_RDI, x64_mem(H_RSP, (i64)(8 * (ARRAY_SIZE(saved) + 1)) + 128));
 }
 
-/* And returns. RFLAGS stays. */
-static void c_restore(struct x64 *e)
+/* FUNCTION, which leaves vectors alone; NE: it said yes. */
+static void c_ask(struct x64 *e, uintptr_t function)
 {
+    struct x64_rm rax = x64_reg(H_RAX);
+    x64_mov_imm64(e, H_RAX, (u64)function);
+    x64_op(e, 0, false, false, X64_ONE, 0xff, 2, &rax);
+    x64_op(e, 0, false, false, X64_ONE, 0x84, H_RAX, &rax); /* test al, al */
     for (unsigned n = ARRAY_SIZE(saved); n-- > 0;) pop(e, saved[n]);
     c_stack(e, false);
-    x64_u8(e, 0xc3);
 }
 
 /*
- * Called by a cold stub: r9 the tag that was not met, r10 the slot's place in its array. On the room
- * below struct vcpu, saving what a C function may change of general registers; tlb_refill leaves the
- * others alone. NE: done.
+ * In a function called by a cold stub: r9 the tag that was not met, r10 the slot's place in its array. On the
+ * room below struct vcpu, saving what a C function may change of general registers. NE: done.
  */
-static void emit_refill(struct x64 *e, unsigned how)
+static void emit_refill_call(struct x64 *e, unsigned how)
 {
-    struct x64_rm rax = x64_reg(H_RAX);
     c_save(e);
     x64_mov(e, H_RSI, H_R9);
     x64_mov(e, H_RDX, H_R10);
     x64_mov_imm32(e, H_RCX, how);
-    x64_mov_imm64(e, H_RAX, (u64)(uintptr_t)tlb_refill);
-    x64_op(e, 0, false, false, X64_ONE, 0xff, 2, &rax);
-    x64_op(e, 0, false, false, X64_ONE, 0x84, H_RAX, &rax); /* test al, al */
-    c_restore(e);
+    c_ask(e, (uintptr_t)tlb_refill);
+}
+
+static void emit_refill(struct x64 *e, unsigned how)
+{
+    emit_refill_call(e, how);
+    x64_u8(e, 0xc3);
 }
 
 /* The same where the linear address is in scratch[2]: r9 is the access's size << 8 | tlb_refill_at's HOW. */
 static void emit_refill_at(struct x64 *e)
 {
-    struct x64_rm rax = x64_reg(H_RAX), r9 = x64_reg(H_R9);
+    struct x64_rm r9 = x64_reg(H_R9);
     c_save(e);
     x64_mov_load(e, 8, H_RSI, x64_mem(H_RDI, AT_STATE(scratch[2]).disp + STATE_POINTER));
     x64_mov(e, H_RDX, H_R10);
     x64_op(e, 0, false, false, X64_0F, 0xb6, H_RCX, &r9);
     x64_mov(e, H_R8, H_R9);
     x64_shift(e, 5, 4, H_R8, 8);
-    x64_mov_imm64(e, H_RAX, (u64)(uintptr_t)tlb_refill_at);
-    x64_op(e, 0, false, false, X64_ONE, 0xff, 2, &rax);
-    x64_op(e, 0, false, false, X64_ONE, 0x84, H_RAX, &rax); /* test al, al */
-    c_restore(e);
+    c_ask(e, (uintptr_t)tlb_refill_at);
+    x64_u8(e, 0xc3);
+}
+
+/*
+ * Called with the address of an access through RSP, xor the stack's page, in r9. Behind it r10 is the page's addend
+ * and r9 the offset in the page; or r9 is more than that, and WAY does not find it. A page that may be read and
+ * written becomes the stack's.
+ */
+static void emit_stack_way(struct x64 *e, enum stack_way way)
+{
+    bool write = way != STACK_READ;
+    x64_alu(e, X64_XOR, 8, H_R9, called(AT_CPU(tlb.stack.tag)));
+    x64_mov_store(e, 8, called(AT_STATE(stack_at)), H_R9);
+    x64_mov(e, H_R10, H_R9);
+    emit_slot(e);
+    x64_alu_imm(e, X64_AND, 8, x64_reg(H_R9), -(i32)PAGE_SIZE);
+    x64_alu(e, X64_CMP, 8, H_R9, called(write ? AT_ENTRY(TLB_USER, tag_write) : AT_ENTRY(TLB_USER, tag_read)));
+    u8 *missed = x64_jcc(e, CC_NE);
+    const u8 *found = e->p;
+    x64_alu(e, X64_CMP, 8, H_R9, called(write ? AT_ENTRY(TLB_USER, tag_read) : AT_ENTRY(TLB_USER, tag_write)));
+    x64_mov_load(e, 8, H_R10, called(AT_ENTRY(TLB_USER, addend)));
+    u8 *one = x64_jcc(e, CC_NE);
+    x64_mov_store(e, 8, called(AT_CPU(tlb.stack.tag)), H_R9);
+    x64_mov_store(e, 8, called(AT_CPU(tlb.stack.addend)), H_R10);
+    x64_patch(one, e->p);
+    x64_mov_load(e, 8, H_R9, called(AT_STATE(stack_at)));
+    x64_alu_imm(e, X64_AND, 4, x64_reg(H_R9), PAGE_SIZE - 1);
+    x64_u8(e, 0xc3);
+    x64_patch(missed, e->p);
+    if (way != STACK_WRITE_IF_KNOWN) {
+        emit_refill_call(e, TLB_USER * 2 + write);
+        x64_patch(x64_jcc(e, CC_NE), found);
+    }
+    x64_alu_imm(e, X64_OR, 8, x64_reg(H_R9), -1);
+    x64_u8(e, 0xc3);
 }
 
 /* r9: offset in the page. */
@@ -223,6 +259,10 @@ void x64_thunks(struct jit_cpu *j)
     }
     j->refill_at = code_rx(j, e.p);
     emit_refill_at(&e);
+    for (unsigned way = 0; way < STACK_WAYS; way++) {
+        j->stack[way] = code_rx(j, e.p);
+        emit_stack_way(&e, (enum stack_way)way);
+    }
     x87_thunks(j, &e);
     j->hot = e.p;
 }
