@@ -20,6 +20,8 @@
 #define FLAT_DATA 0x300000u
 #define FLAT_IDT 0x8000u
 #define FLAT_GDT 0x7000u
+#define FLAT_TSS 0x6000u
+#define FLAT_STACK0 0x400000u
 #define FLAT_HANDLER 0x9000u
 
 struct flat {
@@ -36,6 +38,8 @@ static inline void flat_tables(u8 *ram)
     for (u64 i = 0; i < 512; i++) st64(ram + 0x3000 + i * 8, i << 21 | 0x87);
     st64(ram + FLAT_GDT + 8, 0x00af9b000000ffffull);
     st64(ram + FLAT_GDT + 16, 0x00cf93000000ffffull);
+    st64(ram + FLAT_GDT + 24, 0x00affb000000ffffull);
+    st64(ram + FLAT_GDT + 32, 0x00cff3000000ffffull);
     for (u64 i = 0; i < 32; i++) {
         u64 to = FLAT_HANDLER + 16 * i;
         st64(ram + FLAT_IDT + i * 16, (to & 0xffff) | 8ull << 16 | 0x8e00ull << 32);
@@ -70,6 +74,20 @@ static inline void flat_reset(struct flat *f)
     cpu->rip = FLAT_CODE;
     cpu->activity = CPU_RUNNING;
     cpu->budget = INT64_MAX;
+    cpu_restored(cpu);
+}
+
+/* From flat_reset's state to CPL 3. Exceptions go to CPL 0 and the stack at FLAT_STACK0. */
+static inline void flat_user(struct flat *f)
+{
+    struct vcpu *cpu = f->cpu;
+    const u32 user = 3u << SEG_DPL_SHIFT;
+    memset(f->ram + FLAT_TSS, 0, 0x68);
+    st64(f->ram + FLAT_TSS + 4, FLAT_STACK0);
+    cpu->seg[TR] = (struct segment){.base = FLAT_TSS, .limit = 0x67, .attr = SEG_P | 11};
+    for (unsigned seg = ES; seg <= GS; seg++) cpu->seg[seg].attr |= user, cpu->seg[seg].selector = 35;
+    cpu->seg[CS].selector = 27;
+    cpu->cpl = 3;
     cpu_restored(cpu);
 }
 

@@ -23,7 +23,7 @@ struct pair {
     u64 random;
     u8 code[16384];
     struct x64 e;
-    bool simd, x87;
+    bool simd, x87, user;
 };
 
 static u64 rnd(struct pair *p)
@@ -124,6 +124,7 @@ static void prepare(struct pair *p, struct flat *f, u64 seed)
     f->cpu->icount = 0;
     prepare_x87(f->cpu, p->x87 ? s * 0x9e3779b97f4a7c15ull : 0);
     cpu_restored(f->cpu);
+    if (p->user) flat_user(f);
 }
 
 /* --- generating --- */
@@ -780,6 +781,7 @@ static struct jit_stats campaign(const struct jit_options *options, unsigned kin
         p->random = number * 0x9e3779b97f4a7c15ull | 1;
         for (unsigned i = 0; i < 4; i++) rnd(p);
         generate(p, 5 + below(p, n & 1 ? 12 : 80));
+        p->user = number & 1;
         compare(p, number, below(p, 4) ? 30000 : 200 + below(p, 1000));
         if (one && !getenv("JIT_ON")) break;
     }
@@ -955,6 +957,109 @@ static void test_straddling(void **state)
     pair_free(p);
 }
 
+/* --- the stack's page --- */
+
+#define STACK_PAGE (FLAT_STACK - 4096)
+#define STACK_TABLE 0x5000u
+#define STACK_HANDLER (FLAT_HANDLER + 0x400)
+
+/* Four rounds: R15's number to the stack often, then #UD. At last RCX to two pages at once. */
+static const u8 stack_code[] = {
+    0xb9, 0x64, 0x00, 0x00, 0x00,   /* round: mov ecx, 100 */
+    0x41, 0x57, 0x58,               /* loop: push r15; pop rax */
+    0xff, 0xc9, 0x75, 0xf9,         /* dec ecx; jnz loop */
+    0x0f, 0x0b,                     /* ud2 */
+    0x49, 0xff, 0xcf, 0x75, 0xeb,   /* dec r15; jnz round */
+    0x48, 0x89, 0x8c, 0x24, 0xfc, 0xef, 0xff, 0xff, /* mov [rsp - 4100], rcx */
+    0xf4};
+
+/* #UD's handler: the stack's PTE xor BY, a flush, past the UD2 and back. */
+static void stack_handler(struct flat *f, u32 by, bool whole)
+{
+    struct x64 e = {f->ram + FLAT_HANDLER + 16 * VECTOR_UD, NULL};
+    struct x64_rm pte = x64_mem(H_NONE, STACK_TABLE + (STACK_PAGE >> 12) * 8), page = x64_mem(H_NONE, STACK_PAGE);
+    x64_jmp_to(&e, f->ram + STACK_HANDLER);
+    e.p = f->ram + STACK_HANDLER;
+    x64_alu_imm(&e, X64_XOR, 4, pte, (i32)by);
+    if (whole) x64_u32(&e, 0x0fd8200f), x64_u16(&e, 0xd822); /* mov rax, cr3; mov cr3, rax */
+    else x64_op(&e, 0, 0, 0, X64_0F, 0x01, 7, &page);
+    x64_alu_imm(&e, X64_ADD, 8, x64_mem(H_RSP, 0), 2);
+    x64_u16(&e, 0xcf48); /* iretq */
+}
+
+/* Ends with the vector told. */
+static void stack_run(struct flat *f, u32 by, bool whole, unsigned vector)
+{
+    flat_reset(f);
+    for (u64 i = 0; i < 512; i++) st64(f->ram + STACK_TABLE + i * 8, i << 12 | 7);
+    st64(f->ram + 0x3000, STACK_TABLE | 7);
+    tlb_flush_all(f->cpu);
+    memset(f->ram + STACK_PAGE - 4096, 0xff, 8192);
+    flat_code(f, stack_code, sizeof(stack_code));
+    memory_code_written(bus_memory(f->bus), f->ram + STACK_HANDLER, 64);
+    stack_handler(f, by, whole);
+    flat_user(f);
+    f->cpu->regs[R15] = 4;
+    assert_int_equal(run(f, 100000), CPU_EXIT_IDLE);
+    assert_int_equal((f->cpu->rip - FLAT_HANDLER) / 16, vector);
+}
+
+/* What was known of the stack's page is not when the page is another, or may not be written any more. */
+static void test_stack(void **state)
+{
+    const u64 other = FLAT_DATA;
+    (void)state;
+    struct pair *p = pair_new(&(struct jit_options){.threshold = 1});
+    if (!p) {
+        skip();
+        return;
+    }
+    for (unsigned n = 0; n < 4; n++) {
+        struct flat *f = p->b;
+        memset(f->ram + other, 0, 4096);
+        stack_run(f, STACK_PAGE ^ other, n & 1, VECTOR_GP); /* HLT */
+        assert_int_equal(ld64(f->ram + STACK_PAGE + 4088), 2);
+        assert_int_equal(ld64(f->ram + other + 4088), 1);
+        assert_int_equal(ld32(f->ram + STACK_PAGE - 4), 0);
+        assert_int_equal(ld32(f->ram + STACK_PAGE), 0);
+        stack_run(f, 2, n & 1, VECTOR_PF);
+        assert_int_equal(f->cpu->cr2, FLAT_STACK - 8);
+        assert_int_equal(ld64(f->ram + STACK_PAGE + 4088), 4);
+    }
+    pair_free(p);
+}
+
+/* Code that is pushed, another one each time, and called. */
+static void test_stack_code(void **state)
+{
+    static const u8 code[] = {
+        0xb9, 0x40, 0x00, 0x00, 0x00,       /* mov ecx, 64 */
+        0x51, 0x58, 0xff, 0xc9, 0x75, 0xfa, /* once: push rcx; pop rax; dec ecx; jnz once */
+        0xb9, 0x40, 0x00, 0x00, 0x00,
+        0x48, 0xb8, 0x81, 0xc2, 0x00, 0x00, 0x00, 0x00, 0xc3, 0x90, /* loop: mov rax, add edx, 0; ret */
+        0x89, 0xce,                         /* mov esi, ecx */
+        0x48, 0xc1, 0xe6, 0x10,             /* shl rsi, 16 */
+        0x48, 0x09, 0xf0,                   /* or rax, rsi */
+        0x50,                               /* push rax */
+        0x48, 0x89, 0xe3,                   /* mov rbx, rsp */
+        0xff, 0xd3,                         /* call rbx */
+        0x58,                               /* pop rax */
+        0xff, 0xc9,                         /* dec ecx */
+        0x75, 0xe2,                         /* jnz loop */
+        0xf4};
+    (void)state;
+    struct pair *p = pair_new(&(struct jit_options){.threshold = 1});
+    if (!p) {
+        skip();
+        return;
+    }
+    memset(p->code, 0xf4, sizeof(p->code));
+    memcpy(p->code, code, sizeof(code));
+    p->user = true;
+    for (u64 seed = 0; seed < 40; seed++) compare(p, seed, 10000);
+    pair_free(p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -967,6 +1072,7 @@ int main(void)
         cmocka_unit_test(test_evictions), cmocka_unit_test(test_self_modifying),
         cmocka_unit_test(test_x87), cmocka_unit_test(test_x87_cold),
         cmocka_unit_test(test_straddling),
+        cmocka_unit_test(test_stack), cmocka_unit_test(test_stack_code),
     };
     if (getenv("JIT_TEST")) cmocka_set_test_filter(getenv("JIT_TEST"));
     return cmocka_run_group_tests_name("jit", tests, NULL, NULL);
