@@ -144,8 +144,8 @@ void probe_slot(struct x64 *e, unsigned reg, u32 hash, unsigned bits, u32 first)
     struct x64_rm rm = x64_reg(reg);
     x64_op(e, 0, false, false, X64_ONE, 0x69, H_R9, &rm);
     x64_u32(e, hash);
-    x64_shift(e, 5, 4, H_R9, 32 - bits - 5);
-    x64_alu_imm(e, X64_AND, 4, x64_reg(H_R9), ((1 << bits) - 1) << 5);
+    x64_shift(e, 5, 4, H_R9, 32 - bits);
+    x64_shift(e, 4, 4, H_R9, 5);
     if (first) x64_alu_imm(e, X64_ADD, 4, x64_reg(H_R9), (i32)(first << 5));
 }
 _Static_assert(sizeof(struct jump) == 32 && JUMP_SLOTS == 1 << 14 && JUMP_SECOND == 1 << 12, "probe's hashes");

@@ -68,6 +68,7 @@ struct lower {
     bool cold_before;         /* the uop may have been done in C: nothing behind its check is sure */
     int held;                 /* the group whose addend r10 is, at HELD_AT; -1: none's */
     const u8 *held_at;
+    i64 stack_behind;         /* what r11 will be moved by behind a row of PUSH and POP; 0 but for within one */
     bool failed;              /* out of room */
     unsigned stub_count, version_count, patch_count;
     struct exit_stub stubs[STUB_MAX];
@@ -139,6 +140,8 @@ static inline struct x64_rm called(struct x64_rm at)
 }
 /* r10, a linear address that scratch[2] holds, too, is looked up in the TLB as mem_check does: r10 is the addend. */
 void linear_check(struct lower *l, unsigned size, unsigned align, bool write, u32 site);
+/* The stack's bytes FROM rSP on are in a checked group. */
+bool stack_checked(const struct lower *l, i64 from, unsigned size, bool write);
 void groups_after(struct lower *l, const struct uop *u); /* U has been lowered */
 void groups_forget(struct lower *l);
 

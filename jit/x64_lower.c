@@ -165,6 +165,33 @@ static void bare_lower(struct lower *l, const struct uop *u)
 
 /* --- stack --- */
 
+/* This PUSH or POP is not done in C, and what lies behind it in its node is one, too, of what has been checked. */
+static bool stack_goes_on(const struct lower *l, const struct uop *u, i64 by)
+{
+    if (l->cold_before || l->uop + 1u >= l->t->nodes[l->node].count || l->t->code_size != CODE64) return false;
+    const struct uop *next = u + 1;
+    const struct operand *o = &next->insn->operand[0];
+    if ((next->op != UOP_PUSH && next->op != UOP_POP) || next->insn->size != 8) return false;
+    if (o->kind != OPERAND_IMMEDIATE && (o->kind != OPERAND_GPR || o->reg == RSP)) return false;
+    return stack_checked(l, by + (next->op == UOP_PUSH ? -8 : 0), 8, next->op == UOP_PUSH);
+}
+
+/* The last PUSH or POP of a row moves rSP for all of them. */
+static void stack_moves(struct lower *l, const struct uop *u, i64 by)
+{
+    l->stack_behind += by;
+    if (stack_goes_on(l, u, by)) return;
+    if (l->stack_behind) move_stack(l, l->stack_behind);
+    l->stack_behind = 0;
+}
+
+static struct x64_rm stack_operand(struct lower *l, const struct address *a, unsigned size, bool write, u32 site)
+{
+    struct x64_rm rm = mem_check(l, a, size, 0, write, site);
+    rm.disp += (i32)l->stack_behind;
+    return rm;
+}
+
 static void push_lower(struct lower *l, const struct uop *u)
 {
     struct x64 *e = &l->hot;
@@ -177,7 +204,7 @@ static void push_lower(struct lower *l, const struct uop *u)
         x64_mov_load(e, size, H_R9, mem_check(l, &a, size, 0, false, site));
         x64_mov_store(e, 8, AT_STATE(scratch[0]), H_R9);
     }
-    struct x64_rm to = mem_check(l, &at, size, 0, true, site);
+    struct x64_rm to = stack_operand(l, &at, size, true, site);
     if (u->op == UOP_PUSHM) {
         x64_mov_load(e, 8, H_R9, AT_STATE(scratch[0]));
         x64_mov_store(e, size, to, H_R9);
@@ -194,7 +221,7 @@ static void push_lower(struct lower *l, const struct uop *u)
     } else {
         x64_mov_store(e, size, to, home(o->reg));
     }
-    move_stack(l, -(i64)size);
+    stack_moves(l, u, -(i64)size);
     if (!site_unused(l, site)) site_resume(l, site);
     addend_keep(l, true);
 }
@@ -205,11 +232,11 @@ static void pop_lower(struct lower *l, const struct uop *u)
     unsigned size = u->insn->size, reg = u->insn->operand[0].reg;
     struct address at = stack_at(l, 0);
     u32 site = site_new(l, SITE_ACCESS, u);
-    struct x64_rm from = mem_check(l, &at, size, 0, false, site);
+    struct x64_rm from = stack_operand(l, &at, size, false, site);
     unsigned to = home(reg) == H_NONE ? H_R9 : home(reg);
     x64_mov_load(e, size, to, from);
     if (to == H_R9) x64_mov_store(e, 8, AT_REG(reg), H_R9);
-    if (reg != RSP) move_stack(l, size);
+    if (reg != RSP) stack_moves(l, u, size);
     if (!site_unused(l, site)) site_resume(l, site);
     addend_keep(l, true);
 }

@@ -273,6 +273,13 @@ static bool group_access(struct lower *l, const struct address *a, unsigned size
     return true;
 }
 
+bool stack_checked(const struct lower *l, i64 from, unsigned size, bool write)
+{
+    struct address a = stack_at(l, from);
+    int k = group_of(l, &a);
+    return k >= 0 && covers(&l->c.groups[k], &a, size, write);
+}
+
 void groups_forget(struct lower *l) { memset(l->c.groups, 0, sizeof(l->c.groups)); }
 
 void groups_after(struct lower *l, const struct uop *u)

@@ -354,6 +354,7 @@ static void begin(struct lower *l, const struct jit_cpu *j, struct making *m)
     l->marks = &m->marks;
     l->number = at->block_count;
     l->failed = false;
+    l->stack_behind = 0;
     l->stub_count = l->version_count = l->patch_count = 0;
     l->hot.p = (u8 *)(((uintptr_t)at->hot + 15) & ~(uintptr_t)15);
     l->cold.p = at->cold;
