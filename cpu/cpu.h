@@ -162,16 +162,21 @@ enum tlb_stat {
     TLB_STATS
 };
 
-/* The page of user code's stack, looked at first by accesses through RSP. */
+/*
+ * The page of user code's stack, which translated code looks at first for accesses through RSP: both
+ * tags of its entry are valid, or another processor that made the one for writing invalid waits for
+ * this one (smp_acknowledge). Any tag is met by some address: when there is no such page it is one
+ * that is not canonical and unlikely to be met, and leads to tlb.nowhere, where a real processor
+ * would fault.
+ */
 struct tlb_stack {
-    u64 tag;        /* its linear address. Whatever it is an address matches: when there is none, one that is
-                       not canonical and hard to meet, and ADDEND leads to tlb.nowhere */
-    u64 addend;
+    u64 tag;        /* linear address of the page */
+    u64 addend;     /* as an entry's */
 };
+#define TLB_STACK_NONE 0xc7a5916e3bd08000ull
 
 struct tlb {
-    struct tlb_stack stack; /* both tags of the page's entry are valid, or another processor that made them
-                               invalid waits for this one */
+    struct tlb_stack stack;
     struct tlb_entry entry[TLB_MODES][TLB_ENTRIES];
     u64 slow_tag[TLB_MODES][TLB_ENTRIES]; /* linear page the entry's `slow` is about; invalid tag if
                                              none */
@@ -292,9 +297,10 @@ static inline bool trace_covers(const struct cpu_trace *trace, u64 linear)
 
 #define CPU_ROOM_BELOW KIB(64)
 #define CPU_ROOM_BEHIND KIB(704)
-#define CPU_ALIGNED 64u /* on the host: the TLB in it, and what lies CPU_SHIFT below or above such an address */
+/* A vcpu lies CPU_SHIFT bytes behind such an address, so that the entries of the TLB in it keep to a
+ * line of the host's cache. */
+#define CPU_ALIGNED 64u
 #define CPU_SHIFT 16u
-#define TLB_STACK_NONE 0xc7a5916e3bd08000ull
 
 /* Tests make rare paths common: a soft TLB of few entries, blocks that come back to cpu_run at
  * random. */
@@ -310,8 +316,9 @@ struct cpu_stress {
 
 struct vcpu {
     STATE_MEMBERS(VCPU_NEAR_STATE)
-    _Atomic u64 run_until;     /* blocks follow one another while icount, its neighbour, is below; 0: come back */
-    struct tlb tlb;            /* the stack's page and user code's entries first: they are what is near */
+    _Atomic u64 run_until;     /* blocks follow one another while icount, its neighbour, is below;
+                                  0: come back */
+    struct tlb tlb;            /* its first entries are near, too */
     STATE_MEMBERS(VCPU_FAR_STATE)
 
     /* --- not saved: rebuilt by cpu_restored --- */

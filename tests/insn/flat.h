@@ -85,7 +85,10 @@ static inline void flat_user(struct flat *f)
     memset(f->ram + FLAT_TSS, 0, 0x68);
     st64(f->ram + FLAT_TSS + 4, FLAT_STACK0);
     cpu->seg[TR] = (struct segment){.base = FLAT_TSS, .limit = 0x67, .attr = SEG_P | 11};
-    for (unsigned seg = ES; seg <= GS; seg++) cpu->seg[seg].attr |= user, cpu->seg[seg].selector = 35;
+    for (unsigned seg = ES; seg <= GS; seg++) {
+        cpu->seg[seg].attr |= user;
+        cpu->seg[seg].selector = 35;
+    }
     cpu->seg[CS].selector = 27;
     cpu->cpl = 3;
     cpu_restored(cpu);

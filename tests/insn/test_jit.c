@@ -977,7 +977,8 @@ static const u8 stack_code[] = {
 static void stack_handler(struct flat *f, u32 by, bool whole)
 {
     struct x64 e = {f->ram + FLAT_HANDLER + 16 * VECTOR_UD, NULL};
-    struct x64_rm pte = x64_mem(H_NONE, STACK_TABLE + (STACK_PAGE >> 12) * 8), page = x64_mem(H_NONE, STACK_PAGE);
+    struct x64_rm pte = x64_mem(H_NONE, STACK_TABLE + (STACK_PAGE >> 12) * 8);
+    struct x64_rm page = x64_mem(H_NONE, STACK_PAGE);
     x64_jmp_to(&e, f->ram + STACK_HANDLER);
     e.p = f->ram + STACK_HANDLER;
     x64_alu_imm(&e, X64_XOR, 4, pte, (i32)by);
@@ -1004,7 +1005,7 @@ static void stack_run(struct flat *f, u32 by, bool whole, unsigned vector)
     assert_int_equal((f->cpu->rip - FLAT_HANDLER) / 16, vector);
 }
 
-/* What was known of the stack's page is not when the page is another, or may not be written any more. */
+/* What was known of the stack's page is void when it is another, or may not be written any more. */
 static void test_stack(void **state)
 {
     const u64 other = FLAT_DATA;
