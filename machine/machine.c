@@ -83,11 +83,22 @@ static struct machine *of(struct machine_services *services)
     return container_of(services, struct machine, services);
 }
 
+/* The processor whose write it was does not run its next instruction. */
 static void ask(struct machine *m, _Atomic(const char *) *what, const char *why)
 {
+    int self = os_thread_id();
     atomic_store(what, why);
-    for (unsigned i = 0; i < m->vcpu_count; i++) cpu_request(m->vcpu[i].cpu, REQUEST_STOP);
+    for (unsigned i = 0; i < m->vcpu_count; i++) {
+        cpu_request(m->vcpu[i].cpu, REQUEST_STOP);
+        if (self && m->vcpu[i].host_id == self) m->vcpu[i].cpu->leave_block = true;
+    }
     loop_wake(m->loop);
+}
+
+bool machine_asked(const struct machine *m)
+{
+    return atomic_load(&m->wants_off) || atomic_load(&m->wants_reset) || atomic_load(&m->wants_quit) ||
+           atomic_load(&m->wants_suspend) || atomic_load(&m->wants_pause);
 }
 
 static void services_shutdown(struct machine_services *services, enum shutdown_cause cause,

@@ -148,6 +148,8 @@ struct chardev *machine_chardev(struct machine *machine, const char *label, cons
 void vcpu_thread_init(struct vcpu_thread *thread); /* before anything is asked of its processor */
 bool vcpus_start(struct machine *machine, struct error *error); /* parked */
 void vcpus_stop(struct machine *machine);                       /* ends the threads */
+/* Somebody asked for what ends or interrupts this: processors wait until it is done. Any thread. */
+bool machine_asked(const struct machine *machine);
 void vcpus_park(struct machine *machine);    /* lock held; drops it while waiting */
 void vcpus_unpark(struct machine *machine);
 void vcpus_hold(struct machine *machine, unsigned index, bool held); /* while all are parked */

@@ -120,14 +120,14 @@ static void nap(struct vcpu_thread *thread)
 static bool must_wait(const struct vcpu_thread *thread)
 {
     enum run_state state = thread->machine->run_state;
-    return state == RUN_PAUSED || (state == RUN_RUNNING && thread->held);
+    return state == RUN_PAUSED || (state == RUN_RUNNING && (thread->held || machine_asked(thread->machine)));
 }
 
 /* Waits here while the machine is paused or the processor held; false when the thread is to end. */
 static bool wait_for_go(struct vcpu_thread *thread)
 {
     struct machine *m = thread->machine;
-    if (likely(atomic_load(&m->run_state) == RUN_RUNNING && !thread->held)) return true;
+    if (likely(atomic_load(&m->run_state) == RUN_RUNNING && !thread->held && !machine_asked(m))) return true;
     pthread_mutex_lock(&m->run_mutex);
     if (must_wait(thread)) {
         m->parked++;
