@@ -887,10 +887,9 @@ static void test_evictions_background(void **state)
 }
 
 /* A loop that patches an instruction ahead of itself, and one in its own block. */
-static void test_self_modifying(void **state)
+static void self_modifying(const struct jit_options *options, i64 budget)
 {
-    (void)state;
-    struct pair *p = pair_new(&(struct jit_options){.threshold = 1});
+    struct pair *p = pair_new(options);
     if (!p) {
         skip();
         return;
@@ -907,8 +906,15 @@ static void test_self_modifying(void **state)
         0xf4};
     memset(p->code, 0xf4, sizeof(p->code));
     memcpy(p->code, code, sizeof(code));
-    for (u64 seed = 0; seed < 20; seed++) compare(p, seed, 10000);
+    for (u64 seed = 0; seed < 20; seed++) compare(p, seed, budget);
     pair_free(p);
+}
+
+static void test_self_modifying(void **state)
+{
+    (void)state;
+    self_modifying(&(struct jit_options){.threshold = 1}, 10000);
+    self_modifying(&(struct jit_options){.threshold = 1, .no_budget = true}, INT64_MAX);
 }
 
 static void gen_store(struct x64 *e, u64 at, u32 value)
