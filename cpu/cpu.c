@@ -476,7 +476,6 @@ enum cpu_exit cpu_run(struct vcpu *cpu)
     cpu->current_insn = NULL;
 
     atomic_store(&cpu->in_guest, 1);
-    tlb_forget_stack(&cpu->tlb); /* who took write tags away meanwhile did not wait */
     if (cpu->group) smp_acknowledge(cpu);
     do exit = run_round(cpu, cpu->limit);
     while (exit == EXIT_NONE);

@@ -45,7 +45,7 @@ void tlb_publish_noted(struct vcpu *cpu, bool on); /* write tags of the entries 
 /* Drops write tags of everything that maps arena page; any thread. True: the processor may be about to
  * store there by such a tag, until its next block boundary. */
 bool tlb_protect_code(struct vcpu *cpu, u64 arena_page);
-/* Behind it where the processor is the thread's own, and with each acknowledgement. Own thread. */
+/* Behind that for a thread's own processor; another's forgets when it acknowledges. Own thread. */
 void tlb_forget_stack(struct tlb *tlb);
 /* No store is under way that an evicted tag allowed. */
 void tlb_boundary_slow(struct tlb *tlb);

@@ -110,6 +110,6 @@ bool smp_protected(struct vcpu *cpu, u64 epoch)
 void smp_acknowledge(struct vcpu *cpu)
 {
     atomic_fetch_and(&cpu->requests, ~(u32)REQUEST_QUIESCE);
-    tlb_forget_stack(&cpu->tlb);
+    tlb_forget_stack(&cpu->tlb); /* who took write tags away while it was outside did not wait */
     if (cpu->group) atomic_store(&cpu->protect_ack, atomic_load(&cpu->group->protect_epoch));
 }

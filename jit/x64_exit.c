@@ -38,31 +38,28 @@ void call_c(struct lower *l, struct x64 *e, u32 site)
     x64_jmp_to(e, l->j->code.rw + (l->j->slow - l->j->code.rx));
 }
 
-void cold_call(struct lower *l, u8 *patch, u32 site)
+/* The jump at PATCH, a look that was not met, comes back to what is emitted next when HOW made it good: with r9
+ * and r10 as they were, or, through the stack, with the addend in r10. Else it goes on in the cold part. */
+static void refill(struct lower *l, u8 *patch, struct refill how)
 {
-    x64_patch(patch, l->cold.p);
-    flags_cold(l);
-    call_c(l, &l->cold, site);
+    struct x64 *cold = &l->cold;
+    x64_patch(patch, cold->p);
+    if (!how.thunk) return;
+    x64_call_to(cold, l->j->code.rw + (how.thunk - l->j->code.rx));
+    if (how.stack) x64_alu_imm(cold, X64_CMP, 8, x64_reg(H_R9), (i32)(PAGE_SIZE - how.stack));
+    x64_patch(x64_jcc(cold, how.stack ? CC_BE : CC_NE), l->hot.p);
 }
 
-/* The jump at PATCH, a tag check that failed, comes back behind it with r9 and r10 as they were when
- * the entry could be filled. */
-static void refill(struct lower *l, u8 *patch, unsigned how)
-{
-    x64_patch(patch, l->cold.p);
-    x64_call_to(&l->cold, l->j->code.rw + (l->j->refill[how] - l->j->code.rx));
-    x64_patch(x64_jcc(&l->cold, CC_NE), l->hot.p);
-}
-
-/* Else it goes to C. */
-void cold_refill(struct lower *l, u8 *patch, unsigned how, u32 site)
+void cold_refill(struct lower *l, u8 *patch, struct refill how, u32 site)
 {
     refill(l, patch, how);
     flags_cold(l);
     call_c(l, &l->cold, site);
 }
 
-/* The same with the linear address in scratch[2]. */
+void cold_call(struct lower *l, u8 *patch, u32 site) { cold_refill(l, patch, (struct refill){0}, site); }
+
+/* With the linear address in scratch[2]. */
 void cold_refill_at(struct lower *l, u8 *patch, unsigned how, unsigned size, u32 site)
 {
     x64_patch(patch, l->cold.p);
@@ -73,45 +70,16 @@ void cold_refill_at(struct lower *l, u8 *patch, unsigned how, unsigned size, u32
     call_c(l, &l->cold, site);
 }
 
-/* The same where it was the stack's page that was not met, of SIZE bytes; comes back behind the addend's load. */
-static void refill_stack(struct lower *l, u8 *patch, enum stack_way way, unsigned size)
+/* Else a unit without shared checks goes on from U. */
+void cold_plain(struct lower *l, u8 *patch, struct refill how, const struct uop *u)
 {
-    x64_patch(patch, l->cold.p);
-    x64_call_to(&l->cold, l->j->code.rw + (l->j->stack[way] - l->j->code.rx));
-    x64_alu_imm(&l->cold, X64_CMP, 8, x64_reg(H_R9), (i32)(PAGE_SIZE - size));
-    x64_patch(x64_jcc(&l->cold, CC_BE), l->hot.p);
-}
-
-void cold_stack(struct lower *l, u8 *patch, enum stack_way way, unsigned size, u32 site)
-{
-    refill_stack(l, patch, way, size);
-    flags_cold(l);
-    call_c(l, &l->cold, site);
-}
-
-/* A unit without shared checks goes on from U. */
-static void on_plain(struct lower *l, u32 site, const struct uop *u)
-{
+    u32 site = site_new(l, SITE_PLAIN, u);
+    refill(l, patch, how);
     flags_cold(l);
     count_insns(&l->cold, l->c.pending + u->index);
     l->j->sites[site].patch = x64_jmp(&l->cold);
     x64_patch(l->j->sites[site].patch, l->cold.p);
     call_c(l, &l->cold, site);
-}
-
-void cold_plain(struct lower *l, u8 *patch, int how, const struct uop *u)
-{
-    u32 site = site_new(l, SITE_PLAIN, u);
-    if (how >= 0) refill(l, patch, (unsigned)how);
-    else x64_patch(patch, l->cold.p);
-    on_plain(l, site, u);
-}
-
-void plain_stack(struct lower *l, u8 *patch, enum stack_way way, unsigned size, const struct uop *u)
-{
-    u32 site = site_new(l, SITE_PLAIN, u);
-    refill_stack(l, patch, way, size);
-    on_plain(l, site, u);
 }
 
 /* --- vectors --- */

@@ -35,7 +35,7 @@ struct recipe {
     bool stored; /* its register operands are in flag_operand, too, as those from memory are */
 };
 
-/* The bytes [low, high) from a key's address have been checked; the page's addend is in state->groups. */
+/* The bytes [low, high) from a key's address have been checked; the page's addend is at_group's. */
 struct group { bool on, write; i32 low, high; };
 
 /* What is known at a place in the code. */
@@ -178,13 +178,12 @@ u32 site_new(struct lower *l, enum site_kind kind, const struct uop *u);
 bool site_unused(struct lower *l, u32 site); /* true: it is no more */
 void site_resume(struct lower *l, u32 site);
 void cold_call(struct lower *l, u8 *patch, u32 site); /* the jump at PATCH goes to C */
-void cold_refill(struct lower *l, u8 *patch, unsigned how, u32 site); /* HOW: tlb_refill's */
-void cold_refill_at(struct lower *l, u8 *patch, unsigned how, unsigned size, u32 site);
-/* Without one shared check, when the jump at PATCH is taken: HOW as above, or -1 not to fill the TLB. */
-void cold_plain(struct lower *l, u8 *patch, int how, const struct uop *u);
-/* The same two of an access of SIZE bytes through RSP that is not in the stack's page. */
-void cold_stack(struct lower *l, u8 *patch, enum stack_way way, unsigned size, u32 site);
-void plain_stack(struct lower *l, u8 *patch, enum stack_way way, unsigned size, const struct uop *u);
+/* What is called when a look was not met: NULL, nothing. STACK: the bytes of an access through RSP that is not in
+ * the stack's page; 0: another, and the thunk fills the TLB. */
+struct refill { const u8 *thunk; unsigned stack; };
+void cold_refill(struct lower *l, u8 *patch, struct refill how, u32 site); /* where that did not do, to C */
+void cold_refill_at(struct lower *l, u8 *patch, unsigned how, unsigned size, u32 site); /* HOW: tlb_refill's */
+void cold_plain(struct lower *l, u8 *patch, struct refill how, const struct uop *u); /* on without one shared check */
 void call_c(struct lower *l, struct x64 *e, u32 site);
 void count_insns(struct x64 *e, unsigned count);
 void vectors_want(struct lower *l, unsigned want, const struct uop *u);

@@ -145,12 +145,17 @@ static void load_addend(struct lower *l)
     x64_mov_load(&l->hot, 8, H_R10, AT_ENTRY(tlb_mode(l), addend));
 }
 
+static struct refill tlb_refills(const struct lower *l, bool write)
+{
+    return (struct refill){.thunk = l->j->refill[tlb_mode(l) * 2 + write]};
+}
+
 /* The comparison was not met: the TLB is filled, or C called. */
 static void unless_met(struct lower *l, bool write, u32 site)
 {
     l->cold_before = true;
     if (l->j->jit->options.force_cold) cold_call(l, x64_jmp(&l->hot), site);
-    else cold_refill(l, x64_jcc(&l->hot, CC_NE), tlb_mode(l) * 2 + write, site);
+    else cold_refill(l, x64_jcc(&l->hot, CC_NE), tlb_refills(l, write), site);
 }
 
 /* --- accesses through RSP, by the stack's page (struct tlb_stack) --- */
@@ -215,12 +220,6 @@ static bool covers(const struct group *g, const struct address *a, unsigned size
     return g->on && a->disp >= g->low && a->disp + (i64)size <= g->high && (g->write || !write);
 }
 
-static void group_checked(struct lower *l, unsigned k, const struct ahead *ahead)
-{
-    x64_mov_store(&l->hot, 8, at_group(k), H_R10);
-    l->c.groups[k] = (struct group){true, ahead->write, ahead->low, ahead->high};
-}
-
 /* One check for all that lies ahead; failing, it goes on with a unit that has none. */
 static void group_check(struct lower *l, unsigned k, const struct address *a, const struct ahead *ahead,
                         bool write)
@@ -229,19 +228,20 @@ static void group_check(struct lower *l, unsigned k, const struct address *a, co
     low.disp = ahead->low;
     unsigned size = (unsigned)(ahead->high - ahead->low);
     const struct uop *u = &l->t->uops[l->t->nodes[l->node].first + l->uop];
+    bool known = write != ahead->write; /* a page must not become dirty for a write that may not come */
     if (through_stack(l, a, 0)) {
-        unsigned way = !ahead->write ? STACK_READ : write ? STACK_WRITE : STACK_WRITE_IF_KNOWN;
-        plain_stack(l, stack_check(l, &low, size), way, size, u);
-        group_checked(l, k, ahead);
-        return;
+        enum stack_way way = known ? STACK_WRITE_IF_KNOWN : write ? STACK_WRITE : STACK_READ;
+        u8 *other = stack_check(l, &low, size);
+        cold_plain(l, other, (struct refill){l->j->stack[way], size}, u);
+    } else {
+        bool fail = l->j->jit->options.fail_groups;
+        compare_tag(l, &low, size, 0, ahead->write);
+        u8 *other = fail ? x64_jmp(&l->hot) : x64_jcc(&l->hot, CC_NE);
+        cold_plain(l, other, fail || known ? (struct refill){0} : tlb_refills(l, write), u);
+        load_addend(l);
     }
-    compare_tag(l, &low, size, 0, ahead->write);
-    bool fail = l->j->jit->options.fail_groups;
-    /* A page must not become dirty for a write that may not come. */
-    int how = fail || write != ahead->write ? -1 : (int)(tlb_mode(l) * 2 + write);
-    cold_plain(l, fail ? x64_jmp(&l->hot) : x64_jcc(&l->hot, CC_NE), how, u);
-    load_addend(l);
-    group_checked(l, k, ahead);
+    x64_mov_store(&l->hot, 8, at_group(k), H_R10);
+    l->c.groups[k] = (struct group){true, ahead->write, ahead->low, ahead->high};
 }
 
 /* True: the access is within a checked group, r10 the addend. */
@@ -303,7 +303,8 @@ static void access_check(struct lower *l, const struct address *a, unsigned size
 {
     if (through_stack(l, a, align)) {
         l->cold_before = true;
-        cold_stack(l, stack_check(l, a, size), write ? STACK_WRITE : STACK_READ, size, site);
+        u8 *other = stack_check(l, a, size);
+        cold_refill(l, other, (struct refill){l->j->stack[write ? STACK_WRITE : STACK_READ], size}, site);
         return;
     }
     compare_tag(l, a, size, align, write);

@@ -127,7 +127,7 @@ static bool must_wait(const struct vcpu_thread *thread)
 static bool wait_for_go(struct vcpu_thread *thread)
 {
     struct machine *m = thread->machine;
-    if (likely(atomic_load(&m->run_state) == RUN_RUNNING && !thread->held && !machine_asked(m))) return true;
+    if (likely(atomic_load(&m->run_state) == RUN_RUNNING && !must_wait(thread))) return true;
     pthread_mutex_lock(&m->run_mutex);
     if (must_wait(thread)) {
         m->parked++;

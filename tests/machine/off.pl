@@ -1,6 +1,6 @@
 #!/usr/bin/perl
-# What a guest asks the board for by a write, power-off, reset, suspend or an end by the debug exit, comes
-# before its next instruction.
+# What a guest asks the board for by a write, power-off, reset or an end by the debug exit, comes before its next
+# instruction.
 use strict;
 use warnings;
 use File::Temp qw(tempdir);
